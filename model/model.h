@@ -1,0 +1,36 @@
+// A loaded model: configuration, weights, tokenizer. Const after load; shared by any number of threads.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "kernels/exec.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace corvid::model {
+
+struct Weights;
+
+class Model {
+ public:
+  // `path` is a GGUF file, a Hugging Face folder, or one shard of a split GGUF. Throws std::runtime_error whose message
+  // names the file, the thing, what was wanted and what was found.
+  static std::shared_ptr<const Model> load(const std::filesystem::path& path);
+  ~Model();
+
+  const Config& config() const noexcept;
+  const Weights& weights() const noexcept;
+  bool has_tokenizer() const noexcept;
+  const Tokenizer& tokenizer() const;  // throws std::runtime_error naming the file when the model has none
+  const std::string& name() const noexcept;         // file name, for messages
+  const std::string& fingerprint() const noexcept;  // hex; changes when any header byte or the file's size changes
+
+ private:
+  Model();
+  struct Impl;
+  std::unique_ptr<const Impl> impl_;
+};
+
+}  // namespace corvid::model
