@@ -12,8 +12,8 @@
 namespace corvid::runtime {
 
 struct Usage {
-  int64_t prompt_tokens = 0;      // tokens of the prompt
-  int64_t cached_tokens = 0;      // of these, found in the KV cache
+  int64_t prompt_tokens = 0;  // tokens of the prompt
+  int64_t cached_tokens = 0;  // of these, found in the KV cache
   int64_t completion_tokens = 0;
   double prefill_ms = 0, decode_ms = 0;
 };
@@ -21,8 +21,8 @@ struct Usage {
 struct Reply {
   model::Message message;
   Usage usage;
-  bool is_cut = false;     // ended by max_tokens or the context, not by the model
-  std::string error;       // markup that was no valid call; empty otherwise
+  bool is_cut = false;  // ended by max_tokens or the context, not by the model
+  std::string error;    // markup that was no valid call; empty otherwise
 };
 
 // One conversation's model. Used by one thread at a time.

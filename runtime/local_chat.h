@@ -1,0 +1,42 @@
+// Chat over model/: renders the messages, keeps what the KV cache already holds, samples until the turn ends.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "model/chat_format.h"
+#include "model/model.h"
+#include "model/sampler.h"
+#include "model/sequence.h"
+#include "runtime/chat.h"
+
+namespace corvid::runtime {
+
+struct LocalChatOptions {
+  model::Prompt prompt;
+  model::SamplerParams sampler;
+  int64_t context = 0;  // tokens; 0: what the model was made for
+  model::Attention attention = model::Attention::automatic;
+};
+
+// Used by one thread at a time; `exec` must outlive it.
+class LocalChat final : public Chat {
+ public:
+  // Throws std::invalid_argument for parameters out of range, std::runtime_error when the model has no tokenizer or one
+  // without the chat format's special tokens.
+  LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options);
+  ~LocalChat() override;
+
+  // A stop is honoured between tokens, and between chunks of the prompt. A reply that was cut or stopped has no
+  // `tokens`: it is put back from its text. Sampling depends on the seed and the messages alone, so that a resumed
+  // session goes on as the first one would have. Throws std::length_error when the messages do not fit the context.
+  Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnText& on_text,
+              std::stop_token stop) override;
+
+  int64_t context() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace corvid::runtime
