@@ -1,0 +1,57 @@
+// The feed-forward layer: routed experts, or a dense or shared one (a single expert that every row uses with weight 1).
+//
+//   h = act(x Wgate[e]^T, x Wup[e]^T)          [ffn]
+//   y[r] = sum over the row's experts e, in ascending id, of weight * (h Wdown[e]^T)      (add: y[r] += that sum)
+//
+//   swigluoai:  g' = min(g, limit);  u' = clamp(u, -limit, limit);  act = (u' + 1) * g' * sigmoid(alpha * g')
+//   silu:       act = u * g * sigmoid(g)
+//
+//   Shapes   x, y: [rows, dim] float32; gate, up: [n_experts, ffn, dim]; down: [n_experts, dim, ffn], each in any
+//   Format;
+//            ids, weights: [rows, top_k], a row's ids in any order. Both null: one dense expert; then n_experts ==
+//            top_k == 1. y overlaps nothing else; x == y is not allowed.
+//   Needs    rows >= 0; dim, ffn >= 1 and multiples of the formats' blocks; ids in [0, n_experts), distinct within a
+//   row. Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn) * sum_e |weight| * (|h|, |Wdown|) products,
+//   where |h|
+//            stands for the bound  (|u| + 1) * |g|  with sums of absolute products for g and u (ref gives that bound).
+//   Order    as matmul's: a row's bits depend on that row, its experts and the tier alone.
+#pragma once
+#include <cfloat>
+#include <cstdint>
+
+#include "kernels/exec.h"
+#include "kernels/format.h"
+
+namespace corvid::kernels {
+
+struct Activation {
+  enum class Kind : uint8_t { swigluoai, silu };
+  Kind kind = Kind::swigluoai;
+  float alpha = 1.702F;
+  float limit = 7.0F;
+};
+
+struct ExpertFfn {
+  const float* x;
+  Matrix gate, up, down;
+  const int32_t* ids;
+  const float* weights;
+  float* y;
+  int64_t rows, dim, ffn, n_experts, top_k;
+  Activation act;
+  bool add = false;
+};
+
+constexpr double expert_ffn_tolerance(int64_t dim, int64_t ffn) {
+  return (2 * double(dim) / 16 + double(ffn) / 16 + 60) * FLT_EPSILON;
+}
+
+void expert_ffn(const ExpertFfn& a, Exec& exec);  // CPU only for now: throws std::invalid_argument for a GPU
+namespace cpu {
+void expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool);
+}
+namespace ref {
+void expert_ffn(const ExpertFfn& a, double* y, double* bound);
+}  // namespace ref
+
+}  // namespace corvid::kernels

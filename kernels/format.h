@@ -1,0 +1,76 @@
+// Number formats of weights and how they become float32: the one place that knows their bits.
+//
+//   f32, f16 (IEEE half), bf16 (upper half of a float32), and ggml's q8_0: blocks of 32 weights, each block a
+//   half-precision scale d followed by 32 int8 q; the weight is d * q, which float32 holds exactly.
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+namespace corvid::kernels {
+
+enum class Format : uint8_t { f32, f16, bf16, q8_0 };
+
+const char* format_name(Format format);
+
+// A matrix of weights as it lies in a model file: rows of `row_bytes(format, k)` bytes, one after the other. Not owned.
+// Any alignment is accepted.
+struct Matrix {
+  const void* data = nullptr;
+  Format format = Format::f32;
+};
+
+constexpr int64_t kQ8Block = 32;
+
+struct BlockQ8 {
+  uint16_t d;  // scale, half precision
+  int8_t q[kQ8Block];
+};
+static_assert(sizeof(BlockQ8) == 34 && alignof(BlockQ8) == 2);
+
+// Weights per indivisible unit of a row: a row's length must be a multiple of it.
+constexpr int64_t format_block(Format format) { return format == Format::q8_0 ? kQ8Block : 1; }
+
+// Bytes of one row of n weights. Needs n >= 0 and a multiple of format_block(format).
+constexpr int64_t row_bytes(Format format, int64_t n) {
+  switch (format) {
+    case Format::f32:
+      return 4 * n;
+    case Format::f16:
+    case Format::bf16:
+      return 2 * n;
+    case Format::q8_0:
+      return n / kQ8Block * int64_t{sizeof(BlockQ8)};
+  }
+  return 0;
+}
+
+inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+
+// Round to nearest, ties to even; NaN stays NaN.
+inline uint16_t f32_to_bf16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<uint16_t>((bits >> 16) | 0x40U);
+  return static_cast<uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
+}
+
+inline float f16_to_f32(uint16_t bits) {
+  const uint32_t sign = uint32_t{bits & 0x8000U} << 16;
+  const uint32_t rest = bits & 0x7fffU;
+  if (rest >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | (rest & 0x3ffU) << 13);  // inf, NaN
+  if (rest >= 0x0400U) return std::bit_cast<float>(sign | ((rest << 13) + 0x38000000U));         // normal
+  // Subnormal: rest * 2^-24, exact in float32.
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(rest) * 0x1p-24F) | sign);
+}
+
+// Round to nearest, ties to even; overflow gives infinity; NaN stays NaN.
+uint16_t f32_to_f16(float value);
+
+// n weights at `row` -> float32. Exact in every format. Needs n a multiple of format_block(format).
+void decode_row(Format format, const void* row, int64_t n, float* out);
+
+// n float32 -> `row`. q8_0 as ggml's reference: d = max|x| / 127 in float32, q = round(x / d) with halves away from
+// zero, and d stored as half. Needs n a multiple of format_block(format).
+void encode_row(Format format, const float* values, int64_t n, void* row);
+
+}  // namespace corvid::kernels

@@ -1,0 +1,51 @@
+// Exact softmax attention over chosen blocks of keys, or over all of them, with grouped query heads.
+//
+//   o[r,h] = sum_j softmax_j(scale * <q[r,h], k[j,g]>) * v[j,g]      g = h / (n_heads / n_kv_heads)
+//   over the keys j <= pos[r] of the blocks chosen for (r, g)
+//
+//   Shapes   q, o: [rows, n_heads, head_dim] (o == q is not allowed); key_pages, value_pages: kv_pages.h with
+//   n_kv_heads;
+//            pos: [rows], host memory; ids: [rows, n_kv_heads, top_k] ascending, counts: [rows, n_kv_heads], as
+//            block_select writes them (one index head per kv head). ids == counts == null: every block (dense
+//            attention).
+//   Needs    rows >= 0; head counts, head_dim, block >= 1; n_heads a multiple of n_kv_heads; 0 <= pos[r] < n_keys; ids
+//            ascending, distinct, in [0, pos[r] / block], counts >= 1; every page that is used present.
+//   Numbers  float32, online softmax by block: |o - exact| <= sparse_attention_tolerance(head_dim, keys) * max_j |v[j]|
+//            * (1 + scale * max_j sum_i |q_i k_ji|), keys = number of keys attended to.
+//   Order    Blocks ascending, keys ascending within a block: a row's bits depend on that row, its keys and the tier
+//   alone,
+//            not on the other rows or the threads; and sparse with every block chosen equals dense, bit for bit.
+#pragma once
+#include <cfloat>
+#include <cstdint>
+
+#include "kernels/exec.h"
+#include "kernels/kv_pages/kv_pages.h"
+
+namespace corvid::kernels {
+
+struct SparseAttention {
+  const float* q;
+  const float* const* key_pages;
+  const float* const* value_pages;
+  const int64_t* pos;
+  const int32_t* ids;
+  const int32_t* counts;
+  float* o;
+  int64_t rows, n_heads, n_kv_heads, head_dim, block, n_keys, top_k;
+  float scale;  // 1 / sqrt(head_dim) in every model so far
+};
+
+constexpr double sparse_attention_tolerance(int64_t head_dim, int64_t keys) {
+  return (2 * double(head_dim) + double(keys) / 8 + 40) * FLT_EPSILON;
+}
+
+void sparse_attention(const SparseAttention& a, Exec& exec);  // CPU only for now
+namespace cpu {
+void sparse_attention(const SparseAttention& a, Isa isa, Pool& pool);
+}
+namespace ref {
+void sparse_attention(const SparseAttention& a, double* o);
+}
+
+}  // namespace corvid::kernels
