@@ -35,7 +35,6 @@ class Database {
 
   void exec(const char* sql, const char* wanted);        // one or more statements without parameters
   int64_t integer(const char* sql, const char* wanted);  // first column of the first row
-  int64_t last_insert_id() const;
   sqlite3* handle() const noexcept { return db_; }
   const std::string& file() const noexcept { return file_; }
   // Throws the StoreError for `code`, the last result on this connection; `wanted` is what was being done.
@@ -81,11 +80,13 @@ class Statement {
   int bound_ = 0;
 };
 
-// BEGIN IMMEDIATE ... commit(); rolled back when it is left without a commit. IMMEDIATE takes the write lock at once:
-// a transaction that reads first and upgrades later can fail with a stale snapshot, which no waiting cures.
+// BEGIN ... commit(); rolled back when it is left without a commit. A read sees one moment of the file. A write takes
+// the lock at once (BEGIN IMMEDIATE): one that reads first and upgrades later can fail with a stale snapshot, which no
+// waiting cures.
 class Transaction {
  public:
-  Transaction(Database& db, const char* wanted);
+  enum class Kind : uint8_t { read, write };
+  Transaction(Database& db, Kind kind, const char* wanted);
   Transaction(const Transaction&) = delete;
   ~Transaction();
   void commit();

@@ -61,6 +61,7 @@ struct Entry {
   model::Message message;
   std::optional<Usage> usage;        // assistant only
   std::optional<CallResult> result;  // tool with a call_id only
+  std::string model_fingerprint;     // assistant only: whose tokens they are
   int64_t created_ms = 0;            // set by Store::append
 };
 
@@ -88,13 +89,13 @@ class Store {
   // there is none, and naming the candidates when there are several.
   SessionRecord find(std::string_view id_or_prefix);
   std::vector<Entry> load(std::string_view id);
-  std::vector<SessionSummary> list(int64_t limit = 100);  // newest first
+  std::vector<SessionSummary> list(int64_t limit = 100);  // last touched first; a negative limit: all
   void remove(std::string_view id);                       // with everything that belongs to it
 
   const std::string& file() const noexcept { return db_.file(); }
 
  private:
-  void open_schema();
+  void open_schema(std::chrono::milliseconds busy);
   Database db_;
 };
 

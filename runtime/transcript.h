@@ -2,18 +2,26 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/store.h"
 
 namespace corvid::runtime {
 
+Entry user_entry(std::string text);
+Entry assistant_entry(model::Message message, const Usage& usage);
+// The result of a call, or, without a call_id, a note of the runtime to the model.
+Entry tool_entry(std::string text, std::string call_id = {}, std::optional<CallResult> result = {});
+
 class Transcript {
  public:
-  // `entries` are what the store already holds of the session. The store must outlive the transcript.
-  Transcript(Store& store, std::string session_id, std::vector<Entry> entries);
+  // `entries` are what the store already holds of the session. Tokens that another model than `model_fingerprint`
+  // generated are left out: this one would read them as other text. The store must outlive the transcript.
+  Transcript(Store& store, std::string session_id, std::string model_fingerprint, std::vector<Entry> entries);
 
   // Throws StoreError when the message could not be stored; then it is not part of the transcript and nobody heard of
   // it.
@@ -24,14 +32,14 @@ class Transcript {
 
   std::span<const model::Message> messages() const { return messages_; }
   const std::string& session_id() const { return session_id_; }
+  // The call with this id; null when there is none. Valid until the next append.
+  const model::Call* call(std::string_view id) const;
   // Calls of the last assistant message that no later message answers.
   std::vector<model::Call> unanswered_calls() const;
-  // Forgets the generated tokens in memory (the store keeps them): another model would read them as other text.
-  void drop_tokens();
 
  private:
   Store& store_;
-  std::string session_id_;
+  std::string session_id_, model_fingerprint_;
   std::vector<model::Message> messages_;
   std::vector<EntryWatcher> watchers_;
 };

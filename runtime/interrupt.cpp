@@ -1,0 +1,41 @@
+#include "runtime/interrupt.h"
+
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <thread>
+
+namespace corvid::runtime {
+
+struct Interrupt::Impl {
+  Impl() : signals(io, SIGINT, SIGTERM, SIGHUP) {
+    wait();
+    thread = std::jthread([this] { io.run(); });
+  }
+  ~Impl() { io.stop(); }  // the thread, declared last, is joined next; then the signals are restored
+
+  void wait() {
+    signals.async_wait([this](const boost::system::error_code& error, int) {
+      if (error) return;
+      if (source.stop_requested()) _exit(130);  // asked twice: the store is whole at every moment, so nothing is lost
+      // The next signal must be heard even while a stop callback takes its time, hence a thread for the callbacks.
+      stopper = std::jthread([this] { source.request_stop(); });
+      while (!source.stop_requested()) std::this_thread::yield();
+      wait();
+    });
+  }
+
+  std::stop_source source;
+  boost::asio::io_context io{1};
+  boost::asio::signal_set signals;
+  std::jthread stopper;
+  std::jthread thread;
+};
+
+Interrupt::Interrupt() : impl_(std::make_unique<Impl>()) {}
+Interrupt::~Interrupt() = default;
+std::stop_token Interrupt::token() const { return impl_->source.get_token(); }
+
+}  // namespace corvid::runtime
