@@ -1,97 +1,15 @@
 #include "runtime/store.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <sys/stat.h>
 
 #include <array>
-#include <cstring>
 #include <random>
-#include <system_error>
-#include <thread>
-#include <unordered_map>
+
+#include "runtime/schema.h"
 
 namespace corvid::runtime {
 
 namespace {
-
-constexpr int64_t kApplicationId = 0x63727664;  // "crvd": tells our file from another program's
-
-constexpr const char* kSchema = R"sql(
-CREATE TABLE sessions (
-  id                TEXT PRIMARY KEY,
-  created_ms        INTEGER NOT NULL,
-  updated_ms        INTEGER NOT NULL,
-  workdir           TEXT NOT NULL,
-  agent             TEXT NOT NULL,
-  model_name        TEXT NOT NULL,
-  model_fingerprint TEXT NOT NULL,
-  instructions      TEXT NOT NULL,
-  tools             TEXT NOT NULL,  -- JSON: [{name, description, parameters}]
-  thinking          TEXT NOT NULL CHECK (thinking IN ('disabled', 'enabled', 'adaptive')),
-  sampler           TEXT NOT NULL,  -- JSON: {temperature, top_k, top_p, min_p, seed}
-  status            TEXT NOT NULL,
-  parent            TEXT REFERENCES sessions (id) ON DELETE SET NULL
-) STRICT;
-CREATE INDEX sessions_by_update ON sessions (updated_ms);
-CREATE INDEX sessions_by_parent ON sessions (parent);
-
-CREATE TABLE messages (
-  session           TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-  seq               INTEGER NOT NULL,
-  created_ms        INTEGER NOT NULL,
-  role              TEXT NOT NULL CHECK (role IN ('system', 'user', 'assistant', 'tool')),
-  text              TEXT NOT NULL,
-  reasoning         TEXT NOT NULL,
-  tokens            BLOB,     -- int32, little-endian: what the model generated
-  model_fingerprint TEXT,     -- of the model that generated them
-  call_id           TEXT,     -- of a tool message: the call it answers; NULL for a note of the runtime
-  prompt_tokens     INTEGER,  -- from here: usage, of an assistant message
-  cached_tokens     INTEGER,
-  completion_tokens INTEGER,
-  prefill_ms        REAL,
-  decode_ms         REAL,
-  PRIMARY KEY (session, seq)
-) STRICT;
-
-CREATE TABLE calls (
-  session TEXT NOT NULL,
-  id      TEXT NOT NULL,
-  seq     INTEGER NOT NULL,  -- the message it stands in
-  idx     INTEGER NOT NULL,  -- its place there
-  name    TEXT NOT NULL,
-  args    TEXT NOT NULL,     -- JSON as the model wrote it
-  PRIMARY KEY (session, id),
-  UNIQUE (session, seq, idx),
-  FOREIGN KEY (session, seq) REFERENCES messages (session, seq) ON DELETE CASCADE
-) STRICT;
-
-CREATE TABLE results (
-  session     TEXT NOT NULL,
-  call_id     TEXT NOT NULL,
-  seq         INTEGER NOT NULL,  -- the message that holds its text
-  status      TEXT NOT NULL CHECK (status IN ('ok', 'failed', 'bad_args', 'denied', 'timed_out', 'cancelled')),
-  exit_code   INTEGER,
-  duration_ms REAL NOT NULL,
-  detail      TEXT NOT NULL,     -- JSON
-  PRIMARY KEY (session, call_id),
-  UNIQUE (session, seq),
-  FOREIGN KEY (session, call_id) REFERENCES calls (session, id) ON DELETE CASCADE,
-  FOREIGN KEY (session, seq) REFERENCES messages (session, seq) ON DELETE CASCADE
-) STRICT;
-
-CREATE TABLE runs (
-  id         INTEGER PRIMARY KEY,
-  session    TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-  first_seq  INTEGER NOT NULL,  -- of its user message
-  started_ms INTEGER NOT NULL,
-  ended_ms   INTEGER,           -- NULL while it goes on, and after a kill
-  status     TEXT,              -- completed | limit | error | interrupted
-  end        TEXT,              -- answered, turn_limit, ..., killed
-  error      TEXT
-) STRICT;
-CREATE INDEX runs_by_session ON runs (session);
-)sql";
 
 constexpr std::array kRoles{"system", "user", "assistant", "tool"};
 constexpr std::array kStatuses{"ok", "failed", "bad_args", "denied", "timed_out", "cancelled"};
@@ -197,63 +115,9 @@ std::vector<model::Token> tokens_of(std::span<const std::byte> bytes, const Data
   return tokens;
 }
 
-// The file belongs to its user alone: transcripts hold what the user's files hold. mknod makes it without a descriptor:
-// closing one would drop the locks that another thread's connection has on the file by then.
-std::filesystem::path prepared(const std::filesystem::path& file) {
-  std::error_code error;
-  if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), error);
-  if (error)
-    throw StoreError(file.string() + ": make the folder " + file.parent_path().string() + ": " + error.message(), 0);
-  if (mknod(file.c_str(), S_IFREG | 0600, 0) != 0 && errno != EEXIST)
-    throw StoreError(file.string() + ": create the store: " + std::strerror(errno), 0);
-  return file;
-}
-
 }  // namespace
 
-Store::Store(const std::filesystem::path& file, std::chrono::milliseconds busy) : db_(prepared(file), busy) {
-  open_schema(busy);
-}
-
-void Store::open_schema(std::chrono::milliseconds busy) {
-  constexpr const char* kWanted = "open the store";
-  // In WAL mode NORMAL survives a kill of the process at any moment; a power cut may take the last messages with it,
-  // never the file.
-  db_.exec("PRAGMA foreign_keys = ON; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF", kWanted);
-  const auto check_version = [&] {  // true: the schema is ours
-    const int64_t version = db_.integer("PRAGMA user_version", kWanted);
-    const int64_t application = db_.integer("PRAGMA application_id", kWanted);
-    const bool is_empty = db_.integer("SELECT count(*) FROM sqlite_master", kWanted) == 0;
-    if (application != kApplicationId && !(is_empty && version == 0))
-      throw StoreError(db_.file() + ": want a corvid store, found another program's database", 0);
-    if (version > kSchemaVersion)
-      throw StoreError(db_.file() + ": want schema version " + std::to_string(kSchemaVersion) + " or older, found " +
-                           std::to_string(version) + ": a newer corvid wrote it",
-                       0);
-    return version == kSchemaVersion;
-  };
-  const bool is_ours = check_version();
-  if (sqlite3_db_readonly(db_.handle(), "main") == 1)
-    throw StoreError(db_.file() + ": want a writable file, found a read-only one", SQLITE_READONLY);
-  if (is_ours) return;  // the file remembers WAL
-  // The switch to WAL needs the file alone and does not wait by itself when two processes create a store at once.
-  const auto deadline = std::chrono::steady_clock::now() + busy;
-  for (;;) {
-    try {
-      db_.exec("PRAGMA journal_mode = WAL", kWanted);
-      break;
-    } catch (const StoreError& e) {
-      if ((e.code() & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() >= deadline) throw;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  }
-  Transaction transaction(db_, Transaction::Kind::write, kWanted);
-  if (check_version()) return;  // another process was faster
-  db_.exec(kSchema, kWanted);
-  db_.exec(("PRAGMA application_id = " + std::to_string(kApplicationId)).c_str(), kWanted);
-  db_.exec(("PRAGMA user_version = " + std::to_string(kSchemaVersion)).c_str(), kWanted);
-  transaction.commit();
-}
+Store::Store(const std::filesystem::path& file, std::chrono::milliseconds busy) : db_(open_database(file, busy)) {}
 
 std::string Store::create(const SessionRecord& record) {
   constexpr const char* kWanted = "create a session";

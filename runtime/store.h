@@ -68,8 +68,6 @@ struct Entry {
 // One connection to the file; used by one thread at a time. Threads open a Store each.
 class Store {
  public:
-  static constexpr int kSchemaVersion = 1;
-
   // Opens or creates the file and its parent folders. Throws StoreError when that is not possible, when the file is no
   // SQLite database, another program's, corrupt, or of a newer schema.
   explicit Store(const std::filesystem::path& file, std::chrono::milliseconds busy = std::chrono::seconds(5));
@@ -95,7 +93,6 @@ class Store {
   const std::string& file() const noexcept { return db_.file(); }
 
  private:
-  void open_schema(std::chrono::milliseconds busy);
   Database db_;
 };
 
