@@ -1,0 +1,291 @@
+#include "model/checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+#include <map>
+#include <set>
+
+#include "kernels/format.h"
+#include "model/error.h"
+#include "model/json_file.h"
+
+namespace corvid::model {
+namespace {
+
+using kernels::Format;
+
+Format kernel_format(TensorType type) {
+  switch (type) {
+    case TensorType::f32:
+      return Format::f32;
+    case TensorType::f16:
+      return Format::f16;
+    case TensorType::bf16:
+      return Format::bf16;
+    case TensorType::q8_0:
+      return Format::q8_0;
+    default:
+      throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
+  }
+}
+
+int64_t product(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (const int64_t dim : shape) count *= dim;  // shapes come from a checked Config, so this stays far below 2^63
+  return count;
+}
+
+// Makes the plan: looks up every tensor under its possible names, checks shapes, and keeps account of what was used.
+class Planner {
+ public:
+  Planner(const Config& config, const SafeTensors& files, std::string where)
+      : c_(config), files_(files), where_(std::move(where)) {
+    for (const char* prefix : {"language_model.model.", "model.language_model.", "model.", ""}) {
+      if (!files_.find(concat(prefix, "embed_tokens.weight"))) continue;
+      prefix_ = prefix;
+      return;
+    }
+    fail(where_, ": tensor model.embed_tokens.weight is missing: want ", shape_text({{c_.vocab_size, c_.dim}}));
+  }
+
+  std::vector<PlannedTensor> plan(const Note& note) {
+    const std::vector<int64_t> vocab_shape{c_.vocab_size, c_.dim};
+    add("token_embd.weight", {prefix_ + "embed_tokens.weight"}, vocab_shape);
+    norm("output_norm.weight", {prefix_ + "norm.weight"}, c_.dim);
+    if (c_.tied_output) {  // written out, as llama.cpp wants an output matrix of its own
+      add("output.weight", {prefix_ + "embed_tokens.weight"}, vocab_shape);
+    } else {
+      add("output.weight", {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"}, vocab_shape);
+    }
+    for (int64_t i = 0; i < c_.n_layers(); ++i) layer(i);
+    account_for_the_rest(note);
+    return std::move(tensors_);
+  }
+
+ private:
+  using Names = std::vector<std::string>;
+
+  // The tensor with the first of these names that exists, checked and marked as used; null when there is none.
+  const SafeTensor* find(const Names& names, const std::vector<int64_t>& shape) {
+    for (const std::string& name : names) {
+      const SafeTensor* tensor = files_.find(name);
+      if (!tensor) continue;
+      if (tensor->shape != shape) {
+        fail(tensor->file, ": tensor ", name, ": want ", shape_text(shape), ", found ", shape_text(tensor->shape));
+      }
+      if (!tensor->type()) {
+        fail(tensor->file, ": tensor ", name, ": dtype ", printable(tensor->dtype),
+             " is not supported, want F32, F16 or BF16");
+      }
+      used_.insert(name);
+      return tensor;
+    }
+    return nullptr;
+  }
+  const SafeTensor* require(const Names& names, const std::vector<int64_t>& shape) {
+    if (const SafeTensor* tensor = find(names, shape)) return tensor;
+    std::string all;
+    for (const std::string& name : names) all += (all.empty() ? "" : " or ") + name;
+    fail(where_, ": tensor ", all, " is missing: want ", shape_text(shape));
+  }
+  bool has(const std::string& name) const { return files_.find(name) != nullptr; }
+
+  PlannedTensor& put(const std::string& name, std::vector<int64_t> shape, std::vector<PlannedTensor::Part> parts) {
+    tensors_.push_back({name, std::move(shape), std::move(parts)});
+    return tensors_.back();
+  }
+  PlannedTensor& add(const std::string& name, const Names& from, const std::vector<int64_t>& shape) {
+    return put(name, shape, {{require(from, shape), 0, product(shape)}});
+  }
+  void norm(const std::string& name, const Names& from, int64_t size) {
+    PlannedTensor& tensor = add(name, from, {size});
+    tensor.add_one = tensor.keep_f32 = true;
+  }
+
+  void layer(int64_t i) {
+    const std::string in = concat(prefix_, "layers.", i, "."), out = concat("blk.", i, ".");
+    const std::string attn = in + "self_attn.";
+    const int64_t q_rows = c_.n_heads * c_.head_dim, kv_rows = c_.n_kv_heads * c_.head_dim;
+    norm(out + "attn_norm.weight", {in + "input_layernorm.weight"}, c_.dim);
+    add(out + "attn_q.weight", {attn + "q_proj.weight"}, {q_rows, c_.dim});
+    add(out + "attn_k.weight", {attn + "k_proj.weight"}, {kv_rows, c_.dim});
+    add(out + "attn_v.weight", {attn + "v_proj.weight"}, {kv_rows, c_.dim});
+    add(out + "attn_output.weight", {attn + "o_proj.weight"}, {c_.dim, q_rows});
+    norm(out + "attn_q_norm.weight", {attn + "q_norm.weight"}, c_.head_dim);
+    norm(out + "attn_k_norm.weight", {attn + "k_norm.weight"}, c_.head_dim);
+    if (c_.layers[static_cast<size_t>(i)].sparse_attention) {
+      const auto names = [&](const char* part) { return Names{attn + "indexer." + part, attn + "index_" + part}; };
+      add(out + "indexer.q_proj.weight", names("q_proj.weight"), {c_.n_index_heads * c_.index_dim, c_.dim}).keep_f32 =
+          true;
+      add(out + "indexer.k_proj.weight", names("k_proj.weight"), {c_.index_dim, c_.dim}).keep_f32 = true;
+      norm(out + "indexer.q_norm.weight", names("q_norm.weight"), c_.index_dim);
+      norm(out + "indexer.k_norm.weight", names("k_norm.weight"), c_.index_dim);
+    }
+    norm(out + "ffn_norm.weight", {in + "post_attention_layernorm.weight"}, c_.dim);
+    const bool flat = !any_begins(in + "block_sparse_moe.");
+    const std::string ffn = in + (flat ? "mlp." : "block_sparse_moe.");
+    if (!c_.layers[static_cast<size_t>(i)].moe) {
+      gated(out, "", ffn, c_.dense_ffn);
+      return;
+    }
+    add(out + "ffn_gate_inp.weight", {ffn + "gate.weight"}, {c_.n_experts, c_.dim}).keep_f32 = true;
+    const SafeTensor* bias =
+        find({ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"}, {c_.n_experts});
+    std::vector<PlannedTensor::Part> bias_parts;  // a checkpoint without the bias (use_routing_bias false): zeros
+    if (bias) bias_parts.push_back({bias, 0, c_.n_experts});
+    put(out + "exp_probs_b.bias", {c_.n_experts}, bias_parts).keep_f32 = true;
+    experts(out, ffn + "experts.");
+    if (c_.shared_ffn > 0) gated(out, "_shexp", ffn + "shared_experts.", c_.shared_ffn);
+  }
+
+  bool any_begins(const std::string& prefix) const {
+    const auto at = files_.tensors().lower_bound(prefix);
+    return at != files_.tensors().end() && at->first.starts_with(prefix);
+  }
+
+  // A dense feed-forward: gate and up fused below each other, or apart.
+  void gated(const std::string& out, const std::string& suffix, const std::string& in, int64_t ffn) {
+    const std::string gate = out + "ffn_gate" + suffix + ".weight", up = out + "ffn_up" + suffix + ".weight";
+    if (has(in + "gate_up_proj.weight")) {
+      const SafeTensor* both = require({in + "gate_up_proj.weight"}, {2 * ffn, c_.dim});
+      put(gate, {ffn, c_.dim}, {{both, 0, ffn * c_.dim}});
+      put(up, {ffn, c_.dim}, {{both, ffn * c_.dim, ffn * c_.dim}});
+    } else {
+      add(gate, {in + "gate_proj.weight", in + "w1.weight"}, {ffn, c_.dim});
+      add(up, {in + "up_proj.weight", in + "w3.weight"}, {ffn, c_.dim});
+    }
+    add(out + "ffn_down" + suffix + ".weight", {in + "down_proj.weight", in + "w2.weight"}, {c_.dim, ffn});
+  }
+
+  // The routed experts: stacked with gate and up fused, or one tensor each.
+  void experts(const std::string& out, const std::string& in) {
+    const int64_t n = c_.n_experts, ffn = c_.expert_ffn, size = ffn * c_.dim;
+    const std::vector<int64_t> wide{n, ffn, c_.dim}, tall{n, c_.dim, ffn};
+    std::vector<PlannedTensor::Part> gate, up, down;
+    for (const char* end : {"", ".weight"}) {
+      if (!has(in + "gate_up_proj" + end)) continue;
+      const SafeTensor* both = require({in + "gate_up_proj" + end}, {n, 2 * ffn, c_.dim});
+      for (int64_t e = 0; e < n; ++e) {
+        gate.push_back({both, 2 * e * size, size});
+        up.push_back({both, (2 * e + 1) * size, size});
+      }
+      down.push_back({require({in + "down_proj" + end}, tall), 0, n * size});
+    }
+    for (int64_t e = 0; gate.empty() || static_cast<int64_t>(gate.size()) < n; ++e) {
+      const std::string one = concat(in, e, ".");
+      gate.push_back({require({one + "w1.weight", one + "gate_proj.weight"}, {ffn, c_.dim}), 0, size});
+      up.push_back({require({one + "w3.weight", one + "up_proj.weight"}, {ffn, c_.dim}), 0, size});
+      down.push_back({require({one + "w2.weight", one + "down_proj.weight"}, {c_.dim, ffn}), 0, size});
+    }
+    put(out + "ffn_gate_exps.weight", wide, std::move(gate));
+    put(out + "ffn_up_exps.weight", wide, std::move(up));
+    put(out + "ffn_down_exps.weight", tall, std::move(down));
+  }
+
+  // What the plan has no use for: other parts of the model are noted, by the first word of their names. A tensor among
+  // the language model's own layers would change the result if it were left out.
+  void account_for_the_rest(const Note& note) const {
+    std::map<std::string, int64_t> skipped;
+    for (const auto& [name, tensor] : files_.tensors()) {
+      if (used_.contains(name)) continue;
+      const bool harmless = name.ends_with("rotary_emb.inv_freq") || name.find("mtp.") != std::string::npos ||
+                            (c_.tied_output && name.ends_with("lm_head.weight"));
+      if (!harmless && name.starts_with(prefix_ + "layers.")) {
+        const std::string rest = name.substr(prefix_.size() + 7);
+        const int64_t index = std::isdigit(static_cast<unsigned char>(rest[0])) ? std::stoll(rest.substr(0, 9)) : 0;
+        // Layers after the last are prediction modules.
+        if (index < c_.n_layers()) fail(tensor.file, ": tensor ", printable(name), ": not known to this architecture");
+      }
+      ++skipped[name.find("mtp.") != std::string::npos ? "mtp" : name.substr(0, name.find('.'))];
+    }
+    for (const auto& [part, count] : skipped) {
+      if (note)
+        note(concat("skipped ", count, count == 1 ? " tensor" : " tensors", " of ", printable(part),
+                    ": not part of the language model"));
+    }
+  }
+
+  const Config& c_;
+  const SafeTensors& files_;
+  std::string where_, prefix_;
+  std::set<std::string, std::less<>> used_;
+  std::vector<PlannedTensor> tensors_;
+};
+
+}  // namespace
+
+TensorType PlannedTensor::stored_as(TensorType wanted) const {
+  if (keep_f32 || shape.size() == 1) return TensorType::f32;
+  return shape.back() % tensor_layout(wanted).group == 0 ? wanted : TensorType::f16;
+}
+
+TensorType PlannedTensor::source_type() const {
+  if (parts.empty()) return TensorType::f32;
+  const TensorType first = *parts[0].tensor->type();
+  const bool same = std::all_of(parts.begin(), parts.end(), [&](const Part& p) { return p.tensor->type() == first; });
+  return same ? first : TensorType::f32;
+}
+
+void PlannedTensor::read(TensorType type, const std::function<void(std::span<const std::byte>)>& sink) const {
+  const int64_t row = shape.back();
+  const int64_t step = std::max<int64_t>(1, 65536 / row) * row;  // numbers at a time; whole rows
+  std::vector<float> values(static_cast<size_t>(std::min(step, product(shape))));
+  std::vector<std::byte> encoded(static_cast<size_t>(kernels::row_bytes(kernel_format(type), std::ssize(values))));
+  const auto emit = [&](int64_t count) {
+    kernels::encode_row(kernel_format(type), values.data(), count, encoded.data());
+    sink(std::span(encoded).first(static_cast<size_t>(kernels::row_bytes(kernel_format(type), count))));
+  };
+  if (parts.empty()) {
+    for (int64_t done = 0; done < product(shape); done += step) emit(std::min(step, product(shape) - done));
+  }
+  for (const Part& part : parts) {
+    const Format format = kernel_format(*part.tensor->type());
+    const int64_t each = kernels::row_bytes(format, 1);
+    if (part.tensor->type() == type && !add_one) {
+      sink(part.tensor->data.subspan(static_cast<size_t>(part.first * each), static_cast<size_t>(part.count * each)));
+      continue;
+    }
+    for (int64_t done = 0; done < part.count; done += step) {
+      const int64_t count = std::min(step, part.count - done);
+      kernels::decode_row(format, part.tensor->data.data() + (part.first + done) * each, count, values.data());
+      if (add_one) std::for_each_n(values.begin(), count, [](float& value) { value += 1; });
+      emit(count);
+    }
+  }
+}
+
+Checkpoint Checkpoint::open(const std::filesystem::path& folder, const Note& note) {
+  Checkpoint checkpoint;
+  checkpoint.config_ = Config::from_json_file(folder / "config.json");
+  checkpoint.config_.name = last_name(folder);
+  checkpoint.files_ = SafeTensors::open(folder);
+  checkpoint.tensors_ = Planner(checkpoint.config_, checkpoint.files_, checkpoint.config_.name).plan(note);
+  checkpoint.config_.tied_output = false;  // the plan writes the output matrix out
+  return checkpoint;
+}
+
+TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {
+  TensorTable table;
+  for (const PlannedTensor& tensor : tensors_) {
+    const TensorType type = tensor.stored_as(tensor.source_type());
+    const auto bytes = static_cast<size_t>(tensor_bytes(type, tensor.shape).value());
+    TensorView view{type, tensor.shape, {}};
+    if (tensor.parts.size() == 1 && tensor.source_type() == type && !tensor.add_one) {
+      const PlannedTensor::Part& part = tensor.parts[0];
+      view.data = part.tensor->data.subspan(static_cast<size_t>(part.first * tensor_layout(type).bytes), bytes);
+    } else {
+      kernels::Buffer& buffer = memory.emplace_back(static_cast<int64_t>(bytes));
+      std::byte* at = buffer.as<std::byte>();
+      tensor.read(type, [&](std::span<const std::byte> piece) {
+        std::memcpy(at, piece.data(), piece.size());
+        at += piece.size();
+      });
+      view.data = {buffer.as<std::byte>(), bytes};
+    }
+    table.emplace(tensor.name, std::move(view));
+  }
+  return table;
+}
+
+}  // namespace corvid::model

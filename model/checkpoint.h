@@ -1,0 +1,70 @@
+// A Hugging Face checkpoint seen as the tensors of a GGUF file: the one mapping between the two, used to convert a
+// folder and to load it directly.
+//
+// Both layouts of MiniMax-M3 are known, and may be mixed:
+//
+//   released checkpoint                                       flat ("text only") checkpoint
+//   language_model.model.layers.N.                            model.layers.N.
+//     block_sparse_moe.{gate,up,down}_proj                      mlp.{gate_up,down}_proj          gate rows, then up
+//     rows block_sparse_moe.gate, .e_score_correction_bias           mlp.gate.{weight, e_score_correction_bias}
+//     block_sparse_moe.experts.E.{w1,w3,w2}                     mlp.experts.{gate_up,down}_proj  [E, 2 ffn, dim], [E,
+//     dim, ffn] block_sparse_moe.shared_experts.{gate,up,down}_proj       mlp.shared_experts.{gate_up,down}_proj
+//     self_attn.index_{q,k}_{proj,norm}                         self_attn.indexer.{q,k}_{proj,norm}
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/exec.h"
+#include "model/config.h"
+#include "model/safetensors.h"
+#include "model/weights.h"
+
+namespace corvid::model {
+
+using Note = std::function<void(const std::string&)>;  // takes a line for people; may be empty
+
+// One tensor of the GGUF file, put together from pieces of the checkpoint.
+struct PlannedTensor {
+  struct Part {
+    const SafeTensor* tensor;
+    int64_t first, count;  // numbers of the tensor, in its order; whole rows
+  };
+  std::string name;
+  std::vector<int64_t> shape;  // outermost first
+  std::vector<Part> parts;     // one after the other; none: all zeros
+  bool add_one = false;        // norms: the checkpoint stores w and means 1 + w
+  bool keep_f32 = false;       // never rounded: norms, router, its bias, index branch
+
+  // What it is stored as when `wanted` is asked for: float32 when it must be kept, half precision when its rows are no
+  // whole number of the format's groups.
+  TensorType stored_as(TensorType wanted) const;
+  // The type of its pieces in the checkpoint; f32 when they differ.
+  TensorType source_type() const;
+  // Gives all bytes of the tensor as `type` (f32, f16, bf16 or q8_0), in order, a few hundred KiB at a time.
+  void read(TensorType type, const std::function<void(std::span<const std::byte>)>& sink) const;
+};
+
+class Checkpoint {
+ public:
+  // Opens a folder with config.json and its safetensors files. Tensors without a place in the language model (the
+  // vision tower, prediction modules) are skipped with a note; one inside it that is not understood is an error.
+  // Throws std::runtime_error naming file, tensor, wanted and found, std::system_error when a file can't be read.
+  static Checkpoint open(const std::filesystem::path& folder, const Note& note);
+
+  const Config& config() const { return config_; }
+  const std::vector<PlannedTensor>& tensors() const { return tensors_; }
+
+  // All tensors in memory, in their own types. What can be used in place stays in the mapped files, the rest is put
+  // into `memory`; both, and this object, must outlive the table.
+  TensorTable load(std::vector<kernels::Buffer>& memory) const;
+
+ private:
+  Config config_;
+  SafeTensors files_;
+  std::vector<PlannedTensor> tensors_;
+};
+
+}  // namespace corvid::model

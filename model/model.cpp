@@ -1,0 +1,162 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "model/checkpoint.h"
+#include "model/error.h"
+#include "model/gguf.h"
+#include "model/json_file.h"
+#include "model/weights.h"
+
+namespace corvid::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+// FNV-1a, 64 bits.
+class Fingerprint {
+ public:
+  void add(std::span<const std::byte> bytes) {
+    for (const std::byte byte : bytes) hash_ = (hash_ ^ static_cast<uint64_t>(byte)) * 0x100000001b3;
+  }
+  void add(int64_t number) { add(std::as_bytes(std::span(&number, 1))); }
+  std::string hex() const {
+    std::string text;
+    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[(hash_ >> shift) & 15];
+    return text;
+  }
+
+ private:
+  uint64_t hash_ = 0xcbf29ce484222325;
+};
+
+// The files of a model split into several: "name-00002-of-00003.gguf". Any of them may be given.
+std::vector<Gguf> open_all(const fs::path& path) {
+  std::vector<Gguf> files;
+  files.push_back(Gguf::open(path));
+  if (!files[0].has("split.count")) return files;
+  constexpr int64_t kMaxSplits = 99999;
+  const int64_t count = files[0].integer("split.count", 1, kMaxSplits);
+  if (count == 1) return files;
+  const std::string name = path.filename().string();
+  const size_t tail = std::string("-00001-of-00001.gguf").size();
+  const std::string of = concat("-of-", std::string(5 - std::to_string(count).size(), '0'), count, ".gguf");
+  if (name.size() <= tail || !name.ends_with(of)) {
+    fail(name, ": split.count is ", count, ": want a file name that ends with -00001", of);
+  }
+  files.clear();
+  for (int64_t i = 1; i <= count; ++i) {
+    const std::string number = std::to_string(i);
+    const std::string file =
+        concat(name.substr(0, name.size() - tail), "-", std::string(5 - number.size(), '0'), number, of);
+    files.push_back(Gguf::open(path.parent_path() / file));
+    if (files.back().integer("split.no", 0, kMaxSplits) != i - 1 ||
+        files.back().integer("split.count", 1, kMaxSplits) != count) {
+      fail(file, ": want split.no ", i - 1, " of ", count, ", found another");
+    }
+  }
+  return files;
+}
+
+}  // namespace
+
+struct Model::Impl {
+  fs::path path;
+  std::string name, fingerprint;
+  Config config;
+  std::vector<Gguf> files;               // of a GGUF model; its keys are in the first
+  std::optional<Checkpoint> checkpoint;  // of a Hugging Face folder
+  std::vector<kernels::Buffer> memory;   // tensors of the checkpoint that can't be used in place
+  Weights weights;
+  bool has_tokenizer = false;
+  // Made when first asked for: reading hundreds of thousands of tokens takes longer than starting the model.
+  mutable std::once_flag tokenizer_once;
+  mutable std::optional<Tokenizer> tokenizer;
+
+  void open_gguf() {
+    files = open_all(path);
+    config = Config::from_gguf(files[0]);
+    TensorTable table;
+    Fingerprint print;
+    for (const Gguf& file : files) {
+      for (const GgufTensor& tensor : file.tensors()) {
+        if (!table.emplace(tensor.name, TensorView{tensor.type, tensor.shape, tensor.data}).second) {
+          fail(file.name(), ": tensor ", printable(tensor.name), ": found in two files");
+        }
+      }
+      print.add(file.header());
+      print.add(file.file_bytes());
+    }
+    config.tied_output = table.find("output.weight") == table.end();
+    weights = Weights::bind(config, table, name);
+    fingerprint = print.hex();
+    const bool named = files[0].has("tokenizer.ggml.model");
+    const std::string_view kind = named ? files[0].text("tokenizer.ggml.model") : "none";
+    has_tokenizer = kind != "none" && kind != "no_vocab";
+  }
+
+  void open_folder() {
+    if (!fs::exists(path / "config.json")) {
+      fail(path.string(), ": want a GGUF file, or a folder with config.json and safetensors files; found neither");
+    }
+    checkpoint = Checkpoint::open(path, {});
+    config = checkpoint->config();
+    weights = Weights::bind(config, checkpoint->load(memory), name);
+    Fingerprint print;
+    const std::string text = read_whole(path / "config.json");
+    print.add(std::as_bytes(std::span(text)));
+    for (const PlannedTensor& tensor : checkpoint->tensors()) {
+      print.add(std::as_bytes(std::span(tensor.name)));
+      for (const PlannedTensor::Part& part : tensor.parts) {
+        print.add(std::as_bytes(std::span(part.tensor->file)));
+        print.add(std::as_bytes(std::span(part.tensor->dtype)));
+        print.add(part.first);
+        print.add(part.count);
+      }
+    }
+    fingerprint = print.hex();
+    has_tokenizer = fs::exists(path / "tokenizer.json");
+  }
+};
+
+Model::Model() = default;
+Model::~Model() = default;
+
+std::shared_ptr<const Model> Model::load(const fs::path& path) {
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->name = last_name(path);
+  if (fs::is_directory(path)) {
+    impl->open_folder();
+  } else {
+    impl->open_gguf();
+  }
+  const std::shared_ptr<Model> model(new Model);
+  model->impl_ = std::move(impl);
+  return model;
+}
+
+const Config& Model::config() const noexcept { return impl_->config; }
+const Weights& Model::weights() const noexcept { return impl_->weights; }
+bool Model::has_tokenizer() const noexcept { return impl_->has_tokenizer; }
+const std::string& Model::name() const noexcept { return impl_->name; }
+const std::string& Model::fingerprint() const noexcept { return impl_->fingerprint; }
+
+const Tokenizer& Model::tokenizer() const {
+  const Impl& m = *impl_;
+  if (!m.has_tokenizer) fail(m.name, ": has no tokenizer, so it can't be used with text");
+  std::call_once(m.tokenizer_once, [&] {
+    m.tokenizer =
+        m.checkpoint ? Tokenizer::from_json_file(m.path / "tokenizer.json") : Tokenizer::from_gguf(m.files[0]);
+  });
+  if (m.tokenizer->vocab_size() > m.config.vocab_size) {
+    fail(m.name, ": tokenizer: want at most ", m.config.vocab_size, " tokens, found ", m.tokenizer->vocab_size());
+  }
+  return *m.tokenizer;
+}
+
+}  // namespace corvid::model

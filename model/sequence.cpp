@@ -1,0 +1,123 @@
+#include "model/sequence.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "kernels/check.h"
+#include "model/error.h"
+#include "model/forward.h"
+#include "model/kv_cache.h"
+
+namespace corvid::model {
+
+struct Sequence::Impl {
+  std::shared_ptr<const Model> model;
+  kernels::Exec* exec;
+  int64_t max_tokens;
+  bool dense;
+  KvCache cache;
+  Activations activations;
+  std::vector<Token> tokens;  // those whose keys and values are in the cache
+  std::vector<float> logits;  // [vocab], of the last token
+
+  int64_t count() const { return std::ssize(tokens); }
+
+  void check(std::span<const Token> more, int64_t total) const {
+    if (total > max_tokens) {
+      throw std::length_error(concat("sequence: want at most ", max_tokens, " tokens, found ", total));
+    }
+    for (const Token token : more) {
+      if (token < 0 || token >= model->config().vocab_size) {
+        throw std::invalid_argument(
+            concat("token: want an id from 0 to ", model->config().vocab_size - 1, ", found ", token));
+      }
+    }
+  }
+
+  // Evaluates `more` behind what is held. `wanted` are places in `more`, ascending; their logits go to `out`, one row
+  // after the other. A pass that fails leaves the tokens before it in place.
+  void extend(std::span<const Token> more, std::span<const int64_t> wanted, float* out) {
+    const Config& config = model->config();
+    cache.reserve(count() + std::ssize(more));
+    for (int64_t done = 0; done < std::ssize(more);) {
+      const int64_t rows = std::min(kChunkRows, std::ssize(more) - done);
+      if (rows > activations.rows) activations = Activations(config, rows);
+      const std::span<const Token> chunk = more.subspan(static_cast<size_t>(done), static_cast<size_t>(rows));
+      std::vector<int64_t> here;
+      for (const int64_t place : wanted) {
+        if (place >= done && place < done + rows) here.push_back(place - done);
+      }
+      forward(config, model->weights(), {chunk, count(), dense, here, out}, cache, activations, *exec);
+      tokens.insert(tokens.end(), chunk.begin(), chunk.end());
+      if (out) out += std::ssize(here) * config.vocab_size;
+      done += rows;
+    }
+  }
+
+  void extend_to_last(std::span<const Token> more) {
+    logits.resize(static_cast<size_t>(model->config().vocab_size));
+    const int64_t last = std::ssize(more) - 1;
+    extend(more, {&last, 1}, logits.data());
+  }
+};
+
+Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention) {
+  if (max_tokens < 1) throw std::invalid_argument(concat("sequence: want at least 1 token, found ", max_tokens));
+  kernels::require_cpu(exec, "the forward pass");
+  KvCache cache(model->config());
+  impl_ = std::make_unique<Impl>(
+      Impl{std::move(model), &exec, max_tokens, attention == Attention::dense, std::move(cache), {}, {}, {}});
+}
+Sequence::Sequence(Sequence&&) noexcept = default;
+Sequence& Sequence::operator=(Sequence&&) noexcept = default;
+Sequence::~Sequence() = default;
+
+int64_t Sequence::sync(std::span<const Token> prompt) {
+  Impl& s = *impl_;
+  if (prompt.empty()) throw std::invalid_argument("sequence: want a prompt of at least one token, found none");
+  s.check(prompt, std::ssize(prompt));
+  const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens.begin(), s.tokens.end()).first;
+  const int64_t kept = differ - prompt.begin();
+  s.tokens.resize(static_cast<size_t>(kept));
+  s.extend_to_last(prompt.subspan(static_cast<size_t>(kept)));
+  return kept;
+}
+
+void Sequence::append(Token token) {
+  impl_->check({&token, 1}, impl_->count() + 1);
+  impl_->extend_to_last({&token, 1});
+}
+
+std::span<const float> Sequence::logits() const { return impl_->logits; }
+std::span<const Token> Sequence::tokens() const { return impl_->tokens; }
+int64_t Sequence::max_tokens() const { return impl_->max_tokens; }
+
+std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {
+  Impl& s = *impl_;
+  if (prompt.empty()) throw std::invalid_argument("sequence: want a prompt of at least one token, found none");
+  s.check(prompt, std::ssize(prompt));
+  const int64_t last = std::ssize(prompt) - 1;
+  std::vector<int64_t> places(positions.begin(), positions.end());
+  for (const int64_t place : places) {
+    if (place < 0 || place > last) {
+      throw std::invalid_argument(concat("position: want 0 to ", last, ", found ", place));
+    }
+  }
+  places.push_back(last);
+  std::sort(places.begin(), places.end());
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  const int64_t vocab = s.model->config().vocab_size;
+  std::vector<float> all(static_cast<size_t>(std::ssize(places) * vocab));
+  s.tokens.clear();
+  s.extend(prompt, places, all.data());
+  const auto row = [&](int64_t place) {
+    const int64_t i = std::lower_bound(places.begin(), places.end(), place) - places.begin();
+    return std::vector<float>(all.begin() + i * vocab, all.begin() + (i + 1) * vocab);
+  };
+  s.logits = row(last);
+  std::vector<std::vector<float>> rows;
+  for (const int64_t place : positions) rows.push_back(row(place));
+  return rows;
+}
+
+}  // namespace corvid::model

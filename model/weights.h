@@ -1,0 +1,55 @@
+// The tensors of a model, bound by name with their exact shapes. Nothing is copied: matrices are used where and as they
+// lie in the file.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/exec.h"
+#include "kernels/format.h"
+#include "model/config.h"
+#include "model/tensor_type.h"
+
+namespace corvid::model {
+
+struct TensorView {
+  TensorType type = TensorType::f32;
+  std::vector<int64_t> shape;       // outermost first
+  std::span<const std::byte> data;  // tensor_bytes(type, shape) bytes
+};
+using TensorTable = std::map<std::string, TensorView, std::less<>>;  // by GGUF's tensor names
+
+// Const after bind(); shared by any number of threads. The memory behind the table must outlive it.
+struct Weights {
+  struct Layer {
+    const float* attn_norm = nullptr;                              // [dim]
+    kernels::Matrix q, k, v, attn_output;                          // [heads * head_dim, dim]; output transposed
+    const float *q_norm = nullptr, *k_norm = nullptr;              // [head_dim]
+    kernels::Matrix index_q, index_k;                              // [n_index_heads * index_dim, dim], [index_dim, dim]
+    const float *index_q_norm = nullptr, *index_k_norm = nullptr;  // [index_dim]
+    const float* ffn_norm = nullptr;                               // [dim]
+    kernels::Matrix gate, up, down;                                // dense: [ffn, dim] twice, [dim, ffn]
+    kernels::Matrix router;                                        // [n_experts, dim]
+    const float* router_bias = nullptr;                            // [n_experts]
+    kernels::Matrix expert_gate, expert_up, expert_down;           // [n_experts, ffn, dim] twice, [n_experts, dim, ffn]
+    kernels::Matrix shared_gate, shared_up, shared_down;           // as dense
+  };
+
+  kernels::Matrix embedding;  // [vocab, dim]
+  std::vector<Layer> layers;
+  const float* output_norm = nullptr;  // [dim]
+  kernels::Matrix output;              // [vocab, dim]; the embedding again when they are tied
+  int64_t matrix_bytes = 0;            // of all tensors bound
+
+  // Throws std::runtime_error naming `file`, the tensor, wanted and found. Tensors that the architecture has no use for
+  // are ignored.
+  static Weights bind(const Config& config, const TensorTable& tensors, const std::string& file);
+
+ private:
+  std::vector<kernels::Buffer> decoded_;  // vectors that the file does not hold as float32
+};
+
+}  // namespace corvid::model
