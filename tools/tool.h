@@ -1,10 +1,10 @@
-// What a tool is: a specification that the model sees, and a run that never throws for the ordinary failures of its task.
+// What a tool is: a specification that the model sees, and a run that never throws for the ordinary failures of its
+// task.
 #pragma once
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <stop_token>
 #include <string>
-
-#include <nlohmann/json.hpp>
 
 namespace corvid::tools {
 
@@ -25,7 +25,7 @@ struct ToolSpec {
 
 struct ToolResult {
   Status status = Status::ok;
-  std::string text;         // for the model
+  std::string text;              // for the model
   Json detail = Json::object();  // for the store: exit_code, bytes, full sizes before a cut, ...
 };
 
