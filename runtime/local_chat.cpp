@@ -1,0 +1,132 @@
+#include "runtime/local_chat.h"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace corvid::runtime {
+
+namespace {
+
+using model::Message;
+using model::Token;
+
+constexpr int64_t kPrefillStep = 512;  // tokens between two looks at the stop token
+
+double ms_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+int64_t checked_context(int64_t wanted, const model::Model& model) {
+  const int64_t most = model.config().context_length;
+  if (wanted < 0 || wanted > most)
+    throw std::invalid_argument("context: want 1 to " + std::to_string(most) + " tokens (what " + model.name() +
+                                " was made for), found " + std::to_string(wanted));
+  return wanted == 0 ? most : wanted;
+}
+
+// A seed of its own for each reply: splitmix64's finaliser, so that neighbouring positions share nothing.
+uint64_t seed_at(uint64_t seed, size_t position) {
+  uint64_t z = seed + 0x9e3779b97f4a7c15u * (uint64_t(position) + 1);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+int64_t count_calls(std::span<const Message> messages) {
+  int64_t n = 0;
+  for (const Message& message : messages) n += int64_t(message.calls.size());
+  return n;
+}
+
+}  // namespace
+
+struct LocalChat::Impl {
+  Impl(std::shared_ptr<const model::Model> model_in, kernels::Exec& exec, LocalChatOptions options_in)
+      : model(std::move(model_in)),
+        options(std::move(options_in)),
+        context(checked_context(options.context, *model)),
+        format(model->tokenizer()),
+        sequence(model, exec, context, options.attention) {
+    model::Sampler{options.sampler};  // a parameter out of range is said now, not at the first reply
+  }
+
+  // Evaluates `prompt` step by step; false when a stop came first. Returns the tokens found in the cache.
+  bool prefill(std::span<const Token> prompt, const std::stop_token& stop, int64_t& cached) {
+    const std::span<const Token> held = sequence.tokens();
+    const auto differ = std::mismatch(prompt.begin(), prompt.end(), held.begin(), held.end());
+    const int64_t n = int64_t(prompt.size());
+    // No step ends before the common prefix does: a shorter prompt would drop tokens that are still of use.
+    int64_t done = std::min(int64_t(differ.first - prompt.begin()), n - 1);
+    for (bool is_first = true; done < n; is_first = false) {
+      if (stop.stop_requested()) return false;
+      done = std::min(done + kPrefillStep, n);
+      const int64_t kept = sequence.sync(prompt.first(size_t(done)));
+      if (is_first) cached = kept;
+    }
+    return true;
+  }
+
+  std::shared_ptr<const model::Model> model;
+  LocalChatOptions options;
+  int64_t context;
+  model::ChatFormat format;
+  model::Sequence sequence;
+};
+
+LocalChat::LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options)
+    : impl_(std::make_unique<Impl>(std::move(model), exec, std::move(options))) {}
+LocalChat::~LocalChat() = default;
+int64_t LocalChat::context() const noexcept { return impl_->context; }
+
+Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, const OnText& on_text,
+                       std::stop_token stop) {
+  using Clock = std::chrono::steady_clock;
+  Impl& s = *impl_;
+  Reply reply;
+  reply.message.role = model::Role::assistant;
+
+  const Clock::time_point begin = Clock::now();
+  const std::vector<Token> prompt = s.format.render(s.options.prompt, messages);
+  reply.usage.prompt_tokens = int64_t(prompt.size());
+  if (int64_t(prompt.size()) >= s.context)  // one is left for the reply's first token
+    throw std::length_error("the transcript does not fit the model's context any more: want at most " +
+                            std::to_string(s.context - 1) + " tokens, found " + std::to_string(prompt.size()));
+  const bool is_prefilled = s.prefill(prompt, stop, reply.usage.cached_tokens);
+  reply.usage.prefill_ms = ms_since(begin);
+  if (!is_prefilled) return reply;
+
+  const Clock::time_point decode_begin = Clock::now();
+  model::SamplerParams params = s.options.sampler;
+  params.seed = seed_at(params.seed, messages.size());
+  model::Sampler sampler(params);
+  model::ReplyParser parser(s.format, s.options.prompt, "call_", count_calls(messages) + 1);
+  std::vector<Token> generated;
+  while (!parser.is_done() && !stop.stop_requested()) {
+    const bool is_full = int64_t(prompt.size() + generated.size()) >= s.context;
+    if (is_full || int64_t(generated.size()) >= max_tokens) {
+      reply.is_cut = true;
+      break;
+    }
+    if (!generated.empty()) s.sequence.append(generated.back());
+    generated.push_back(sampler.sample(s.sequence.logits()));
+    const std::string text = parser.push(generated.back());
+    if (on_text && !text.empty()) on_text(text);
+  }
+  reply.usage.completion_tokens = int64_t(generated.size());
+  reply.usage.decode_ms = ms_since(decode_begin);
+  const bool is_whole = parser.is_done();
+  model::ReplyParser::Result result = parser.finish();
+  reply.message = std::move(result.message);
+  reply.error = std::move(result.error);
+  if (is_whole)
+    reply.message.tokens = std::move(generated);
+  else
+    reply.message.tokens.clear();
+  return reply;
+}
+
+}  // namespace corvid::runtime
