@@ -5,6 +5,7 @@ of it:
 
     Name   a file, folder, ... name: kept exactly, bare or in the quotes that the whole request uses
     Value  kept exactly, never quoted (numbers, text after a colon)
+    Tail   like Value, and the request ends with it
     Quoted kept exactly, always in quotes
     T      a template with its own slots
     str    a template that sees the slots of the one around it
@@ -28,6 +29,10 @@ class Value(str):
 
 class Quoted(str):
     pass
+
+
+class Tail(str):
+    """Kept exactly, bare, with nothing after it: text that a request ends with."""
 
 
 class T:
@@ -116,6 +121,8 @@ class Writer:
             out.append((q + value + q, True))
         elif isinstance(value, Value):
             out.append((str(value), True))
+        elif isinstance(value, Tail):
+            out.append((str(value), "tail"))
         elif isinstance(value, Quoted):
             q = self.quote or self.rng.choice("\"'")
             if q in value:
@@ -275,14 +282,15 @@ def request(rng, names, template, slots, plain=False):
             raise ValueError("empty template: " + template)
         end = core[-1][0][-1:] if not core[-1][1] else ""
         kind = {"?": "?", ".": ".", "!": "."}.get(end, "!")
+        open_end = core[-1][1] == "tail"
         before, after = [], []
         if kind == "!":
             prefix = rng.choice(ORDER_PREFIX) if rng.random() < 0.42 else ""
-            suffix = rng.choice(ORDER_SUFFIX) if rng.random() < 0.18 else ""
+            suffix = rng.choice(ORDER_SUFFIX) if rng.random() < 0.18 and not open_end else ""
             if prefix.rstrip(" :,").endswith("please") and "please" in suffix:
                 suffix = ""
             end = ""
-            if not re.search(r"[.!?]$", suffix):
+            if not open_end and not re.search(r"[.!?]$", suffix):
                 if prefix.strip().startswith(ASKING):
                     end = "?" if rng.random() < 0.75 else ""
                 elif rng.random() < 0.35:
@@ -298,7 +306,7 @@ def request(rng, names, template, slots, plain=False):
             x = rng.random()
             if x < 0.17:
                 before = writer.pieces(rng.choice(BACKGROUND), background_slots(names)) + [(" ", False)]
-            elif x < 0.23:
+            elif x < 0.23 and not open_end:
                 ended = re.search(r"[.!?]$", core[-1][0] or core[-2][0])
                 after = [(" " if ended else ". ", False)] + writer.pieces(rng.choice(AFTERWARDS), background_slots(names))
         whole = tidy(before + core + after)

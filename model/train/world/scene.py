@@ -15,7 +15,7 @@ import zlib
 from . import content, phrases
 from .execute import server
 from .names import Names
-from .phrases import Name, Quoted, T, Value  # noqa: F401  (skills import them from here)
+from .phrases import Name, Quoted, T, Tail, Value  # noqa: F401  (skills import them from here)
 
 
 class Drop(Exception):

@@ -52,3 +52,11 @@ MISSING_ASKED = [
     "there is no file called $f.", "sorry, $f does not exist.", "$f is not there, so i can't tell.",
 ]
 NO_FOLDER = ["there is no folder $f.", "{the folder|folder} $f does not exist.", "i could not find the folder $f: it does not exist."]
+
+
+def quote(s, text):
+    """Text as one word of a bash command."""
+    if "'" not in text:
+        return "'%s'" % text
+    s.require(not any(c in text for c in '"$`\\!'), "text that is hard to quote")
+    return '"%s"' % text

@@ -383,7 +383,7 @@ def largest(s):
     paths = []
     for k in sizes:
         f = s.fresh(d)
-        s.put(f, (content.sentence(s) + "\n") * 0 + "x" * (k - 1) + "\n")
+        s.put(f, "x" * (k - 1) + "\n")
         paths.append(f)
     if s.chance(0.4):
         inner = s.fresh_folder(d)
@@ -536,7 +536,7 @@ def search_line(s):
         s.answer(["line $n.", "it is {in|on} line $n.", "$w stands {in|on} line $n.", "{in|on} line $n of $f."], n=Value(at), w=Name(word), f=Name(paths[0]))
     else:
         s.user(SEARCH_LINE, w=shown_word(s, word))
-        out = s.shell("grep -rniw '%s' *" % word)
+        out = s.shell("grep -rniwH '%s' *" % word)
         s.require(out.startswith("%s:%d:" % (paths[0], at)) and "\n" not in out, out)
         s.answer(["it is in $f, line $n.", "{in|it stands in} $f on line $n.", "$f, line $n.", "line $n of $f."], n=Value(at), f=Name(paths[0]))
         s.says(paths[0])
