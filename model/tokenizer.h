@@ -30,14 +30,18 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // Any bytes are accepted; bytes that are not UTF-8 become byte tokens. With parse_special, the text of a special token
-  // becomes that token; without it, such text is ordinary text and can never become a special token.
+  // Any bytes are accepted; bytes that are not UTF-8 become byte tokens. With parse_special, the text of a special
+  // token becomes that token; without it, such text is ordinary text and can never become a special token. Added tokens
+  // that are not special (a word of the vocabulary that the merges do not make) are found either way.
   std::vector<Token> encode(std::string_view text, bool parse_special) const;
+  // As if there were no added tokens at all, special or not: for text that is not ours, whatever the file calls
+  // special.
+  std::vector<Token> encode_plain(std::string_view text) const;
   // The exact bytes. A special token gives its text. Throws std::invalid_argument for an id outside the vocabulary.
   std::string decode(std::span<const Token> tokens) const;
   std::string_view piece(Token token) const;  // bytes of one token
   bool is_special(Token token) const;
-  std::optional<Token> special(std::string_view text) const;  // the special token with exactly this text
+  std::optional<Token> special(std::string_view text) const;  // the added token with exactly this text
   int64_t vocab_size() const;
 
   // For the GGUF writer: the vocabulary in its printable GPT-2 byte alphabet, merges as "left right", token types.
