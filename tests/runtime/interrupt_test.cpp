@@ -1,0 +1,87 @@
+#include "runtime/interrupt.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "runtime/deadline.h"
+#include "tests/support/child.h"
+#include "tests/support/test_tools.h"
+
+namespace corvid::runtime {
+namespace {
+
+// A child that says "r" when it is ready and "s" when it was asked to stop; then it ends, or not.
+class InterruptTest : public ::testing::TestWithParam<int> {
+ protected:
+  InterruptTest() { EXPECT_EQ(pipe(ends_), 0); }
+  ~InterruptTest() override {
+    close(ends_[0]);
+    close(ends_[1]);
+  }
+  int child_body(bool is_stubborn) {
+    {
+      const Interrupt interrupt;
+      say('r');
+      test::wait_for(interrupt.token());
+      say('s');
+      if (is_stubborn) pause();
+    }
+    return 7;
+  }
+  void say(char word) { EXPECT_EQ(write(ends_[1], &word, 1), 1); }
+  char hear() {
+    char word = 0;
+    return read(ends_[0], &word, 1) == 1 ? word : '?';
+  }
+
+ private:
+  int ends_[2];
+};
+
+TEST_P(InterruptTest, TheFirstSignalRequestsAStop) {
+  test::Child child([this] { return child_body(false); });
+  EXPECT_EQ(hear(), 'r');
+  child.kill(GetParam());
+  EXPECT_EQ(hear(), 's');
+  EXPECT_EQ(child.wait(), 7);
+}
+
+TEST_P(InterruptTest, TheSecondEndsTheProgramWithStatus130) {
+  test::Child child([this] { return child_body(true); });
+  EXPECT_EQ(hear(), 'r');
+  child.kill(GetParam());
+  EXPECT_EQ(hear(), 's');
+  child.kill(GetParam());
+  EXPECT_EQ(child.wait(), 130);
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, InterruptTest, ::testing::Values(SIGINT, SIGTERM));
+
+TEST(InterruptScopeTest, AfterwardsASignalDoesWhatItDidBefore) {
+  test::Child child([] {
+    { const Interrupt interrupt; }
+    raise(SIGINT);
+    return 7;
+  });
+  EXPECT_EQ(child.wait(), 128 + SIGINT);
+}
+
+TEST(DeadlineTest, StopsForTheClockOrForTheCaller) {
+  const Deadline clock(std::chrono::milliseconds(5), {});
+  test::wait_for(clock.token());
+  EXPECT_TRUE(clock.is_over());
+
+  std::stop_source caller;
+  const Deadline never(std::chrono::milliseconds::max(), caller.get_token());
+  EXPECT_FALSE(never.token().stop_requested());
+  caller.request_stop();
+  EXPECT_TRUE(never.token().stop_requested());
+  EXPECT_FALSE(never.is_over());
+
+  const Deadline stopped(std::chrono::hours(1), caller.get_token());
+  EXPECT_TRUE(stopped.token().stop_requested()) << "a request made before counts";
+}
+
+}  // namespace
+}  // namespace corvid::runtime
