@@ -16,8 +16,14 @@ using model::Message;
 
 constexpr int kSameTold = 3;  // at this many equal results of equal calls in a row the model is told; one more ends it
 
-std::string limit_reached(int64_t limit, const char* unit) {
-  return "the limit of " + std::to_string(limit) + " " + unit + " was reached";
+std::string limit_reached(int64_t limit, const std::string& unit) {
+  return "the limit of " + std::to_string(limit) + " " + unit + (limit == 1 ? "" : "s") + " was reached";
+}
+
+std::string limit_reached(std::chrono::milliseconds wall) {
+  const int64_t ms = wall.count();
+  const std::string time = ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
+  return "the limit of " + time + " was reached";
 }
 
 bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == std::string::npos; }
@@ -33,13 +39,13 @@ class Budget {
 
   std::optional<Outcome> stopped() const {
     if (caller_.stop_requested()) return Outcome{End::cancelled, "interrupted"};
-    if (deadline_.is_over()) return Outcome{End::time_limit, limit_reached(limits_.wall.count(), "ms")};
+    if (deadline_.is_over()) return Outcome{End::time_limit, limit_reached(limits_.wall)};
     return std::nullopt;
   }
   std::optional<Outcome> spent() const {
     if (std::optional<Outcome> end = stopped()) return end;
-    if (turns_ >= limits_.turns) return Outcome{End::turn_limit, limit_reached(limits_.turns, "turns")};
-    if (tokens_ >= limits_.tokens) return Outcome{End::token_limit, limit_reached(limits_.tokens, "tokens")};
+    if (turns_ >= limits_.turns) return Outcome{End::turn_limit, limit_reached(limits_.turns, "turn")};
+    if (tokens_ >= limits_.tokens) return Outcome{End::token_limit, limit_reached(limits_.tokens, "token")};
     return std::nullopt;
   }
   void charge(const Usage& usage) {
@@ -48,13 +54,13 @@ class Budget {
   }
   // Why a call may not run any more; takes one from the budget when it may.
   std::optional<Outcome> charge_call() {
-    if (calls_ >= limits_.calls) return Outcome{End::call_limit, limit_reached(limits_.calls, "tool calls")};
+    if (calls_ >= limits_.calls) return Outcome{End::call_limit, limit_reached(limits_.calls, "tool call")};
     ++calls_;
     return std::nullopt;
   }
   // A cut reply used up its tokens or filled the context.
   Outcome cut() const {
-    if (tokens_left() <= 0) return {End::token_limit, limit_reached(limits_.tokens, "tokens")};
+    if (tokens_left() <= 0) return {End::token_limit, limit_reached(limits_.tokens, "token")};
     return {End::context_limit, "the model's context is full: the reply was cut"};
   }
 

@@ -209,7 +209,7 @@ TEST_F(SessionTest, LimitsAndCancelsAreStatusesWithAReason) {
   Session session = start();
   const RunResult limited = session.run("do it", options);
   EXPECT_EQ(limited.status, RunStatus::limit);
-  EXPECT_EQ(limited.error, "the limit of 1 turns was reached");
+  EXPECT_EQ(limited.error, "the limit of 1 turn was reached");
   EXPECT_EQ(limited.answer, "");
   std::stop_source stop;
   stop.request_stop();
