@@ -108,9 +108,8 @@ class Pool {
   std::atomic<Call> call_{nullptr};
   std::atomic<void*> fn_{nullptr};
   alignas(64) std::atomic<int> signal_{0};  // changes when there is work, or an end
-  std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
-  alignas(64) std::atomic<int64_t> done_{0};
+  alignas(64) std::atomic<int> done_{0};
 };
 
 // What a forward pass runs on. One forward pass at a time; on a GPU calls return before the work is done.

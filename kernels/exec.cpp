@@ -1,0 +1,172 @@
+#include "kernels/exec.h"
+
+#include <algorithm>
+#include <limits>
+#include <new>
+#include <string>
+#include <utility>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/check.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr std::align_val_t kAlign{64};
+constexpr int kSpins = 1000;  // about 50 us of pauses: longer than the gap between two kernels of a forward pass
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int cores() {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return std::max(1, CPU_COUNT(&allowed));
+#endif
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+Isa checked(Isa isa) {
+  const std::vector<Isa> found = available_isas();
+  if (std::find(found.begin(), found.end(), isa) == found.end())
+    throw std::runtime_error(std::string("this machine cannot run the tier ") + isa_name(isa));
+  return isa;
+}
+
+}  // namespace
+
+Buffer::Buffer(int64_t bytes, Device device) : bytes_(bytes), device_(device) {
+  require(bytes >= 0, "Buffer: want bytes >= 0, found ", bytes);
+  if (bytes == 0) return;
+  data_ = device == Device::cuda ? cuda::allocate(bytes) : ::operator new(static_cast<size_t>(bytes), kAlign);
+}
+
+Buffer::Buffer(Buffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), device_(other.device_) {}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(device_, other.device_);
+  return *this;
+}
+
+Buffer::~Buffer() {
+  if (data_ == nullptr) return;
+  if (device_ == Device::cuda)
+    cuda::deallocate(data_);
+  else
+    ::operator delete(data_, kAlign);
+}
+
+Pool::Pool(int threads) {
+  require(threads >= 0 && threads <= 4096, "threads: want 0 (all cores) to 4096, found ", threads);
+  const int n = threads == 0 ? cores() : threads;
+  workers_.reserve(static_cast<size_t>(n - 1));
+  for (int worker = 1; worker < n; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+Pool::~Pool() {
+  stop_.store(true, std::memory_order_release);
+  signal_.fetch_add(1);
+  signal_.notify_all();
+  for (std::thread& thread : workers_) thread.join();
+}
+
+void* Pool::grow(Buffer& buffer, int64_t count, size_t size) {
+  if (count < 0 || count > std::numeric_limits<int64_t>::max() / 2 / static_cast<int64_t>(size)) throw std::bad_alloc();
+  const int64_t bytes = count * static_cast<int64_t>(size);
+  if (bytes > buffer.bytes()) {
+    buffer = Buffer();  // give the old one back first
+    buffer = Buffer(std::max<int64_t>(bytes, 4096));
+  }
+  return buffer.as<void>();
+}
+
+void Pool::run_tasks(int64_t n, Call call, void* fn) {
+  require(n <= std::numeric_limits<int>::max(), "Pool: want fewer than 2^31 tasks, found ", n);
+  const auto wanted = static_cast<int>(n);
+  // All tasks of the run before are claimed and done, so no worker can claim one while the fields change: its claim
+  // compares the whole ticket, run number included.
+  const uint64_t run = ticket_.load(std::memory_order_relaxed) >> 32;
+  ticket_.store((run + 1) << 32, std::memory_order_release);
+  n_.store(n, std::memory_order_release);
+  call_.store(call, std::memory_order_release);
+  fn_.store(fn, std::memory_order_release);
+  done_.store(0, std::memory_order_release);
+  ticket_.store((run + 2) << 32, std::memory_order_release);
+  signal_.fetch_add(1);
+  signal_.notify_all();
+
+  while (run_one(0)) {
+  }
+  for (int spin = 0;;) {
+    const int done = done_.load(std::memory_order_acquire);
+    if (done == wanted) return;
+    if (++spin < kSpins)
+      pause();
+    else
+      done_.wait(done, std::memory_order_acquire);
+  }
+}
+
+bool Pool::run_one(int worker) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  int64_t n, task;
+  Call call;
+  void* fn;
+  do {
+    if ((ticket >> 32 & 1) != 0) return false;
+    n = n_.load(std::memory_order_acquire);
+    call = call_.load(std::memory_order_acquire);
+    fn = fn_.load(std::memory_order_acquire);
+    task = static_cast<int64_t>(ticket & 0xffffffffU);
+    if (task >= n) return false;
+  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  call(fn, task, worker);
+  if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<int>(n)) done_.notify_one();
+  return true;
+}
+
+void Pool::work(int worker) {
+  for (;;) {
+    const int seen = signal_.load(std::memory_order_acquire);
+    while (run_one(worker)) {
+    }
+    if (stop_.load(std::memory_order_acquire)) return;
+    for (int spin = 0; spin < kSpins && signal_.load(std::memory_order_relaxed) == seen; ++spin) pause();
+    signal_.wait(seen, std::memory_order_acquire);
+  }
+}
+
+Exec::Exec(int threads) : isa_(best_isa()), pool_(threads) {}
+Exec::Exec(int threads, Isa isa) : isa_(checked(isa)), pool_(threads) {}
+Exec::Exec(Device device)
+    : device_(device),
+      isa_(best_isa()),
+      pool_(device == Device::cpu ? 0 : 1),
+      stream_(device == Device::cuda ? cuda::create_stream() : nullptr) {}
+
+Exec::~Exec() {
+  if (stream_ != nullptr) cuda::destroy_stream(stream_);
+}
+
+void Exec::wait() {
+  if (device_ == Device::cuda) cuda::wait(stream_);
+}
+
+void require_cpu(const Exec& exec, const char* kernel) {
+  require(exec.device() == Device::cpu, kernel, ": want the CPU, found a GPU, for which it has no version yet");
+}
+
+}  // namespace corvid::kernels

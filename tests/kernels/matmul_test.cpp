@@ -1,0 +1,149 @@
+#include "kernels/matmul/matmul.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/backends.h"
+#include "tests/support/expect_close.h"
+#include "tests/support/guarded.h"
+#include "tests/support/weights.h"
+
+namespace corvid::test {
+namespace {
+
+using kernels::Exec;
+using kernels::Format;
+using kernels::Matmul;
+
+using MatmulTest = BackendTest;
+INSTANTIATE_TEST_SUITE_P(Kernels, MatmulTest, testing::ValuesIn(all_backends()), backend_name);
+
+std::vector<float> run(Exec& exec, const std::vector<float>& x, const TestWeights& w, int64_t rows,
+                       const std::vector<float>* added_to = nullptr) {
+  Guarded<float> y(added_to == nullptr ? std::vector<float>(size_t(rows * w.n), 99.0F) : *added_to);
+  Arrays on(exec);
+  matmul({on.in(x.data(), rows * w.k),
+          {on.in(w.bytes.data(), int64_t(w.bytes.size())), w.format},
+          on.out(y.data(), y.size()),
+          rows,
+          w.n,
+          w.k,
+          added_to != nullptr},
+         exec);
+  on.finish();
+  y.expect_guards_intact("matmul");
+  return y.values();
+}
+
+std::string case_name(const TestWeights& w, int64_t rows) {
+  return std::to_string(rows) + " x " + std::to_string(w.n) + " x " + std::to_string(w.k) + " " +
+         kernels::format_name(w.format);
+}
+
+// sum_i |x_i w_i| of each output: what the tolerance refers to.
+std::vector<double> product_sizes(const std::vector<float>& x, const TestWeights& w, int64_t rows) {
+  const std::vector<float> values = w.decoded();
+  std::vector<double> sizes(size_t(rows * w.n));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t j = 0; j < w.n; ++j)
+      for (int64_t i = 0; i < w.k; ++i)
+        sizes[size_t(r * w.n + j)] += std::fabs(double(x[size_t(r * w.k + i)]) * values[size_t(j * w.k + i)]);
+  return sizes;
+}
+
+TEST_P(MatmulTest, AgreesWithFloat64InEveryFormat) {
+  const auto exec = GetParam().exec();
+  for (const Format format : kAllFormats)
+    for (const int64_t k : {1, 15, 16, 17, 32, 96, 416})
+      for (const int64_t n : {0, 1, 3, 8, 13, 97})
+        for (const int64_t rows : {0, 1, 2, 3, 5, 66}) {
+          if (k % format_block(format) != 0) continue;
+          const TestWeights w(format, n, k, uint32_t(n + k));
+          const std::vector<float> x = random_floats(rows * k, uint32_t(rows));
+          std::vector<double> wanted(size_t(rows * n));
+          kernels::ref::matmul({x.data(), w.view(), nullptr, rows, n, k}, wanted.data());
+          expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(k), product_sizes(x, w, rows),
+                       case_name(w, rows));
+        }
+}
+
+TEST_P(MatmulTest, AgreesWithFloat64OnLongRows) {
+  const auto exec = GetParam().exec();
+  const TestWeights w(Format::q8_0, 20, 6144, 1);
+  for (const int64_t rows : {1, 9}) {
+    const std::vector<float> x = random_floats(rows * w.k, 2);
+    std::vector<double> wanted(size_t(rows * w.n));
+    kernels::ref::matmul({x.data(), w.view(), nullptr, rows, w.n, w.k}, wanted.data());
+    expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(w.k), product_sizes(x, w, rows),
+                 case_name(w, rows));
+  }
+}
+
+TEST_P(MatmulTest, AddsToWhatIsThere) {
+  const auto exec = GetParam().exec();
+  for (const int64_t rows : {1, 6}) {
+    const TestWeights w(Format::f32, 37, 48, 3);
+    const std::vector<float> x = random_floats(rows * w.k, 4), before = random_floats(rows * w.n, 5);
+    std::vector<float> wanted = run(*exec, x, w, rows);
+    for (size_t i = 0; i < wanted.size(); ++i) wanted[i] += before[i];
+    EXPECT_EQ(run(*exec, x, w, rows, &before), wanted);
+  }
+}
+
+// The law: a row's result has the same bits alone, in any batch, with any number of threads.
+TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
+  for (const Format format : kAllFormats)
+    for (const int64_t k : {32, 64, 416, 23}) {
+      if (k % format_block(format) != 0) continue;
+      const int64_t rows = 70;
+      const TestWeights w(format, 101, k, 6);
+      const std::vector<float> x = random_floats(rows * k, 7);
+      const std::vector<float> all = run(*GetParam().exec(2), x, w, rows);
+      EXPECT_EQ(all, run(*GetParam().exec(1), x, w, rows)) << case_name(w, rows);
+      EXPECT_EQ(all, run(*GetParam().exec(3), x, w, rows)) << case_name(w, rows);
+      const auto exec = GetParam().exec(2);
+      for (const int64_t step : {1, 2, 3, 33})
+        for (int64_t r = 0; r < rows; r += step) {
+          const int64_t n = std::min(step, rows - r);
+          const std::vector<float> part(x.begin() + r * k, x.begin() + (r + n) * k);
+          ASSERT_EQ(run(*exec, part, w, n), std::vector<float>(all.begin() + r * w.n, all.begin() + (r + n) * w.n))
+              << case_name(w, n) << " at row " << r;
+        }
+    }
+}
+
+TEST_P(MatmulTest, SeveralTogetherEqualOneByOne) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "one by one on a GPU";
+  const auto exec = GetParam().exec(3);
+  const int64_t rows = 3;
+  std::vector<TestWeights> weights;
+  for (int64_t i = 0; i < 20; ++i)
+    weights.emplace_back(i % 2 == 0 ? Format::q8_0 : Format::bf16, i * 7, 32 + 32 * (i % 3), uint32_t(i));
+  const std::vector<float> x = random_floats(rows * 96, 8);
+  std::vector<std::vector<float>> found;
+  std::vector<Matmul> all;
+  for (const TestWeights& w : weights) found.emplace_back(size_t(rows * w.n));
+  for (size_t i = 0; i < weights.size(); ++i)
+    all.push_back({x.data(), weights[i].view(), found[i].data(), rows, weights[i].n, weights[i].k});
+  matmul(all, *exec);
+  for (size_t i = 0; i < weights.size(); ++i) EXPECT_EQ(found[i], run(*exec, x, weights[i], rows)) << i;
+}
+
+TEST(MatmulContract, NamesWhatIsWrong) {
+  Exec exec(1);
+  float x[64] = {};
+  const auto wrong = [&](int64_t rows, int64_t n, int64_t k, Format format) {
+    matmul({x, {x, format}, x, rows, n, k}, exec);
+  };
+  EXPECT_THROW(wrong(-1, 1, 1, Format::f32), std::invalid_argument);
+  EXPECT_THROW(wrong(1, -1, 1, Format::f32), std::invalid_argument);
+  EXPECT_THROW(wrong(1, 1, 0, Format::f32), std::invalid_argument);
+  try {
+    wrong(1, 1, 33, Format::q8_0);
+    FAIL() << "accepted 33 weights of q8_0";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_STREQ(error.what(), "matmul: want k a multiple of 32 for q8_0, found 33");
+  }
+}
+
+}  // namespace
+}  // namespace corvid::test
