@@ -80,6 +80,7 @@ void check(const ExpertFfn& a) {
             " for ", format_name(w->format), ", found ", a.dim);
   require(a.ffn % format_block(a.down.format) == 0, "expert_ffn: want ffn a multiple of ", format_block(a.down.format),
           " for ", format_name(a.down.format), ", found ", a.ffn);
+  if (a.rows == 0) return;  // the arrays may be null
   require((a.ids == nullptr) == (a.weights == nullptr) && (a.ids != nullptr || a.n_experts == 1),
           "expert_ffn: want ids and weights, or neither and one expert; found ", a.n_experts, " experts");
   if (a.ids == nullptr) return;

@@ -1,0 +1,164 @@
+#include "kernels/block_select/block_select.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/guarded.h"
+#include "tests/support/pages.h"
+
+namespace corvid::test {
+namespace {
+
+using kernels::BlockSelect;
+using kernels::Exec;
+
+using BlockSelectTest = BackendTest;
+INSTANTIATE_TEST_SUITE_P(Kernels, BlockSelectTest, testing::ValuesIn(cpu_backends()), backend_name);
+
+struct Chosen {
+  std::vector<int32_t> ids, counts;
+  bool operator==(const Chosen&) const = default;
+};
+
+Chosen run(Exec& exec, BlockSelect a) {
+  Guarded<int32_t> ids(a.rows * a.n_heads * a.top_k), counts(a.rows * a.n_heads);
+  a.ids = ids.data();
+  a.counts = counts.data();
+  block_select(a, exec);
+  ids.expect_guards_intact("ids");
+  counts.expect_guards_intact("counts");
+  return {ids.values(), counts.values()};
+}
+
+// The choice is right if it has the right size, is ascending, holds the local blocks, and no block left out beats a
+// chosen one by more than the tolerance.
+void expect_right(const BlockSelect& a, const Chosen& found, const std::string& name) {
+  const int64_t blocks = (a.n_keys + a.block - 1) / a.block;
+  std::vector<int32_t> ids(found.ids.size()), counts(found.counts.size());
+  std::vector<double> scores(size_t(a.rows * a.n_heads * blocks));
+  kernels::ref::block_select(a, ids.data(), counts.data(), scores.data());
+  ASSERT_EQ(found.counts, counts) << name;
+  for (int64_t list = 0; list < a.rows * a.n_heads; ++list) {
+    const int32_t* chosen = found.ids.data() + list * a.top_k;
+    const int32_t count = counts[size_t(list)];
+    const double* score = scores.data() + list * blocks;
+    std::vector<bool> is_chosen(static_cast<size_t>(blocks));
+    double lowest = std::numeric_limits<double>::infinity();
+    for (int64_t i = 0; i < a.top_k; ++i) {
+      if (i >= count) {
+        ASSERT_EQ(chosen[i], -1) << name;
+        continue;
+      }
+      ASSERT_GT(chosen[i], i == 0 ? -1 : chosen[i - 1]) << name;
+      ASSERT_LE(chosen[i], a.pos[list / a.n_heads] / a.block) << name;
+      is_chosen[size_t(chosen[i])] = true;
+      lowest = std::min(lowest, score[chosen[i]]);
+    }
+    for (int64_t b = 0; b < blocks; ++b)
+      if (!is_chosen[size_t(b)]) {
+        // Queries and keys of random_floats are below 4: no product is above 16.
+        ASSERT_LE(score[b] - lowest, 2 * kernels::block_select_tolerance(a.dim) * 16 * double(a.dim))
+            << name << " block " << b;
+      }
+  }
+}
+
+struct Case {
+  Pages pages;
+  std::vector<float> q;
+  std::vector<int64_t> pos;
+  BlockSelect args;
+
+  Case(int64_t n_keys, int64_t rows, int64_t n_heads, int64_t dim, int64_t block, int64_t top_k, int64_t local,
+       Exec& exec)
+      : pages(n_keys, 1, dim, block, uint32_t(n_keys), exec), q(random_floats(rows * n_heads * dim, 77)) {
+    for (int64_t r = 0; r < rows; ++r) pos.push_back(n_keys - rows + r);
+    args = {q.data(), pages.keys.data(), pos.data(), nullptr, nullptr, rows, n_heads, dim, block, n_keys, top_k, local};
+  }
+  std::string name() const {
+    return std::to_string(args.n_keys) + " keys, block " + std::to_string(args.block) + ", top " +
+           std::to_string(args.top_k);
+  }
+};
+
+TEST_P(BlockSelectTest, AgreesWithFloat64) {
+  const auto exec = GetParam().exec();
+  for (const int64_t block : {1, 4, 16, 20, 128})
+    for (const int64_t top_k : {1, 2, 4, 16})
+      for (const int64_t local : {1, 2})
+        for (const int64_t blocks : {1, 3, 17, 40}) {
+          if (local > top_k) continue;
+          const int64_t n_keys = blocks * block - block / 3, rows = std::min<int64_t>(n_keys, 21);
+          const Case c(n_keys, rows, 2, block == 16 ? 32 : 13, block, top_k, local, *exec);
+          expect_right(c.args, run(*exec, c.args), c.name());
+        }
+}
+
+TEST_P(BlockSelectTest, ChoosesEverythingWhileItFits) {
+  const auto exec = GetParam().exec();
+  const Case c(50, 50, 1, 8, 10, 6, 1, *exec);
+  const Chosen found = run(*exec, c.args);
+  for (int64_t r = 0; r < 50; ++r)
+    for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(found.ids[size_t(r * 6 + i)], i <= r / 10 ? i : -1);
+}
+
+// Keys of one block all alike, so that scores are exactly equal: the lower id wins.
+TEST_P(BlockSelectTest, TiesGoToTheLowerBlockAndTheLocalBlockIsAlwaysIn) {
+  const auto exec = GetParam().exec();
+  Case c(64, 1, 1, 4, 8, 3, 1, *exec);
+  std::vector<float> rows(64 * 4, 0.5F);
+  for (int64_t j = 0; j < 64; ++j)
+    for (int64_t i = 0; i < 4; ++i) rows[size_t(j * 4 + i)] = j / 8 == 5 ? 2.0F : j / 8 == 7 ? -9.0F : 0.5F;
+  std::vector<int64_t> pos(64);
+  std::iota(pos.begin(), pos.end(), 0);
+  store_keys({rows.data(), pos.data(), c.pages.keys.data(), 64, 1, 4, 8}, *exec);
+  c.q = {1, 1, 1, 1};
+  c.args.q = c.q.data();
+  EXPECT_EQ(run(*exec, c.args), (Chosen{{0, 5, 7}, {3}}));
+  c.args.local_blocks = 2;
+  EXPECT_EQ(run(*exec, c.args), (Chosen{{5, 6, 7}, {3}}));
+  c.args.top_k = 2;
+  EXPECT_EQ(run(*exec, c.args), (Chosen{{6, 7}, {2}}));
+}
+
+TEST_P(BlockSelectTest, NaNScoresLoseAndNothingBreaks) {
+  const auto exec = GetParam().exec();
+  Case c(80, 3, 2, 4, 8, 3, 1, *exec);
+  std::fill(c.q.begin(), c.q.begin() + 4, std::numeric_limits<float>::quiet_NaN());
+  const Chosen found = run(*exec, c.args);
+  EXPECT_EQ(std::vector<int32_t>(found.ids.begin(), found.ids.begin() + 3), (std::vector<int32_t>{0, 1, 9}));
+}
+
+TEST_P(BlockSelectTest, GivesARowTheSameChoiceInAnyCompany) {
+  const auto exec = GetParam().exec();
+  const Case c(1000, 150, 2, 24, 16, 4, 1, *exec);
+  const Chosen all = run(*exec, c.args);
+  EXPECT_EQ(all, run(*GetParam().exec(1), c.args));
+  EXPECT_EQ(all, run(*GetParam().exec(3), c.args));
+  for (int64_t r = 0; r < 150; ++r) {
+    BlockSelect one = c.args;
+    one.rows = 1;
+    one.q += r * 2 * 24;
+    one.pos += r;
+    ASSERT_EQ(run(*exec, one).ids, std::vector<int32_t>(all.ids.begin() + r * 8, all.ids.begin() + (r + 1) * 8)) << r;
+  }
+}
+
+TEST(BlockSelectContract, NamesWhatIsWrong) {
+  Exec exec(1);
+  const auto throws = [&](auto change) {
+    Case c(20, 2, 1, 4, 8, 2, 1, exec);
+    change(c);
+    EXPECT_THROW(block_select(c.args, exec), std::invalid_argument);
+  };
+  throws([](Case& c) { c.args.local_blocks = 0; });
+  throws([](Case& c) { c.args.local_blocks = 3; });
+  throws([](Case& c) { c.args.block = 0; });
+  throws([](Case& c) { c.pos[0] = -1; });
+  throws([](Case& c) { c.pos[1] = 20; });
+}
+
+}  // namespace
+}  // namespace corvid::test

@@ -1,0 +1,196 @@
+#include "kernels/sparse_attention/sparse_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/support/expect_close.h"
+#include "tests/support/guarded.h"
+#include "tests/support/pages.h"
+
+namespace corvid::test {
+namespace {
+
+using kernels::Exec;
+using kernels::SparseAttention;
+
+using SparseAttentionTest = BackendTest;
+INSTANTIATE_TEST_SUITE_P(Kernels, SparseAttentionTest, testing::ValuesIn(cpu_backends()), backend_name);
+
+std::vector<float> run(Exec& exec, SparseAttention a) {
+  Guarded<float> o(a.rows * a.n_heads * a.head_dim);
+  a.o = o.data();
+  sparse_attention(a, exec);
+  o.expect_guards_intact("sparse_attention");
+  return o.values();
+}
+
+// The last `rows` of n_keys positions, each with a random choice of at most top_k blocks that holds the local one.
+struct Case {
+  Pages pages;
+  std::vector<float> q;
+  std::vector<int64_t> pos;
+  std::vector<int32_t> ids, counts;
+  SparseAttention args;
+
+  Case(int64_t n_keys, int64_t rows, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t block,
+       int64_t top_k, Exec& exec)
+      : pages(n_keys, n_kv_heads, head_dim, block, uint32_t(n_keys + head_dim), exec),
+        q(random_floats(rows * n_heads * head_dim, 78)) {
+    std::mt19937 bits(79);
+    for (int64_t r = 0; r < rows; ++r) {
+      pos.push_back(n_keys - rows + r);
+      for (int64_t g = 0; g < n_kv_heads; ++g) {
+        const auto local = static_cast<int32_t>(pos.back() / block);
+        std::vector<int32_t> chosen{local};
+        for (int32_t b = 0; b < local; ++b)
+          if (int64_t(chosen.size()) < top_k && bits() % 2 == 0) chosen.push_back(b);
+        std::sort(chosen.begin(), chosen.end());
+        counts.push_back(static_cast<int32_t>(chosen.size()));
+        chosen.resize(static_cast<size_t>(top_k), -1);
+        ids.insert(ids.end(), chosen.begin(), chosen.end());
+      }
+    }
+    args = {q.data(),
+            pages.keys.data(),
+            pages.values.data(),
+            pos.data(),
+            ids.data(),
+            counts.data(),
+            nullptr,
+            rows,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            block,
+            n_keys,
+            top_k,
+            1 / std::sqrt(static_cast<float>(head_dim))};
+  }
+  SparseAttention dense() const {
+    SparseAttention a = args;
+    a.ids = nullptr;
+    a.counts = nullptr;
+    return a;
+  }
+  void expect_right(Exec& exec, const SparseAttention& a, const std::string& name) const {
+    std::vector<double> wanted(size_t(a.rows * a.n_heads * a.head_dim));
+    kernels::ref::sparse_attention(a, wanted.data());
+    // Values and products of random_floats are below 4 and 16.
+    const double scale = 4 * (1 + 16 * std::sqrt(double(a.head_dim)));
+    expect_close(run(exec, a), wanted, kernels::sparse_attention_tolerance(a.head_dim, a.n_keys),
+                 std::vector<double>(wanted.size(), scale), name);
+  }
+};
+
+TEST_P(SparseAttentionTest, AgreesWithFloat64) {
+  const auto exec = GetParam().exec();
+  for (const auto& [n_heads, n_kv_heads] : {std::pair<int64_t, int64_t>{1, 1}, {6, 2}, {4, 1}, {3, 3}, {50, 1}})
+    for (const int64_t head_dim : {1, 16, 24, 64})
+      for (const int64_t block : {1, 7, 16, 64})
+        for (const int64_t n_keys : {1, 40, 129}) {
+          const int64_t rows = std::min<int64_t>(n_keys, n_heads > 10 ? 3 : 25);
+          const Case c(n_keys, rows, n_heads, n_kv_heads, head_dim, block, 4, *exec);
+          const std::string name = std::to_string(n_heads) + "/" + std::to_string(n_kv_heads) + " heads of " +
+                                   std::to_string(head_dim) + ", " + std::to_string(n_keys) + " keys in blocks of " +
+                                   std::to_string(block);
+          c.expect_right(*exec, c.args, name + ", sparse");
+          c.expect_right(*exec, c.dense(), name + ", dense");
+        }
+}
+
+TEST_P(SparseAttentionTest, AgreesWithFloat64OnAModelsSizes) {
+  const auto exec = GetParam().exec();
+  const Case c(700, 40, 6, 2, 64, 128, 4, *exec);
+  c.expect_right(*exec, c.args, "sparse");
+  c.expect_right(*exec, c.dense(), "dense");
+}
+
+TEST_P(SparseAttentionTest, OneKeyGivesItsValue) {
+  const auto exec = GetParam().exec();
+  const Case c(1, 1, 2, 1, 16, 128, 2, *exec);
+  std::vector<float> wanted = c.pages.value_rows;
+  wanted.insert(wanted.end(), c.pages.value_rows.begin(), c.pages.value_rows.end());
+  EXPECT_EQ(run(*exec, c.args), wanted);
+}
+
+TEST_P(SparseAttentionTest, HugeScoresDoNotOverflow) {
+  const auto exec = GetParam().exec();
+  Case c(60, 5, 2, 1, 16, 16, 4, *exec);
+  c.args.scale = 1000;
+  std::vector<double> wanted(5 * 2 * 16);
+  kernels::ref::sparse_attention(c.args, wanted.data());
+  expect_close(run(*exec, c.args), wanted, 1e-2, std::vector<double>(wanted.size(), 4.0), "huge scores");
+}
+
+TEST_P(SparseAttentionTest, EveryBlockChosenEqualsDenseBitForBit) {
+  const auto exec = GetParam().exec();
+  Case c(100, 30, 4, 2, 32, 16, 7, *exec);
+  for (size_t list = 0; list < c.counts.size(); ++list) {
+    c.counts[list] = static_cast<int32_t>(c.pos[list / 2] / 16 + 1);
+    for (int32_t i = 0; i < 7; ++i) c.ids[list * 7 + size_t(i)] = i < c.counts[list] ? i : -1;
+  }
+  EXPECT_EQ(run(*exec, c.args), run(*exec, c.dense()));
+}
+
+TEST_P(SparseAttentionTest, GivesARowTheSameBitsInAnyCompany) {
+  const auto exec = GetParam().exec();
+  const Case c(300, 200, 6, 2, 40, 16, 5, *exec);
+  for (const SparseAttention& whole : {c.args, c.dense()}) {
+    const std::vector<float> all = run(*exec, whole);
+    EXPECT_EQ(all, run(*GetParam().exec(1), whole));
+    EXPECT_EQ(all, run(*GetParam().exec(3), whole));
+    for (const int64_t step : {1, 3, 17})
+      for (int64_t r = 0; r < whole.rows; r += step) {
+        SparseAttention part = whole;
+        part.rows = std::min(step, whole.rows - r);
+        part.q += r * 6 * 40;
+        part.pos += r;
+        if (part.ids != nullptr) {
+          part.ids += r * 2 * 5;
+          part.counts += r * 2;
+        }
+        ASSERT_EQ(run(*exec, part), std::vector<float>(all.begin() + r * 240, all.begin() + (r + part.rows) * 240))
+            << r << " by " << step;
+      }
+  }
+}
+
+// What is stored behind a row's position can not reach it, not even NaN.
+TEST_P(SparseAttentionTest, LaterKeysCannotTouchARow) {
+  const auto exec = GetParam().exec();
+  const Case c(40, 30, 2, 1, 16, 16, 3, *exec);
+  const std::vector<float> before = run(*exec, c.dense());
+  const std::vector<float> nan(20 * 16, std::numeric_limits<float>::quiet_NaN());
+  std::vector<int64_t> later(20);
+  std::iota(later.begin(), later.end(), 20);
+  store_keys({nan.data(), later.data(), c.pages.keys.data(), 20, 1, 16, 16}, *exec);
+  store_values({nan.data(), later.data(), c.pages.values.data(), 20, 1, 16, 16}, *exec);
+  const std::vector<float> after = run(*exec, c.dense());
+  EXPECT_EQ(std::vector<float>(after.begin(), after.begin() + 10 * 32),
+            std::vector<float>(before.begin(), before.begin() + 10 * 32));
+  EXPECT_TRUE(std::isnan(after[10 * 32]));
+}
+
+TEST(SparseAttentionContract, NamesWhatIsWrong) {
+  Exec exec(1);
+  std::vector<float> o(1000);
+  const auto throws = [&](auto change) {
+    Case c(40, 2, 4, 2, 8, 16, 3, exec);
+    c.args.o = o.data();
+    change(c);
+    EXPECT_THROW(sparse_attention(c.args, exec), std::invalid_argument);
+  };
+  throws([](Case& c) { c.args.n_heads = 3; });
+  throws([](Case& c) { c.args.n_kv_heads = 0; });
+  throws([](Case& c) { c.pos[0] = 40; });
+  throws([](Case& c) { c.counts[0] = 0; });
+  throws([](Case& c) { c.counts[0] = 4; });
+  throws([](Case& c) { c.args.ids = nullptr; });
+  throws([](Case& c) { c.counts[0] = 2, c.ids[0] = 1, c.ids[1] = 1; });
+  throws([](Case& c) { c.ids[0] = 3; });
+  throws([](Case& c) { c.ids[0] = -1; });
+}
+
+}  // namespace
+}  // namespace corvid::test
