@@ -53,6 +53,7 @@ class Scene:
         self.files, self.dirs = {}, set()  # path -> [bytes, mode, mtime or None]
         self.variables, self.functions, self.shown = {}, {}, None
         self.routes, self.port = {}, None
+        self.prepare = []  # bash commands that set the folder up once its files are there
         self.messages, self.families, self.calls = [], [], []
         self._want, self._want_dirs, self._free, self._checks = None, None, set(), []
         self._used = set()
@@ -355,6 +356,9 @@ class Scene:
         self.box = self._open_box(self.shown)
         self.box.variables, self.box.functions = self.variables, self.functions
         self.box.fill(self.dirs, self.files)
+        for command in self.prepare:
+            code, _, err = self.box.bash(command)
+            self.require(code == 0, err)
         if self.port is not None:
             self.box.ports.add(self.port)
             server().routes = self.routes

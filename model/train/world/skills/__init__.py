@@ -24,7 +24,6 @@ before it writes); the answer says what DOMAIN asks for and no candidate besides
 the folder looks afterwards; whatever else changes drops the trajectory. An order in a template begins with its verb and
 has no full stop, a statement ends with `.`, a question with `?`; all are lower case, the dressing makes the variety.
 
-Open groups (nobody has written them yet): table, log, http, system, git.
 """
 
 import importlib
