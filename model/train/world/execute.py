@@ -94,7 +94,7 @@ class Server:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = reply
 
-        self.plain = []
+        self.plain = []  # headers of the server's own error pages, in a route's form
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]

@@ -265,6 +265,11 @@ AFTERWARDS = [
 ]
 
 
+# Templates that begin so are no orders, even without a full stop: nothing polite can stand before them.
+NO_VERB = re.compile(r"(i|i'm|i'd|the|all|there|they|it|its|that|this|these|those|we|my|a|an|in|from|only|of|and|ok|good|new|now|file|files|"
+                     r"please|where|number|first|last|size|bytes|lines|words|line|so|one|every|each|let's|somewhere|according|kindly)\b")
+
+
 def background_slots(names):
     r = names.rng
     return dict(bg_n=names.noun(), bg_a=names.adjective(), bg_p=names.first(), bg_c=names.city(),
@@ -282,6 +287,8 @@ def request(rng, names, template, slots, plain=False):
             raise ValueError("empty template: " + template)
         end = core[-1][0][-1:] if not core[-1][1] else ""
         kind = {"?": "?", ".": ".", "!": "."}.get(end, "!")
+        if kind == "!" and (core[0][1] or NO_VERB.match(core[0][0])):
+            kind = "."
         open_end = core[-1][1] == "tail"
         before, after = [], []
         if kind == "!":

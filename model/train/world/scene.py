@@ -203,8 +203,8 @@ class Scene:
         call_id = "call_%d" % (number + 1)
         self.messages.append({"role": "assistant", "text": "", "calls": [{"id": call_id, "name": name, "args": args}]})
         self.messages.append({"role": "tool", "text": result, "call": call_id})
-        if not result.isascii() and not result.isprintable():
-            raise Drop("a result with odd characters")
+        if "\ufffd" in result:
+            raise Drop("a result that is not UTF-8")
         return result
 
     def shell(self, command):
@@ -354,14 +354,15 @@ class Scene:
 
     def _materialise(self):
         self.box = self._open_box(self.shown)
-        self.box.variables, self.box.functions = self.variables, self.functions
+        locale = "C" if zlib.crc32(repr(sorted(self.files)).encode()) % 6 == 0 else "C.UTF-8"  # quotes in messages differ
+        self.box.variables, self.box.functions = {"LC_ALL": locale, **self.variables}, self.functions
         self.box.fill(self.dirs, self.files)
         for command in self.prepare:
             code, _, err = self.box.bash(command)
             self.require(code == 0, err)
         if self.port is not None:
             self.box.ports.add(self.port)
-            server().routes = self.routes
+            server().routes, server().plain = self.routes, self._headers("text/plain; charset=utf-8", [])
             server().seen.clear()
 
     def close(self):

@@ -24,6 +24,13 @@ before it writes); the answer says what DOMAIN asks for and no candidate besides
 the folder looks afterwards; whatever else changes drops the trajectory. An order in a template begins with its verb and
 has no full stop, a statement ends with `.`, a question with `?`; all are lower case, the dressing makes the variety.
 
+A request about a file that is not there is made for every ordinary skill: beside the skill, register how its request and
+its gold call look for a file that is missing (fail.missing does the rest, skills/fail.py):
+
+    @missing("txt", "md")                             # endings that such a file may have; none: any
+    def size_of_missing(s, f):
+        s.user(SIZE, f=Name(f))
+        s.shell("stat -c %s " + f)
 """
 
 import importlib
@@ -31,11 +38,19 @@ import pkgutil
 import shutil
 
 SKILLS = {}  # skill -> [(weight, function, needs)]
+MISSING = []  # (endings, function)
 
 
 def skill(name, weight=1.0, needs=()):
     def register(function):
         SKILLS.setdefault(name, []).append((weight, function, needs))
+        return function
+    return register
+
+
+def missing(*endings):
+    def register(function):
+        MISSING.append((endings, function))
         return function
     return register
 

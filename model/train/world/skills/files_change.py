@@ -5,9 +5,6 @@ from world.scene import Name, Quoted, T, Tail, Value, join
 from world.skills import skill
 from world.wording import kind, kind_name, names, quote
 
-DONE = ["done{.|: }"]
-
-
 def base(path):
     return path.rpartition("/")[2]
 
@@ -285,7 +282,7 @@ def move_kind(s):
     out = s.shell("ls %s && mkdir -p %s && mv %s %s/" % (glob, d, glob, d))
     s.require(sorted(out.split("\n")) == sorted(mine), out)
     if s.decided("names", [True, False, False]):
-        s.answer(["moved $names to $d.", "$names {is|are} in $d now." if False else "i moved $names to $d."], names=names([base(p) for p in mine]), d=Name(d))
+        s.answer(["moved $names to $d.", "i moved $names to $d."], names=names([base(p) for p in out.split("\n")]), d=Name(d))
     else:
         s.answer(["the $kind are in $d now.", "moved all $kind to $d.", "i moved the $kind {into|to} $d."], kind=kind_name(ext), d=Name(d))
 
@@ -409,7 +406,7 @@ def delete_kind(s):
         s.require(out == str(len(mine)), out)
         n = Value(out)
         one = out == "1"
-        s.answer(["$n {file was|file was}{ deleted| removed}." if one else "$n {$e files|files} were {deleted|removed}.", "i deleted $n $e file%s." % ("" if one else "s")], n=n, e=Value("." + ext))
+        s.answer(["$n {$e file|file} was {deleted|removed}." if one else "$n {$e files|files} were {deleted|removed}.", "i deleted $n $e file%s." % ("" if one else "s")], n=n, e=Value("." + ext))
         s.says(out)
     else:
         s.require(len(out.split("\n")) == len(mine), out)
@@ -438,7 +435,7 @@ def delete_start(s):
         s.will_remove(p)
     out = s.shell("rm -v %s*" % join(d, part))
     s.require(len(out.split("\n")) == len(mine), out)
-    s.answer(["deleted $names.", "i deleted $names.", "$names {is|is} gone." if len(mine) == 1 else "$names are gone."], names=names([base(p) for p in sorted(mine, key=str.encode)]))
+    s.answer(["deleted $names.", "i deleted $names.", "$names %s gone." % ("is" if len(mine) == 1 else "are")], names=names([base(p) for p in sorted(mine, key=str.encode)]))
 
 
 DELETE_EMPTY = ["{delete|remove} {all |}{the |}empty files", "get rid of {all |}{the |}files {that are empty|with nothing in them|without content}", "{delete|remove} every empty file {here|anywhere below|in all folders|}", "all empty files can go.", "clean up the files that have no content",
@@ -456,7 +453,7 @@ def delete_empty(s):
         s.will_remove(p)
     out = s.shell("find . -type f -empty -printf '%P\\n' -delete")
     s.require(sorted(out.split("\n")) == sorted(mine), out)
-    s.answer(["deleted $names.", "i deleted {the empty {file|file} |}$names." if len(mine) == 1 else "i deleted {the empty files |}$names."], names=names(out.split("\n")))
+    s.answer(["deleted $names.", "i deleted {the empty %s |}$names." % ("file" if len(mine) == 1 else "files")], names=names(out.split("\n")))
 
 
 # -- mkdir --------------------------------------------------------------------------------------------------------------

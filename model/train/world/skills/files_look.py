@@ -337,7 +337,7 @@ def count_answer(s, n, what, more=None):
 # -- size, largest, newest ------------------------------------------------------------------------------------------------
 
 SIZE = [
-    "how big is $f?", "how {big|large} is {the file |}$f in bytes?", "what is the size of $f?", "size of $f?", "size of $f in bytes?", "how many bytes {is|has|does} $f{ have|}?",
+    "how big is $f?", "how {big|large} is {the file |}$f in bytes?", "what is the size of $f?", "size of $f?", "size of $f in bytes?", "how many bytes {is|has} $f?", "how many bytes does $f have?",
     "{tell|give} me the size of $f {in bytes|}", "how many bytes are in $f?", "what's the {exact |}size of {the file |}$f in bytes?", "i need the size of $f in bytes.",
     "check how {big|large} $f is", "how much space does $f take, in bytes?", "$f, how many bytes?", "find out the size of $f in bytes", "how many bytes does {the file |}$f {take up|contain|hold}?",
     "how large is $f exactly?", "show me the byte size of $f", "bytes in $f?", "report the size of $f",
@@ -477,8 +477,18 @@ def planted(s, word, paths, extra):
     return places
 
 
+MARKS = "TODO DONE DRAFT FINAL PAID OPEN CLOSED URGENT SECRET IMPORTANT FIXME OK FAILED PENDING ERROR WARN PRIVATE".split()
+
+
+def grep_case(word):
+    """The letter of grep that ignores case: a word in capitals is meant as it stands."""
+    return "" if word.isupper() else "i"
+
+
 def any_word(s):
     x = s.rng.random()
+    if s.chance(0.1):
+        return s.choice(MARKS)
     n = s.names
     return n.noun() if x < 0.5 else n.first() if x < 0.6 else n.city() if x < 0.68 else n.surname() if x < 0.74 else n.made_up() if x < 0.82 \
         else n.word() if x < 0.94 else n.adjective()
@@ -503,7 +513,7 @@ def search(s):
         s.user(SEARCH_IN, w=shown_word(s, word), **{"in": s.place(d)})
     else:
         s.user(SEARCH, w=shown_word(s, word))
-    out = s.shell("grep -rliw '%s' %s | sort" % (word, d or "*"))
+    out = s.shell("grep -rl%sw '%s' %s | sort" % (grep_case(word), word, d or "*"))
     found(s, out, paths, ["$names.", "$names {contain|mention} it.", "i found it in $names.", "the files are $names."],
           ["only $names.", "$names.", "it is in $names.", "$names contains it."])
 
@@ -513,7 +523,7 @@ def search_none(s):
     word = s.names.made_up(3, 4)
     planted(s, word, [], [s.fresh(s.choice(["", "", "old"]), s.choice(["txt", "md"])) for _ in range(s.number(1, 5))])
     s.user(SEARCH, w=shown_word(s, word))
-    out = s.shell("grep -rliw '%s' * | sort" % word)
+    out = s.shell("grep -rl%sw '%s' * | sort" % (grep_case(word), word))
     s.require(out == "[no output]", out)
     s.answer(["no file {contains|mentions} $w.", "none: $w is in no file.", "i found $w in no file."], w=Name(word))
 
@@ -531,12 +541,12 @@ def search_line(s):
     at = planted(s, word, paths, extra)[paths[0]]
     if one:
         s.user(SEARCH_LINE_IN, w=shown_word(s, word), f=Name(paths[0]))
-        out = s.shell("grep -niw '%s' %s" % (word, paths[0]))
+        out = s.shell("grep -n%sw '%s' %s" % (grep_case(word), word, paths[0]))
         s.require(out.startswith("%d:" % at) and "\n" not in out, out)
         s.answer(["line $n.", "it is {in|on} line $n.", "$w stands {in|on} line $n.", "{in|on} line $n of $f."], n=Value(at), w=Name(word), f=Name(paths[0]))
     else:
         s.user(SEARCH_LINE, w=shown_word(s, word))
-        out = s.shell("grep -rniwH '%s' *" % word)
+        out = s.shell("grep -rn%swH '%s' *" % (grep_case(word), word))
         s.require(out.startswith("%s:%d:" % (paths[0], at)) and "\n" not in out, out)
         s.answer(["it is in $f, line $n.", "{in|it stands in} $f on line $n.", "$f, line $n.", "line $n of $f."], n=Value(at), f=Name(paths[0]))
         s.says(paths[0])
