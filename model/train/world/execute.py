@@ -101,14 +101,14 @@ class Server:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
 
 
-_server = None
+_servers = {}  # by process: a forked child inherits the object, but not the thread that serves
 
 
 def server():
-    global _server
-    if _server is None:
-        _server = Server()
-    return _server
+    pid = os.getpid()
+    if pid not in _servers:
+        _servers[pid] = Server()
+    return _servers[pid]
 
 
 class Box:

@@ -267,7 +267,7 @@ AFTERWARDS = [
 
 # Templates that begin so are no orders, even without a full stop: nothing polite can stand before them.
 NO_VERB = re.compile(r"(i|i'm|i'd|the|all|there|they|it|its|that|this|these|those|we|my|a|an|in|from|only|of|and|ok|good|new|now|file|files|"
-                     r"please|where|number|first|last|size|bytes|lines|words|line|so|one|every|each|let's|somewhere|according|kindly)\b")
+                     r"please|where|if|unless|when|should|number|first|last|size|bytes|lines|words|line|so|one|every|each|let's|somewhere|according|kindly|does|how|what|which)\b")
 
 
 def background_slots(names):
@@ -335,5 +335,6 @@ def request(rng, names, template, slots, plain=False):
 
 
 def answer(rng, template, slots):
-    text = "".join(t for t, _ in capitalise(Writer(rng).pieces(template, slots)))
-    return text
+    """(text, [kept texts])"""
+    pieces = capitalise(Writer(rng).pieces(template, slots))
+    return "".join(t for t, _ in pieces), [t for t, kept in pieces if kept]

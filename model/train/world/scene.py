@@ -166,9 +166,18 @@ class Scene:
 
     def answer(self, templates, **slots):
         template = templates if isinstance(templates, str) else self.say_rng.choice(templates)
-        text = phrases.answer(self.say_rng, template, slots)
+        text, kept = phrases.answer(self.say_rng, template, slots)
+        self._grounded(kept)
         self.messages.append({"role": "assistant", "text": text, "calls": []})
         return text
+
+    def _grounded(self, kept):
+        """Names and values of an answer must stand in what the model has seen; numbers that it computes itself need not."""
+        seen = ("\n".join(m["text"] for m in self.messages) + json.dumps([c[1] for c in self.calls])).lower()
+        for text in kept:
+            words = text.lower().rstrip(".").split()
+            if words and not all(w in seen or w.strip(".,:") in seen for w in words) and not (words[0].isdigit() and len(words) < 3):
+                raise Drop("the answer says %r, which nothing has shown" % text)
 
     def place(self, folder, here="{here|in this folder|in the current folder|in this directory|in the working folder}"):
         """A phrase for "in that folder"."""
