@@ -2,12 +2,11 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "model/message.h"
 #include "model/tokenizer.h"
@@ -38,30 +37,49 @@ class ChatFormat {
   explicit ChatFormat(const Tokenizer& tokenizer);
 
   // The system and developer turns, the messages, and the header of the assistant's next turn. No text in `prompt` or
-  // `messages` can become a special token. An assistant message with `tokens` is put back exactly as generated.
+  // `messages` can become a special token. An assistant message with `tokens` is put back exactly as generated, behind
+  // what `prompt.thinking` opens a turn with. A message of role system becomes a developer turn of its own.
+  // Throws std::invalid_argument naming the call when a message without tokens has a call that can't be written (its
+  // arguments are no JSON object, or an argument's name can't be a tag).
   std::vector<Token> render(const Prompt& prompt, std::span<const Message> messages) const;
 
-  bool is_end_of_turn(Token token) const;
+  bool is_end_of_turn(Token token) const { return token == markers_.end; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+
+  struct Markers {
+    Token begin;                    // ]~!b[           once, at the very start
+    Token turn, end;                // ]~b]  [e~[      around a turn
+    Token call;                     // ]<]minimax[>[   before every tag of call markup
+    Token think_open, think_close;  // <mm:think>  </mm:think>
+  };
+  const Markers& markers() const { return markers_; }
 
  private:
   const Tokenizer* tokenizer_;
+  Markers markers_;
 };
 
 // Turns one assistant turn's tokens into a Message as they come. One parser per reply; not thread-safe.
+//
+// Call markup begins with the special token ]<]minimax[>[ alone: the same text in ordinary tokens is text, so a file
+// that the model quotes can't make it call anything. Thinking tags also count when the model spells them in ordinary
+// tokens, where it means them: an opening one before any visible text, a closing one inside reasoning.
 class ReplyParser {
  public:
+  // `format` must outlive the parser. Whether the reply begins inside reasoning follows from prompt.thinking, as the
+  // prompt that render() made ends. Ids of calls are the prefix and a number: "call_1", "call_2".
   ReplyParser(const ChatFormat& format, const Prompt& prompt, std::string call_id_prefix, int64_t first_call_number);
   ReplyParser(ReplyParser&&) noexcept;
   ~ReplyParser();
 
   // Takes the next token; returns the visible answer text that is certain by now (no markup, no reasoning; complete
-  // UTF-8 sequences), often empty.
+  // UTF-8 sequences; bytes that are no UTF-8 as U+FFFD), often empty. All of it together begins Message::text. Throws
+  // std::invalid_argument for an id outside the vocabulary. Tokens after the end of the turn are ignored.
   std::string push(Token token);
   // True once the turn is complete: end-of-turn token seen.
   bool is_done() const;
-  // Ends the turn. An unfinished call (cut by a token limit) is dropped and `error` says so; markup that is no valid
-  // call leaves its raw text in Message::text and `error` says what was wrong.
+  // Ends the turn; call it once. An unfinished call (cut by a token limit) is dropped and `error` says so; markup that
+  // is no valid call leaves its raw text in Message::text, no calls, and `error` says what was wrong.
   struct Result {
     Message message;
     std::string error;  // empty when the turn parsed

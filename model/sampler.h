@@ -7,6 +7,7 @@
 
 namespace corvid::model {
 
+// Temperature comes first, then min_p (relative to the likeliest token), top_k, top_p over what is left.
 struct SamplerParams {
   float temperature = 0;  // >= 0
   int64_t top_k = 0;      // 0: off
@@ -20,7 +21,9 @@ struct SamplerParams {
 class Sampler {
  public:
   explicit Sampler(const SamplerParams& params);  // throws std::invalid_argument naming the parameter out of range
-  Token sample(std::span<const float> logits);    // logits: [vocab], vocab >= 1; NaN throws std::runtime_error
+  // logits: [vocab], 1 <= vocab <= 2^23. -inf rules a token out. NaN, and a maximum that is not finite, throw
+  // std::runtime_error.
+  Token sample(std::span<const float> logits);
 
  private:
   SamplerParams params_;
