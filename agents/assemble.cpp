@@ -1,0 +1,211 @@
+#include "agents/assemble.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iostream>
+
+#include "agents/paths.h"
+#include "agents/terminal.h"
+
+namespace corvid::agents {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int64_t kDefaultContext = 32768;
+
+runtime::Limits limits_from(const Args& args, runtime::Limits limits) {
+  if (const auto turns = args.integer("max-turns", 1, 1'000'000)) limits.turns = *turns;
+  if (const auto tokens = args.integer("max-tokens", 1, 1'000'000'000)) limits.tokens = *tokens;
+  if (const auto wall = args.duration("timeout")) limits.wall = *wall;
+  return limits;
+}
+
+model::SamplerParams sampler_from(const Args& args, model::SamplerParams sampler) {
+  if (const auto seed = args.integer("seed", 0, INT64_MAX)) sampler.seed = static_cast<uint64_t>(*seed);
+  if (const auto temperature = args.number("temperature", 0, 100))
+    sampler.temperature = static_cast<float>(*temperature);
+  return sampler;
+}
+
+// Asks the person at the terminal, whatever stdin and stdout are. No answer is a no.
+bool ask_at_terminal(const model::Call& call, std::stop_token stop) {
+  const int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
+  if (tty < 0) return false;
+  const std::string question = "corvid: run " + plain(call.name) + " " + one_line(call.args, 400) + " ? [y/N] ";
+  std::string answer;
+  if (write(tty, question.data(), question.size()) > 0) {
+    while (!stop.stop_requested() && answer.find('\n') == std::string::npos) {
+      pollfd waiting{tty, POLLIN, 0};
+      if (poll(&waiting, 1, 100) <= 0) continue;
+      char buffer[64];
+      const ssize_t got = read(tty, buffer, sizeof buffer);
+      if (got <= 0) break;
+      answer.append(buffer, static_cast<size_t>(got));
+    }
+  }
+  close(tty);
+  return answer.starts_with('y') || answer.starts_with('Y');
+}
+
+model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
+  model::Prompt prompt;
+  prompt.instructions = with_project_notes(agent.instructions, toolbox.sandbox().workdir());
+  prompt.thinking = agent.thinking;
+  for (const tools::ToolSpec& spec : toolbox.specs())
+    prompt.tools.push_back({spec.name, spec.description, spec.parameters});
+  return prompt;
+}
+
+// A resumed session keeps its instructions and tools; of the agent only limits and policy count, and it may be gone.
+Agent agent_of(const runtime::SessionRecord& record) {
+  Agent agent;
+  try {
+    agent = load_agent(record.agent);
+  } catch (const UsageError&) {
+    agent.name = record.agent;
+  }
+  agent.tools.emplace();
+  for (const model::ToolDecl& tool : record.prompt.tools) agent.tools->push_back(tool.name);
+  return agent;
+}
+
+}  // namespace
+
+Confinement read_confinement(const Args& args, const Config& config, const std::string& agent_policy,
+                             const fs::path& default_workdir) {
+  const auto flag = args.text("workdir");
+  Confinement confinement;
+  confinement.workdir =
+      flag ? existing_folder(*flag, "--workdir") : existing_folder(default_workdir.string(), "the working folder");
+  confinement.policy =
+      load_policy(args.text("policy").value_or(agent_policy != "default" ? agent_policy : config.policy));
+  for (const std::string& host : args.texts("allow-host")) {
+    if (!is_host(host)) throw UsageError("--allow-host: want HOST or HOST:PORT, found \"" + host + '"');
+    confinement.policy.allow_hosts.push_back(host);
+  }
+  for (const std::string& folder : args.texts("allow-write")) {
+    confinement.policy.write_dirs.push_back(existing_folder(folder, "--allow-write"));
+  }
+  return confinement;
+}
+
+tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox) {
+  if (agent.tools && agent.tools->empty()) return tools::Toolbox(std::move(sandbox));
+  try {
+    return tools::make_toolbox(std::move(sandbox), agent.tools.value_or(std::vector<std::string>{}));
+  } catch (const std::invalid_argument& error) {
+    throw UsageError("agent " + agent.name + ": " + error.what());
+  }
+}
+
+fs::path store_path(const Args& args, const Config& config) {
+  if (const auto flag = args.text("db")) return *flag;
+  return config.db.value_or(data_folder() / "corvid.db");
+}
+
+std::unique_ptr<runtime::Store> open_store(const Args& args, const Config& config) {
+  const fs::path file = store_path(args, config);
+  // What was said and read may be private. No thread and no child runs yet that the mask could reach.
+  const mode_t mask = umask(077);
+  try {
+    auto store = std::make_unique<runtime::Store>(file);
+    umask(mask);
+    return store;
+  } catch (const std::exception& error) {
+    umask(mask);
+    throw UsageError(std::string(error.what()) + (args.has("db") ? "" : " (name another file with --db)"));
+  }
+}
+
+runtime::SessionRecord find_session(runtime::Store& store, const std::string& id) {
+  try {
+    return store.find(id);
+  } catch (const runtime::StoreError& error) {
+    if (error.code() != 0) throw;  // SQLite's complaint, not an id that is not there
+    throw UsageError(error.what());
+  }
+}
+
+void check_device(const Args& args, const Config& config) {
+  const auto flag = args.text("device");
+  if (flag.value_or(config.device) != "cuda") return;
+  throw UsageError((flag ? "--device cuda" : config.file.string() + ": device: cuda") +
+                   std::string(": this version computes on the CPU only; want auto or cpu"));
+}
+
+model::Attention attention_from(const Args& args) {
+  const std::string name = args.text("attention").value_or("auto");
+  if (name == "sparse") return model::Attention::sparse;
+  return name == "dense" ? model::Attention::dense : model::Attention::automatic;
+}
+
+int threads_from(const Args& args, const Config& config) {
+  return static_cast<int>(args.integer("threads", 1, 1024).value_or(config.threads.value_or(0)));
+}
+
+Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
+  const Config config = load_config();
+  check_device(args, config);
+  approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
+  const auto context = args.integer("context", 1, 1 << 24);
+  const ModelChoice choice = find_model(args.text("model"), config.model);
+
+  runtime::SessionRecord record;
+  Agent agent;
+  if (resume) {
+    store_ = open_store(args, config);
+    record = find_session(*store_, *resume);
+    agent = agent_of(record);
+    if (const auto named = args.text("agent"); named && load_agent(*named).name != record.agent) {
+      throw UsageError("--agent " + *named + ": session " + record.id + " was started with the agent " + record.agent);
+    }
+  } else {
+    agent = load_agent(args.text("agent").value_or(config.agent));
+  }
+  limits_ = limits_from(args, agent.limits);
+  const model::SamplerParams sampler = sampler_from(args, resume ? record.sampler : agent.sampler);
+  const Confinement confinement = read_confinement(args, config, agent.policy, resume ? record.workdir : fs::path("."));
+  toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
+  if (!store_) store_ = open_store(args, config);
+
+  exec_ = std::make_unique<kernels::Exec>(threads_from(args, config));
+  model_ = model::Model::load(choice.path);
+  runtime::LocalChatOptions options;
+  options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
+  options.sampler = sampler;
+  options.attention = attention_from(args);
+  // --context lowers what the model was made for; without it a model of a million tokens must not reserve for them all.
+  options.context =
+      std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);
+  chat_ = std::make_unique<runtime::LocalChat>(model_, *exec_, options);
+
+  if (resume) {
+    session_.emplace(runtime::Session::resume(*store_, std::move(record), *chat_, *toolbox_, model_->fingerprint()));
+    return;
+  }
+  record.workdir = confinement.workdir;
+  record.agent = agent.name;
+  record.model_name = model_->name();
+  record.model_fingerprint = model_->fingerprint();
+  record.prompt = options.prompt;
+  record.sampler = sampler;
+  session_.emplace(runtime::Session::start(*store_, std::move(record), *chat_, *toolbox_));
+}
+
+runtime::RunOptions Assembly::run_options(std::stop_token stop) const {
+  runtime::RunOptions options;
+  options.limits = limits_;
+  options.approver.mode = approve_mode_;
+  if (approve_mode_ != runtime::ApproveMode::never && access("/dev/tty", R_OK | W_OK) == 0) {
+    options.approver.ask = [stop](const model::Call& call) { return ask_at_terminal(call, stop); };
+  }
+  return options;
+}
+
+}  // namespace corvid::agents

@@ -1,0 +1,63 @@
+// Flags, config.yaml, an agent and a policy -> the parts of a run: store, model, tools, session. Whatever can be wrong
+// with them is said here, before the model works.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "agents/args.h"
+#include "agents/config.h"
+#include "model/sequence.h"
+#include "runtime/local_chat.h"
+#include "runtime/session.h"
+#include "tools/toolbox.h"
+
+namespace corvid::agents {
+
+// What a tool may touch, from --workdir, --policy, --allow-host, --allow-write, the agent's policy and config.yaml's.
+struct Confinement {
+  std::filesystem::path workdir;  // real path
+  tools::Policy policy;
+  tools::Sandbox sandbox() const { return tools::Sandbox(workdir, policy); }
+};
+Confinement read_confinement(const Args& args, const Config& config, const std::string& agent_policy = "default",
+                             const std::filesystem::path& default_workdir = ".");
+
+// The agent's tools; throws UsageError for a name that there is no tool of.
+tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox);
+
+std::filesystem::path store_path(const Args& args, const Config& config);
+// Opens the store with its folder, readable by this user alone. Throws UsageError when it cannot be opened.
+std::unique_ptr<runtime::Store> open_store(const Args& args, const Config& config);
+// The session `id` names: an id, the beginning of one, or "last". Throws UsageError when there is none.
+runtime::SessionRecord find_session(runtime::Store& store, const std::string& id);
+
+// Throws UsageError for cuda: this version computes on the CPU only.
+void check_device(const Args& args, const Config& config);
+model::Attention attention_from(const Args& args);
+int threads_from(const Args& args, const Config& config);
+
+// Everything that one session needs, alive as long as this object.
+class Assembly {
+ public:
+  // Starts a session, or goes on with `resume`.
+  Assembly(const Args& args, const std::optional<std::string>& resume);
+
+  runtime::Session& session() { return *session_; }
+  // The limits and the approver of the next run. `stop` ends a question that waits for a person.
+  runtime::RunOptions run_options(std::stop_token stop) const;
+
+ private:
+  runtime::Limits limits_;
+  runtime::ApproveMode approve_mode_ = runtime::ApproveMode::never;
+  std::unique_ptr<runtime::Store> store_;
+  std::unique_ptr<kernels::Exec> exec_;
+  std::shared_ptr<const model::Model> model_;
+  std::optional<tools::Toolbox> toolbox_;
+  std::unique_ptr<runtime::LocalChat> chat_;
+  std::optional<runtime::Session> session_;
+};
+
+}  // namespace corvid::agents

@@ -1,0 +1,58 @@
+// Flags that several commands share.
+#include "agents/commands.h"
+
+namespace corvid::agents {
+
+Flag model_flag() {
+  return {"model",
+          "FILE",
+          "the model: a GGUF file or a Hugging Face folder (default: CORVID_MODEL, config.yaml, the one that ships)",
+          {},
+          Completes::files};
+}
+
+Flag device_flag() { return {"device", "DEVICE", "where the model computes", {"auto", "cpu", "cuda"}}; }
+
+Flag attention_flag() {
+  return {"attention",
+          "KIND",
+          "sparse reads the blocks that the model selects, dense reads all",
+          {"auto", "sparse", "dense"}};
+}
+
+Flag threads_flag() { return {"threads", "N", "threads that compute (default: one for each core)"}; }
+
+Flag db_flag() { return {"db", "FILE", "the store (default: $XDG_DATA_HOME/corvid/corvid.db)", {}, Completes::files}; }
+
+Flag output_flag(std::vector<std::string> choices) {
+  return {"output", "FORMAT", "how results are printed", std::move(choices)};
+}
+
+std::vector<Flag> confinement_flags() {
+  return {{"workdir", "DIR", "the folder to work in (default: this one)", {}, Completes::folders},
+          {"policy", "FILE", "a policy file: what tools may touch", {}, Completes::files},
+          {"allow-host", "HOST[:PORT]", "a host that the HTTP tool may reach", {}, Completes::nothing, true},
+          {"allow-write", "DIR", "a further folder that tools may write", {}, Completes::folders, true}};
+}
+
+std::vector<Flag> session_flags() {
+  std::vector<Flag> flags{model_flag(), device_flag()};
+  for (const Flag& flag : confinement_flags()) flags.push_back(flag);
+  for (const Flag& flag : std::initializer_list<Flag>{
+           {"agent", "NAME|FILE", "the agent (default: default)", {}, Completes::files},
+           {"max-turns", "N", "replies of the model, at most"},
+           {"max-tokens", "N", "tokens that the model writes, at most"},
+           {"timeout", "DURATION", "time for one task: 30s, 5m, 500ms"},
+           {"seed", "N", "seed of the sampler"},
+           {"temperature", "X", "0 takes the likeliest token"},
+           {"context", "N", "tokens of context, at most"},
+           attention_flag(),
+           {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
+           threads_flag(),
+           db_flag()}) {
+    flags.push_back(flag);
+  }
+  return flags;
+}
+
+}  // namespace corvid::agents

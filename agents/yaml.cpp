@@ -1,0 +1,147 @@
+#include "agents/yaml.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace corvid::agents {
+
+namespace {
+
+constexpr std::streamsize kMaxFileBytes = 1 << 20;
+
+std::string place(const std::string& file, const YAML::Mark& mark) {
+  if (mark.is_null()) return file + ": ";
+  return file + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) + ": ";
+}
+
+std::string describe(const YAML::Node& node) {
+  if (node.IsScalar()) return '"' + node.Scalar() + '"';
+  if (node.IsSequence()) return "a list";
+  if (node.IsMap()) return "a mapping";
+  return "nothing";
+}
+
+}  // namespace
+
+void YamlValue::fail(const std::string& message) const {
+  throw UsageError(place(file_, node_.Mark()) + (key_.empty() ? "" : key_ + ": ") + message);
+}
+
+std::string YamlValue::text() const {
+  if (!node_.IsScalar()) fail("want a text, found " + describe(node_));
+  return node_.Scalar();
+}
+
+std::string YamlValue::choice(const std::vector<std::string>& choices) const {
+  const std::string found = text();
+  if (std::ranges::find(choices, found) != choices.end()) return found;
+  std::string wanted;
+  for (const std::string& one : choices) wanted += (wanted.empty() ? "" : ", ") + one;
+  fail("want " + wanted + ", found \"" + found + '"' + did_you_mean(found, choices));
+}
+
+int64_t YamlValue::integer(int64_t min, int64_t max) const {
+  const std::optional<int64_t> value = node_.IsScalar() ? parse_integer(node_.Scalar()) : std::nullopt;
+  if (!value || *value < min || *value > max) {
+    fail("want a whole number from " + std::to_string(min) + " to " + std::to_string(max) + ", found " +
+         describe(node_));
+  }
+  return *value;
+}
+
+double YamlValue::number(double min, double max) const {
+  const std::optional<double> value = node_.IsScalar() ? parse_number(node_.Scalar()) : std::nullopt;
+  if (!value || *value < min || *value > max) {
+    std::ostringstream wanted;
+    wanted << "want a number from " << min << " to " << max << ", found " << describe(node_);
+    fail(wanted.str());
+  }
+  return *value;
+}
+
+int64_t YamlValue::bytes(int64_t min, int64_t max) const {
+  std::string digits = node_.IsScalar() ? node_.Scalar() : "";
+  int64_t scale = 1;
+  for (const auto& [unit, size] :
+       {std::pair{"KiB", int64_t{1} << 10}, {"MiB", int64_t{1} << 20}, {"GiB", int64_t{1} << 30}}) {
+    if (digits.ends_with(unit)) {
+      digits.resize(digits.size() - std::strlen(unit));
+      scale = size;
+    }
+  }
+  const std::optional<int64_t> count = parse_integer(digits);
+  if (!count || *count < 0 || *count > max / scale || *count * scale < min) {
+    fail("want a size from " + std::to_string(min) + " to " + std::to_string(max) +
+         " bytes (4096, 64KiB, 16MiB), found " + describe(node_));
+  }
+  return *count * scale;
+}
+
+std::chrono::milliseconds YamlValue::duration() const {
+  const std::optional<std::chrono::milliseconds> value =
+      node_.IsScalar() ? parse_duration(node_.Scalar()) : std::nullopt;
+  if (!value || value->count() == 0) fail("want a duration such as 30s, 5m or 500ms, found " + describe(node_));
+  return *value;
+}
+
+std::vector<std::string> YamlValue::texts() const {
+  if (!node_.IsSequence()) fail("want a list of texts, found " + describe(node_));
+  std::vector<std::string> list;
+  for (const YAML::Node& item : node_) list.push_back(YamlValue(file_, key_, item).text());
+  return list;
+}
+
+YamlMap YamlValue::map(const std::vector<std::string>& known) const { return YamlMap(file_, node_, known); }
+
+YamlMap::YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>& known) {
+  if (!node.IsDefined() || node.IsNull()) return;
+  if (!node.IsMap()) YamlValue(file, "", node).fail("want a mapping (key: value), found " + describe(node));
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar())
+      YamlValue(file, "", entry.first).fail("want a text as key, found " + describe(entry.first));
+    const std::string key = entry.first.Scalar();
+    const YamlValue at(file, "", entry.first);
+    if (std::ranges::find(known, key) == known.end()) {
+      at.fail("unknown key \"" + key + '"' + did_you_mean(key, known));
+    }
+    if (find(key)) at.fail("the key \"" + key + "\" stands here twice");
+    entries_.emplace_back(key, YamlValue(file, key, entry.second));
+  }
+}
+
+YamlMap YamlMap::parse(const std::string& file, const std::string& text, const std::vector<std::string>& known) {
+  try {
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) YamlValue(file, "", documents[1]).fail("want one document, found another");
+    return YamlMap(file, documents.empty() ? YAML::Node() : documents[0], known);
+  } catch (const YAML::Exception& error) {
+    throw UsageError(place(file, error.mark) + error.msg);
+  }
+}
+
+YamlMap YamlMap::load(const std::filesystem::path& file, const std::vector<std::string>& known) {
+  std::error_code failure;
+  if (!std::filesystem::is_regular_file(file, failure)) {
+    throw UsageError(file.string() + ": " +
+                     (std::filesystem::exists(file, failure) ? "is no regular file" : "no such file"));
+  }
+  std::ifstream in(file, std::ios::binary);
+  std::string text(static_cast<size_t>(kMaxFileBytes) + 1, '\0');
+  in.read(text.data(), kMaxFileBytes + 1);
+  if (in.bad() || !(in.eof() || in.good()))
+    throw UsageError(file.string() + ": cannot be read: " + std::strerror(errno));
+  if (in.gcount() > kMaxFileBytes) throw UsageError(file.string() + ": want at most 1 MiB of YAML, found more");
+  text.resize(static_cast<size_t>(in.gcount()));
+  return parse(file.string(), text, known);
+}
+
+std::optional<YamlValue> YamlMap::find(std::string_view key) const {
+  for (const auto& [name, value] : entries_) {
+    if (name == key) return value;
+  }
+  return std::nullopt;
+}
+
+}  // namespace corvid::agents
