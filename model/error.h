@@ -39,8 +39,12 @@ inline std::string printable(std::string_view name) {
 
 inline std::string shape_text(std::span<const int64_t> shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);
-  return text + "]";
+  for (const int64_t dim : shape) {
+    if (text.size() > 1) text += ',';
+    text += std::to_string(dim);
+  }
+  text += ']';
+  return text;
 }
 
 }  // namespace corvid::model
