@@ -45,7 +45,8 @@ std::string read_request(const Json& args, HttpRequest& request) {
   }
   request.url = args["url"];
   bool has_type = false;
-  for (const auto& [name, item] : args.value("headers", Json::object()).items()) {
+  const Json headers = args.value("headers", Json::object());
+  for (const auto& [name, item] : headers.items()) {
     const std::string value = item;
     const auto is_control = [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; };
     if (!is_token(name)) return "\"" + one_line(name) + "\" cannot be the name of a header";

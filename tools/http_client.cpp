@@ -83,7 +83,8 @@ struct Exchange {
   const std::stop_token& stop;
   HttpReply& reply;
   bool in_headers = true;
-  std::string denied;  // the address that was refused
+  std::string denied;  // the last address that was refused
+  bool tried = false;  // another was not
   bool headers_too_large = false, body_too_large = false;
 };
 
@@ -94,6 +95,7 @@ curl_socket_t open_socket(void* data, curlsocktype, curl_sockaddr* target) {
     if (address) exchange.denied = to_text(*address);
     return CURL_SOCKET_BAD;
   }
+  exchange.tried = true;
   return ::socket(target->family, target->socktype | SOCK_CLOEXEC, target->protocol);
 }
 
@@ -150,7 +152,7 @@ void explain(CURLcode code, CURL* curl, const Exchange& exchange, const char* de
     reply.problem = "the reply's body is larger than " + std::to_string(exchange.limits.body_bytes) + " bytes";
   } else if (code == CURLE_OPERATION_TIMEDOUT) {
     reply.end = HttpReply::End::timed_out;
-  } else if (code == CURLE_COULDNT_CONNECT && !exchange.denied.empty()) {
+  } else if (code == CURLE_COULDNT_CONNECT && !exchange.denied.empty() && !exchange.tried) {
     reply.end = HttpReply::End::denied;
     reply.problem = exchange.denied == exchange.url.host
                         ? not_allowed(exchange.url.host, exchange.url.port)
@@ -180,7 +182,7 @@ bool exchange_once(const HttpRequest& request, const Url& url, const HostPolicy&
   char detail[CURL_ERROR_SIZE] = "";
   reply.headers.clear(), reply.body.clear();
   reply.url = part(url, CURLUPART_URL);
-  Exchange exchange{url, policy, limits, stop, reply, true, "", false, false};
+  Exchange exchange{url, policy, limits, stop, reply, true, "", false, false, false};
   curl_easy_setopt(curl, CURLOPT_CURLU, url.handle.get());
 #if LIBCURL_VERSION_NUM >= 0x075500
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
