@@ -176,13 +176,15 @@ class Box:
             base["BASH_FUNC_%s%%%%" % name] = "() { %s\n}" % body
         process = subprocess.Popen(["/bin/bash", "-c", command], cwd=self.root, env=base, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=False)
+        late = []
+        previous = signal.signal(signal.SIGALRM, lambda *_: (late.append(True), process.kill()))
+        signal.alarm(timeout)  # cheaper than communicate(timeout), which polls
         try:
-            out, err = process.communicate(timeout=timeout)
-            code = process.returncode
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
             out, err = process.communicate()
-            code = None
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, previous)
+        code = None if late else process.returncode
         return (128 - code if code is not None and code < 0 else code), out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
     # -- tools ------------------------------------------------------------------------------------------------------

@@ -161,6 +161,22 @@ def tidy(pieces):
     return out
 
 
+def after_urls(pieces):
+    """Nothing stands right behind a bare URL but a comma, or a blank and a question mark."""
+    out = list(pieces)
+    for i in range(1, len(out)):
+        if out[i - 1][1] and out[i - 1][0].startswith("http://") and not out[i][1]:
+            text = out[i][0]
+            if text.startswith("?"):
+                text = " " + text
+            elif text.rstrip() in (".", "!"):
+                text = ""
+            elif text[:1] in ".:;!":
+                text = "," + text[1:]
+            out[i] = (text, False)
+    return [p for p in out if p[0]]
+
+
 def transform(pieces, function):
     return [(text if kept else function(text), kept) for text, kept in pieces]
 
@@ -178,6 +194,32 @@ def capitalise(pieces):
         if not kept:
             out[i] = (re.sub(r"^([.!?] +)([a-z])", lambda m: m.group(1) + m.group(2).upper(), text), False)
     return out
+
+
+# Words that may stand for others in any request, so that a template is not tied to one of them.
+SYNONYMS = [(re.compile(r"\b(?:%s)\b" % a), b.split("|")) for a, b in [
+    ("folder", "directory|dir"), ("directory|dir", "folder"), ("folders", "directories"), ("directories", "folders"), ("subfolders", "subdirectories|sub-folders|inner folders"),
+    ("delete", "remove|erase|get rid of"), ("remove", "delete|erase"), ("create", "make|set up|produce"), ("show me", "let me see|display|print"), ("tell me", "let me know|say|report"), ("give me", "hand me|get me|show me"),
+    ("contain", "include|have"), ("contains", "includes|has"), ("called", "named|with the name"), ("i need", "i want|i'd like|i require"), ("find", "locate|look up|track down"), ("every", "each"), ("largest", "biggest"), ("biggest", "largest"),
+    ("smallest", "tiniest"), ("save", "store|keep"), ("compute", "calculate|determine"), ("the lines", "the text lines|all lines"), ("below", "underneath"), ("instead of", "in place of"), ("rename", "re-name"), ("copy", "duplicate"),
+    ("what is", "what's|whats"), ("download", "fetch|pull down"), ("fetch", "get|download|retrieve"), ("the word", "the term|the text"), ("in total", "overall|altogether"), ("belongs", "goes"), ("run", "execute|start"), ("script", "shell script|program"),
+    ("anymore", "any longer"), ("file name", "filename"), ("line number", "number of the line"), ("which", "what"), ("alphabetically", "in alphabetical order"), ("duplicate lines", "double lines|repeated lines"), ("mention", "contain|talk about"),
+    ("reply", "response|answer"), ("response", "reply"), ("highest", "largest|top"), ("lowest", "smallest"), ("average", "mean"), ("total", "sum"), ("the end", "the very end|the bottom"), ("sorted", "ordered"), ("sort", "order"), 
+    ("move", "shift|transfer"), ("append", "add"), ("unpack", "extract"), ("compress", "pack|shrink"), ("identical", "the same|equal"), ("checksum", "check sum|hash"), ("number of", "count of"), ("how many", "how many|how many|what number of"),
+    ("empty", "blank|empty"), ("first", "first|very first"), ("last", "last|very last|final"), ("setting", "option|entry"), ("value", "setting"), ("currently", "right now"), ("branch", "git branch"), ("page", "document"), ("otherwise", "else|if not"),
+]]
+KEEP = {"which", "first", "last", "value", "how many"}  # only now and then
+
+
+def synonyms(pieces, rng):
+    def fix(text):
+        for pattern, words in SYNONYMS:
+            if rng.random() < 0.10 and (m := pattern.search(text)):
+                if m.group(0) in KEEP and rng.random() < 0.6:
+                    continue
+                text = text[:m.start()] + rng.choice(words) + text[m.end():]
+        return text
+    return transform(pieces, fix)
 
 
 SLOPPY = [("please", "pls"), ("thanks", "thx"), ("thank you", "thx"), (" you ", " u "), (" your ", " ur "), (" and ", " n "),
@@ -290,6 +332,7 @@ def request(rng, names, template, slots, plain=False):
         if kind == "!" and (core[0][1] or NO_VERB.match(core[0][0])):
             kind = "."
         open_end = core[-1][1] == "tail"
+        core = synonyms(core, rng)
         before, after = [], []
         if kind == "!":
             prefix = rng.choice(ORDER_PREFIX) if rng.random() < 0.42 else ""
@@ -328,7 +371,7 @@ def request(rng, names, template, slots, plain=False):
             whole = whole[:-1] + [(whole[-1][0][:-1], False)]
         if rng.random() < 0.08:
             whole = slip(whole, rng)
-        text = "".join(t for t, _ in whole).strip(" ")
+        text = "".join(t for t, _ in after_urls(whole)).strip(" ")
         if len(text.split()) <= MAX_WORDS:
             return text
     raise ValueError("a request of more than %d words: %s" % (MAX_WORDS, text))

@@ -2,10 +2,10 @@
 
 from .scene import Name, T, Value
 
-KIND_WORDS = {"txt": "text", "md": "markdown", "jpg": "photo", "png": "image", "sh": "shell script", "py": "python", "csv": "CSV",
+KIND_WORDS = {"txt": "text", "md": "markdown", "sh": "shell script", "py": "python", "csv": "CSV",
               "json": "JSON", "log": "log", "ini": "ini", "conf": "config", "html": "HTML", "pdf": "PDF", "bak": "backup",
               "tmp": "temporary", "mp3": "music"}
-LOOSE = {"jpg", "png", "bak", "tmp", "mp3", "conf", "md", "sh", "py"}  # words that may mean other endings too: less often
+LOOSE = {"bak", "tmp", "mp3", "conf", "md", "sh", "py"}  # words that may mean other endings too: less often
 
 
 def kind(s, ext, one=False):
@@ -15,7 +15,7 @@ def kind(s, ext, one=False):
     x = r.random()
     if ext in KIND_WORDS and x < (0.1 if ext in LOOSE else 0.3):
         word = Value(KIND_WORDS[ext].lower() if r.random() < 0.6 else KIND_WORDS[ext])
-        if ext in ("jpg", "png", "sh"):
+        if ext == "sh":
             return T("$word", word=word if one else Value(word + "s"))
         return T("$word " + files, word=word)
     if x < 0.5:

@@ -309,6 +309,39 @@ def failing(s):
     s.answer(FAILED, f=Name(f), c=Value(code), m=Value(complaint))
 
 
+@skill("fail.command", weight=0.12)
+def failing_quietly(s):
+    """A script that ends with a code and says nothing about it."""
+    f = script_file(s)
+    code = s.choice([1, 2, 3, s.number(4, 120)])
+    said = "".join('echo "%s"\n' % t for t in s.sample(["starting", "checking %s" % s.names.noun(), "working on %s" % s.names.word()], s.choice([0, 0, 1])))
+    s.put(f, "#!/bin/bash\n%s%s\n" % (said, "exit %d" % code if code != 1 or s.chance(0.5) else "false"))
+    s.user(RUN, f=Name(f))
+    out = s.shell("bash " + f)
+    s.require(out.endswith("[exit code %d]" % code), out)
+    s.answer(["$f failed with exit code $c{ and gave no reason|}.", "it failed with exit code $c, without {a message|saying why}.", "{the script|$f} failed: exit code $c."], f=Name(f), c=Value(code))
+
+
+@skill("fail.command", weight=0.12)
+def failing_python(s):
+    f = s.fresh(s.folder(0.7), "py")
+    s.clutter(0, 2, 1)
+    n = s.names
+    name, missing_file, number = n.noun(), n.file(), s.number(2, 99)
+    body, reason = s.choice([
+        ("total = %d\nprint(total / 0)\n" % number, "ZeroDivisionError: division by zero"),
+        ("print(open('%s').read())\n" % missing_file, "FileNotFoundError: [Errno 2] No such file or directory: '%s'" % missing_file),
+        ("prices = {'%s': %d}\nprint(prices['%s'])\n" % (n.word(), number, name), "KeyError: '%s'" % name),
+        ("print(int('%s'))\n" % name, "ValueError: invalid literal for int() with base 10: '%s'" % name),
+        ("import sys\nsys.exit('%s is missing')\n" % name, "%s is missing" % name),
+        ("raise RuntimeError('%s is broken')\n" % name, "RuntimeError: %s is broken" % name)])
+    s.put(f, body)
+    s.user(RUN, f=Name(f))
+    out = s.shell("python3 " + f)
+    s.require(reason in out and out.endswith("[exit code 1]"), out)
+    s.answer(FAILED, f=Name(f), c=Value(1), m=Value(reason))
+
+
 @skill("extra.run", weight=1.0)
 def working(s):
     f = script_file(s)
@@ -357,6 +390,36 @@ def not_found(s):
     s.require("[not saved: status %d]" % status in out, out)
     s.answer(["the {download|request} failed with status $c, so {nothing was saved|$f was not made}.", "that failed: the server answered {with |}$c, nothing was saved.", "i could not {download|fetch} it: the server {gave|answered with} status $c.",
               "the {download|request} failed: the server answered $c $t. nothing was saved."], c=Value(status), t=Value(STATUS_TEXT[status]), f=Name(f))
+
+
+FETCH_ONLY = ["{download|fetch|get|grab} $url", "{download|fetch|save} {the file |}$url {here|into this folder|to this folder}", "can you download $url?", "i need the file $url here.", "please {download|save} $url under {the same|its own} name", "get me {the file |}$url",
+              "{download|save} $url and keep its name", "store $url in {this|the current} folder"]
+
+
+@skill("extra.fetch", weight=0.7)
+def fetch_by_name(s):
+    """A download that is to keep its own name; sometimes it is not there."""
+    other_pages(s)
+    f = s.names.file()
+    path = "/" + "/".join([s.names.word() for _ in range(s.choice([0, 1, 1, 2]))] + [f])
+    there = s.chance(0.75)
+    body = content.any_text(s, f.rpartition(".")[2])
+    if there:
+        s.serve(path, body)
+    else:
+        s.serve(page(s), "x\n")
+        s.require(("GET", path) not in s.routes, "it is there")
+    s.clutter(0, 3, 1)
+    s.require(f not in s.files, "taken")
+    s.user(FETCH_ONLY, url=Name(s.url(path)))
+    out = s.http("GET", s.url(path), save_to=f)
+    if there:
+        s.will_write(f, body)
+        s.require("saved %d bytes" % len(body) in out, out)
+        s.answer(["i saved it as $f.", "{downloaded|saved} $f.", "$f is here now."], f=Name(f))
+    else:
+        s.require("[not saved: status 404]" in out, out)
+        s.answer(["the download failed: the server answered 404, so nothing was saved.", "that failed: status 404, not found."])
 
 
 @skill("fail.command", weight=0.15)

@@ -187,7 +187,7 @@ def replace(s):
     n = text.count(old)
     s.require(out == "replaced %d time%s in %s" % (n, "" if n == 1 else "s", f), out)
     s.answer(["replaced $a with $b in $f.", "$a is {now $b|replaced by $b} {everywhere |}in $f.", "i replaced $a with $b {$n |}in $f.", "done: $f says $b {now|instead of $a}."],
-             a=Name(old), b=Name(new), f=Name(f), n=Value("once" if n == 1 else "%d times" % n))
+             a=Name(old), b=Name(new), f=Name(f), n="once" if n == 1 else "%d times" % n)
 
 
 # -- move ---------------------------------------------------------------------------------------------------------------

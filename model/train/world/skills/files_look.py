@@ -8,19 +8,25 @@ from world.wording import kind, kind_name, names
 # -- list ---------------------------------------------------------------------------------------------------------------
 
 LIST_ALL = [
-    "what's $in?", "what is $in?", "what files are $in?", "which files are $in?", "{which|what} files {and folders |}do i have $in?",
-    "list {all |}the {files|contents|names} $in", "show me what's $in", "show me {all |}the {file names|files|names} $in",
-    "{give|get} me {a list|the names} of {everything|the files} $in", "what does it say $in if you list it?",
-    "tell me {what|which files} {you find|there are|there is} $in", "name {everything|all the files|the files} $in",
-    "can i see a list of the files $in?", "what do we have $in?", "list everything $in", "i need {the names|a list} of {all files|what is} $in.",
-    "what are the files $in called?", "what is stored $in?", "file names $in?", "ls $in", "enumerate the files $in",
-    "which {names|items|entries} are $in?", "i want to know what is $in.", "look $in and tell me what is there",
+    "what's $in?", "what is $in?", "which files and folders are $in?", "what files and folders do i have $in?", "list {all |}the {contents|files and folders} $in", "show me what's $in",
+    "{give|get} me {a list|the names} of everything $in", "what does it say $in if you list it?", "tell me what {you find|there is} $in", "name everything $in", "what do we have $in?", "list everything $in",
+    "i need {the names|a list} of what is $in.", "what is stored $in?", "which {names|items|entries|things} are $in?", "i want to know what is $in.", "look $in and tell me what is there", "can i see what is $in?",
+    "what have we got $in?", "show the contents $in", "names of everything $in?", "what all is $in?", "take a look $in, what do you see?",
+]
+LIST_THE_FILES = [
+    "what files are $in?", "which files are $in?", "{which|what} files do i have $in?", "list {all |}the files $in", "show me {all |}the {file names|files} $in", "{give|get} me {a list|the names} of the files $in",
+    "tell me {what|which} files {you find|there are} $in", "name {all the|the} files $in", "can i see a list of the files $in?", "what are the files $in called?", "file names $in?", "enumerate the files $in", "what are the names of the files $in?",
+    "i need {the names|a list} of all files $in.", "which files can you see $in?", "the files $in, what are they?", "what files do we have $in?", "write down the names of the files $in for me here in your answer", "say which files are $in",
+    "i'd like to know which files are $in.", "what are all the file names $in?",
 ]
 LIST_FOLDER = [
-    "what's in $folder?", "list $folder", "contents of $folder?", "what does the folder $folder {contain|hold}?", "show $folder",
-    "what files does $folder {contain|have|hold}?", "show me the {contents|files} of {the folder |}$folder", "list the folder $folder",
-    "what is inside $folder?", "whats in the $folder {folder|directory}?", "which files does the $folder {folder|directory} have?",
-    "open {the folder |}$folder and list what is in it", "list the contents of $folder", "give me the file names from $folder",
+    "what's in $folder?", "list $folder", "contents of $folder?", "what does the folder $folder {contain|hold}?", "show $folder", "show me the {contents|files} of {the folder |}$folder", "list the folder $folder",
+    "what is inside $folder?", "whats in the $folder {folder|directory}?",
+    "open {the folder |}$folder and list what is in it", "list the contents of $folder", "ls $folder", "what do i have in $folder?", "tell me what {the folder |}$folder {holds|contains}",
+]
+LIST_FOLDER_FILES = [
+    "what files does $folder {contain|have|hold}?", "which files does {the folder |}$folder {have|contain|hold}?", "give me the file names from $folder", "the files in $folder, please name them",
+    "which files are {there |}in $folder?", "list the files {of|in} {the folder |}$folder", "file names in $folder?", "show me the files {of|in} $folder",
 ]
 LIST_KIND = [
     "list {all |}{the |}$kind $in", "which $kind are $in?", "what $kind are there $in?", "show me {all |}the $kind $in", "name the $kind $in",
@@ -41,7 +47,7 @@ LIST_FILES = [
     "show {only |}the files $in without the {folders|subfolders|directories}", "what files are $in? {leave out the folders|skip the folders|no folders}.",
     "give me the names of the files $in, without folders", "files only $in, what are they called?", "list the plain files $in, leave the folders out",
 ]
-LISTED = ["there are $names.", "$names.", "the $what are $names.", "{here they are|i found}: $names.", "it holds $names."]
+LISTED = ["there are $names.", "$names.", "the $what are $names.", "{here they are|i found}: $names."]
 LISTED_ONE = ["there is only $names.", "only $names.", "there is one: $names.", "just $names."]
 NONE_THERE = ["there are no $what there.", "there are none: no $what {are there|were found}.", "no $what are there.", "i found no $what there."]
 
@@ -71,26 +77,21 @@ def populate(s, d, low, high, exts=None, folders=0):
     return files, dirs
 
 
-def here_or(s, d):
-    return d or "."
-
-
-@skill("files.list", weight=1.0)
+@skill("files.list", weight=1.4)
 def list_all(s):
     d = s.folder(0.4)
-    files, dirs = populate(s, d, 1, 9, None, s.choice([0, 0, 1, 2]) if d else 0)
+    only_files = s.chance(0.5)
+    files, dirs = populate(s, d, 1, 9, None, s.choice([0, 0, 1, 2]))
     if d:
         s.clutter(0, 3, 1)
     if d and s.chance(0.5):
-        s.user(LIST_FOLDER, folder=s.dir_name(d))
+        s.user(LIST_FOLDER_FILES if only_files else LIST_FOLDER, folder=s.dir_name(d))
     else:
-        s.user(LIST_ALL, **{"in": s.place(d)})
-    out = s.shell("ls" + (" " + d if d else ""))
-    top = sorted(files + dirs, key=str.encode)
-    if not d:
-        top = sorted({p.split("/")[0] for p in list(s.files) + list(s.dirs)}, key=str.encode)
-    s.require(out.split("\n") == top, "ls printed other names")
-    listed(s, top, "files")
+        s.user(LIST_THE_FILES if only_files else LIST_ALL, **{"in": s.place(d)})
+    out = s.shell("ls%s%s%s" % (" -p" if only_files else "", " " + d if d else "", " | grep -v /" if only_files else ""))
+    want = files if only_files else files + dirs
+    s.require(out.split("\n") == sorted(want, key=str.encode), "ls printed other names")
+    listed(s, out.split("\n"), "files" if only_files else "names")
 
 
 @skill("files.list", weight=0.12)
