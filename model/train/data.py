@@ -129,7 +129,7 @@ def feed(args):
     work.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "world.generate", "--seed", str(args.seed), "--count", str(args.count), "--jobs",
                str(args.jobs), "--variants", str(args.variants), "--out", "-", *args.generator]  # fmt: skip
-    began = time.monotonic()
+    began, parent = time.monotonic(), os.getppid()
     generator = subprocess.Popen(command, cwd=pathlib.Path(__file__).parent, stdout=subprocess.PIPE, text=True)
     prefixes = json.loads(generator.stdout.readline())["prefixes"]
     first = []
@@ -182,6 +182,9 @@ def feed(args):
             state["read"] += 1
             if len(lines) >= args.shard:
                 flush()
+                if os.getppid() != parent:  # the trainer is gone, and with it the reader
+                    generator.terminate()
+                    raise SystemExit("the trainer has ended")
         flush()
         collect(0)
     note(done=True)

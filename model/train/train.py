@@ -13,6 +13,7 @@ import pathlib
 import queue
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -43,7 +44,8 @@ def arguments():
     parser.add_argument("--out", required=True, help="folder for the exported model, log and report")
     parser.add_argument("--work", default="/tmp/train", help="folder for data and checkpoints")
     parser.add_argument("--minutes", type=float, default=18, help="wall time from start to export")
-    parser.add_argument("--smoke", action="store_true", help="a short trial of everything: small data, 90 s of training")
+    parser.add_argument("--smoke", action="store_true", help="a short trial of everything: small data, little training")
+    parser.add_argument("--smoke-seconds", type=float, default=90, help="time for training in a trial")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint and the data in --work")
     parser.add_argument("--attention", choices=["auto", "flex", "rows", "explicit"], default="auto")
     parser.add_argument("--no-compile", action="store_true")
@@ -66,8 +68,9 @@ def arguments():
     parser.add_argument("--generator", default="", help="further arguments of the generator, blank-separated")
     args = parser.parse_args()
     if args.smoke:
-        args.first_records, args.index_seconds, args.evaluate_every = min(args.first_records, 6000), 20, 40
-        args.shard, args.validation = min(args.shard, 2000), 1000
+        args.first_records, args.index_seconds = min(args.first_records, 6000), min(args.index_seconds, 20)
+        args.evaluate_every = min(args.evaluate_every, 40)
+        args.shard, args.validation = min(args.shard, 2000), min(args.validation, 1000)
     return args
 
 
@@ -204,7 +207,7 @@ def train(args, run, trajectories, encoder, feed, end, report):
                 f"queue {prefetch.queue.qsize()}")  # fmt: skip
             losses, flops, tokens, own, mark = [], 0.0, 0, 0, now
         if now - evaluated > args.evaluate_every and trajectories.valid:
-            keys = trajectories.valid[:600]
+            keys = trajectories.valid[: min(600, args.validation)]
             loss, skills = evaluate.Validation(trajectories, encoder, keys, args.tokens, run.row).run(run.batch, run.evaluate)
             log(f"validation {len(keys)}: loss {loss:.4f} {evaluate.line(evaluate.total(skills))} ({time.monotonic() - now:.1f} s)")
             evaluated = time.monotonic()
@@ -309,6 +312,7 @@ def deliver(result, out, log_path):
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the feeder is stopped too
     work, result = pathlib.Path(args.work), pathlib.Path(args.work) / "result"
     if not args.resume:
         shutil.rmtree(work / "data", ignore_errors=True)
@@ -341,7 +345,7 @@ def main():
             report["progress"] = run.restore(work / "checkpoint.pt")["progress"]
             log(f"resumed at step {run.step_count}, {report['progress']:.1%}")
         if args.smoke:
-            end = time.monotonic() + 90
+            end = time.monotonic() + args.smoke_seconds
         train(args, run, trajectories, encoder, feed, end, report)
         report["feed"] = feed.state()
         feed.stop()
