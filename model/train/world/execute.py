@@ -51,6 +51,25 @@ def chomp(text):
     return text[:-1] if text.endswith("\n") else text
 
 
+def nearest_line(text, wanted):
+    """The line of a text that shares most letter pairs with what was looked for, as edit_file finds it."""
+    def pairs(line):
+        out = {}
+        for i in range(1, len(line)):
+            out[line[i - 1:i + 1]] = out.get(line[i - 1:i + 1], 0) + 1
+        return out
+
+    first = next((t.strip(" \t\r") for t in wanted.split("\n") if t.strip(" \t\r")), "")
+    want, best, found = pairs(first), 0.0, ""
+    for line in text.split("\n"):
+        candidate = line.strip(" \t\r")[:1000]
+        common = sum(min(n, want[p]) for p, n in pairs(candidate).items() if p in want)
+        score = 2.0 * common / max(1, len(candidate) + len(first) - 2)
+        if score > best:
+            best, found = score, candidate
+    return found[:200]
+
+
 class Outside(Exception):
     """A path that leads out of the working folder."""
 
@@ -270,7 +289,8 @@ class Box:
         if count > 1 and not all:
             return "[error: the old text stands %d times in %s; give more of it, or set all]" % (count, path)
         if not count:
-            raise NotImplementedError("the nearest line is found by the real tool alone")
+            line = nearest_line(text, old)
+            return "[error: the old text is not in %s%s]" % (path, "; the nearest line is: " + line if line else "; no line is like it")
         with open(full, "w", newline="") as f:
             f.write(text.replace(old, new))
         return "replaced %d time%s in %s" % (count, "" if count == 1 else "s", path)

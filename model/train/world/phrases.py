@@ -296,9 +296,14 @@ BACKGROUND = [
     "this is {for|about} {the|our|my} $bg_a $bg_n.", "i have a {meeting|call|lesson|deadline} {in ten minutes|soon|on $bg_day}.",
     "{someone|$bg_p} {said|told me|thinks} {this folder is a mess|we should keep things tidy|it matters|it is urgent}.",
     "we are moving to {$bg_c|a new office|another house} {soon|next month|in $bg_m}.",
+    "i {already|have already} {looked at|printed|sent|checked|read} $bg_f {yesterday|last week|}.", "{don't worry about|forget about|never mind} $bg_f{ for now|}.",
     "i {love|like|miss|hate} {my|the} $bg_a $bg_n.", "the $bg_n is {$bg_a|broken|gone|back|ready} {again|now|}.",
     "i {just|finally} got back from $bg_c.", "{a friend|$bg_p} is {visiting|waiting|helping} {today|on $bg_day|}.",
     "i'm new {here|to this|at this}.", "i was away {all week|for a while|until $bg_day}.", "our $bg_n {project|list|plan} is {due|nearly done|behind}.",
+]
+NAMED_BEFORE = [
+    "{i|we} {have|keep|made|saved|got|found|wrote} {a file {called|named} |a file |the file |}$f {here|yesterday|last week|some time ago|}.", "there is {a file {called|named} |a file |}$f {here|in this folder|}.", "{somebody|my colleague|a friend} sent me $f.",
+    "{i am|i'm} {looking at|working on|busy with} $f{ right now| today|}.", "this is about $f.", "take {the file |}$f.", "look at $f{, please|}.", "you know the file $f.", "{it's|it is} about {the file |}$f.", "see $f.",
 ]
 AFTERWARDS = [
     "it's for {the|my|our} $bg_n {report|meeting|club|class|friend}.", "{no hurry|no rush|take your time}.", "i need it {today|soon|for a meeting|by $bg_day}.",
@@ -314,7 +319,7 @@ NO_VERB = re.compile(r"(i|i'm|i'd|the|all|there|they|it|its|that|this|these|thos
 
 def background_slots(names):
     r = names.rng
-    return dict(bg_n=names.noun(), bg_a=names.adjective(), bg_p=names.first(), bg_c=names.city(),
+    return dict(bg_f=Name(names.file()), bg_n=names.noun(), bg_a=names.adjective(), bg_p=names.first(), bg_c=names.city(),
                 bg_day=r.choice("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()),
                 bg_m=r.choice("January March May July September November".split()))
 

@@ -158,11 +158,24 @@ class Scene:
     def user(self, templates, plain=False, **slots):
         template = self.pick(templates)
         self.families.append("%08x" % zlib.crc32(template.encode()))
+        if not plain and self.say_rng.random() < 0.07:
+            template = self._named_before(template, slots)
         text = phrases.request(self.say_rng, self._say_names, template, slots, plain)
         if not text.isascii():
             raise Drop("request is not ASCII")
         self.messages.append({"role": "user", "text": text})
         return text
+
+    def _named_before(self, template, slots):
+        """The template with its file named in a sentence before, and `it` where the name stood; or as it was."""
+        for slot in ("f", "a"):
+            known = self.skill == "fail.missing" or slots.get(slot) in self.files
+            if known and isinstance(slots.get(slot), Name) and len(re.findall(r"\$%s\b" % slot, template)) == 1:
+                rest = re.sub(r"(\{the \w+ \|\}|\bthe (file|script|archive|table|log) |\bmy )?\$%s\b" % slot, "{it|it|it|that file|this file}", template)
+                if rest.startswith("{it|it|it|"):
+                    rest = rest.replace("{it|it|it|", "{it|", 1)
+                return self.say_rng.choice(phrases.NAMED_BEFORE).replace("$f", "$" + slot) + " " + rest
+        return template
 
     def answer(self, templates, **slots):
         template = templates if isinstance(templates, str) else self.say_rng.choice(templates)
@@ -206,10 +219,7 @@ class Scene:
         else:
             if self.box is None:
                 self._materialise()
-            try:
-                result = self.box.run(name, args)
-            except NotImplementedError as e:
-                raise Drop(str(e))
+            result = self.box.run(name, args)
         self.calls.append((name, args, result))
         call_id = "call_%d" % (number + 1)
         self.messages.append({"role": "assistant", "text": "", "calls": [{"id": call_id, "name": name, "args": args}]})

@@ -61,7 +61,7 @@ CREATE_LIST = [
 CREATED = ["i created $f.", "created $f.", "$f {is there|is written} now.", "done: $f {has the text|is written}.", "i wrote it to $f."]
 
 
-@skill("files.create", weight=1.0)
+@skill("files.create", weight=1.8)
 def create(s):
     d = s.folder(0.6)
     f = s.fresh(d, s.choice(["txt", "txt", "md", "txt", None]))
@@ -127,7 +127,7 @@ APPEND_TAIL = [
 ]
 
 
-@skill("files.append", weight=1.0)
+@skill("files.append", weight=1.4)
 def append(s):
     d = s.folder(0.65)
     f = s.fresh(d, s.choice(["txt", "txt", "md", "log", "csv", None, "list"]))
@@ -160,7 +160,7 @@ REPLACE = [
 ]
 
 
-@skill("files.replace", weight=1.0)
+@skill("files.replace", weight=1.3)
 def replace(s):
     d = s.folder(0.65)
     f = s.fresh(d, s.choice(["txt", "txt", "md", "conf", "csv", "ini", "html", None]))
@@ -188,6 +188,19 @@ def replace(s):
     s.require(out == "replaced %d time%s in %s" % (n, "" if n == 1 else "s", f), out)
     s.answer(["replaced $a with $b in $f.", "$a is {now $b|replaced by $b} {everywhere |}in $f.", "i replaced $a with $b {$n |}in $f.", "done: $f says $b {now|instead of $a}."],
              a=Name(old), b=Name(new), f=Name(f), n="once" if n == 1 else "%d times" % n)
+
+
+@skill("files.replace", weight=0.12)
+def replace_absent(s):
+    f = s.file(s.folder(0.65), s.choice(["txt", "md", "conf", "csv"]))
+    a, b = s.names.words(2)
+    s.require(a not in s.text(f), "it is there")
+    s.clutter(0, 3, 1)
+    shown = Quoted if s.say_rng.random() < 0.35 else Name
+    s.user(REPLACE, f=Name(f), a=shown(a), b=shown(b))
+    out = s.call("edit_file", path=f, old=a, new=b, all=True)
+    s.require(out.startswith("[error: the old text is not in"), out)
+    s.answer(["there is no $a in $f, so nothing was changed.", "$a is not in $f{, i changed nothing|}.", "$f does not contain $a, nothing was replaced."], a=Name(a), f=Name(f))
 
 
 # -- move ---------------------------------------------------------------------------------------------------------------
