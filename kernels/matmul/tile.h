@@ -26,7 +26,7 @@ constexpr int64_t tile_outs(int64_t k) {
   return fits < 12 ? 12 : fits > 96 ? 96 : fits;
 }
 // Floats of scratch memory that a tile needs, 64-byte aligned.
-constexpr int64_t tile_scratch(int64_t k) { return (tile_outs(k) + kMaxTileRows) * ((k + 15) / 16 * 16); }
+constexpr int64_t tile_scratch(int64_t k) { return (tile_outs(k) + kMaxTileRows) * ((k + 15) / 16 * 16 + 16); }
 
 using TileFn = void (*)(const Tile& tile, float* scratch) noexcept;
 TileFn tile_function(Isa isa);
