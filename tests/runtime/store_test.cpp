@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <fstream>
 #include <memory>
 #include <set>
 #include <thread>
@@ -361,15 +362,15 @@ TEST(StoreTest, RefusesAReadOnlyFolderAsAnOrdinaryUser) {
   { Store(dir / "there.db"); }
   std::filesystem::permissions(dir / "there.db", std::filesystem::perms(0444));
   std::filesystem::permissions(dir.path(), std::filesystem::perms(0555));
-  const int status = Child([&] {
-                       // File permissions do not bind root, who has to become somebody else first.
-                       if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0))
-                         return 98;
-                       const std::string fresh = error_of([&] { Store(dir / "new.db"); });
-                       if (fresh != (dir / "new.db").string() + ": create the store: Permission denied") return 1;
-                       const std::string there = error_of([&] { Store(dir / "there.db"); });
-                       return there.find("there.db: ") != std::string::npos ? 0 : 2;
-                     }).wait();
+  const auto open_both = [&] {
+    // File permissions do not bind root, who has to become somebody else first.
+    if (geteuid() == 0 && (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0)) return 98;
+    const std::string fresh = error_of([&] { Store(dir / "new.db"); });
+    if (fresh != (dir / "new.db").string() + ": create the store: Permission denied") return 1;
+    const std::string there = error_of([&] { Store(dir / "there.db"); });
+    return there.find("there.db: ") != std::string::npos ? 0 : 2;
+  };
+  const int status = Child(open_both).wait();
   std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
   if (status == 98) GTEST_SKIP() << "cannot become another user here";
   EXPECT_EQ(status, 0);
@@ -432,23 +433,35 @@ TEST(StoreTest, ATruncatedOrOverwrittenStoreIsAnErrorAndNeverACrash) {
   }
 }
 
+// In a child: puts a disk of one megabyte over `dir`, in a mount namespace that ends with the child. False where that
+// is not allowed.
+bool mount_small_disk(const std::filesystem::path& dir) {
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0) return false;
+  if (uid != 0) {  // without a mapping nobody could own a file there
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << uid << ' ' << uid << " 1";
+    std::ofstream("/proc/self/gid_map") << gid << ' ' << gid << " 1";
+  }
+  return mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         mount("tmpfs", dir.c_str(), "tmpfs", 0, "size=1m") == 0;
+}
+
 TEST(StoreTest, AFullDiskIsAnErrorAndLosesNothingOlder) {
   const TempDir dir;
-  // A small disk of our own, in a mount namespace that ends with the child.
-  const int status = Child([&] {
-                       if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0) return 98;
-                       if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 98;
-                       if (mount("tmpfs", dir.path().c_str(), "tmpfs", 0, "size=1m") != 0) return 98;
-                       Store store(dir / "corvid.db");
-                       const std::string id = store.create(example_record());
-                       int64_t seq = 0;
-                       const std::string error = error_of([&] {
-                         for (; seq < 1000; ++seq) store.append(id, seq, user_entry(std::string(20'000, 'x')));
-                       });
-                       std::fprintf(stderr, "%s\n", error.c_str());
-                       if (error.find("corvid.db: append a message: the disk is full") == std::string::npos) return 1;
-                       return int64_t(Store(dir / "corvid.db").load(id).size()) == seq && seq > 5 ? 0 : 2;
-                     }).wait();
+  const auto fill_the_disk = [&] {
+    if (!mount_small_disk(dir.path())) return 98;
+    Store store(dir / "corvid.db");
+    const std::string id = store.create(example_record());
+    int64_t seq = 0;
+    const std::string error = error_of([&] {
+      for (; seq < 1000; ++seq) store.append(id, seq, user_entry(std::string(20'000, 'x')));
+    });
+    if (error != (dir / "corvid.db").string() + ": append a message: the disk is full") return 1;
+    return int64_t(Store(dir / "corvid.db").load(id).size()) == seq && seq > 5 ? 0 : 2;
+  };
+  const int status = Child(fill_the_disk).wait();
   if (status == 98) GTEST_SKIP() << "cannot mount a small disk here";
   EXPECT_EQ(status, 0);
 }
