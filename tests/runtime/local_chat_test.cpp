@@ -1,0 +1,162 @@
+#include "runtime/local_chat.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "runtime/store.h"
+#include "runtime/transcript.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tiny_model.h"
+
+namespace corvid::runtime {
+namespace {
+
+using model::Message;
+using ::testing::HasSubstr;
+
+constexpr const char* kAnswer = "There are 3 files.";
+
+// Two real models of a few KB: one that always gives kAnswer, one that never stops.
+class LocalChatTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    dir_ = std::make_unique<test::TempDir>();
+    answering_ = model::Model::load(test::write_tiny_model(*dir_ / "answering", kAnswer));
+    endless_ = model::Model::load(test::write_tiny_model(*dir_ / "endless", kAnswer, /*loops=*/true));
+  }
+  static void TearDownTestSuite() {
+    answering_.reset();
+    endless_.reset();
+    dir_.reset();
+  }
+
+  LocalChat answering(LocalChatOptions options = {}) { return {answering_, exec_, std::move(options)}; }
+  LocalChat endless(LocalChatOptions options = {}) { return {endless_, exec_, std::move(options)}; }
+  static LocalChatOptions with_context(int64_t tokens) {
+    LocalChatOptions options;
+    options.context = tokens;
+    return options;
+  }
+  Reply ask(LocalChat& chat, int64_t max_tokens = 1000) { return chat.reply(messages_, max_tokens, {}, {}); }
+
+  std::vector<Message> messages_{user_entry("how many files?").message};
+  kernels::Exec exec_{1};
+
+ private:
+  static inline std::unique_ptr<test::TempDir> dir_;
+  static inline std::shared_ptr<const model::Model> answering_, endless_;
+};
+
+TEST_F(LocalChatTest, RepliesUntilTheEndOfTheTurnAndStreamsTheText) {
+  LocalChat chat = answering();
+  std::string streamed;
+  const Reply reply = chat.reply(messages_, 1000, [&](std::string_view text) { streamed += text; }, {});
+  EXPECT_EQ(reply.message.role, model::Role::assistant);
+  EXPECT_EQ(reply.message.text, kAnswer);
+  EXPECT_EQ(streamed, kAnswer);
+  EXPECT_EQ(reply.error, "");
+  EXPECT_FALSE(reply.is_cut);
+  EXPECT_EQ(reply.usage.completion_tokens, int64_t(reply.message.tokens.size()));
+  EXPECT_GT(reply.usage.prompt_tokens, 20);
+  EXPECT_EQ(reply.usage.cached_tokens, 0);
+}
+
+TEST_F(LocalChatTest, TheNextPromptExtendsTheCachedOneAndChangesNothing) {
+  LocalChat chat = answering();
+  const Reply first = ask(chat);
+  messages_.push_back(first.message);
+  messages_.push_back(user_entry("are you sure?").message);
+  const Reply second = ask(chat);
+  // All but the last token of the turn, which was sampled and never evaluated.
+  EXPECT_EQ(second.usage.cached_tokens, first.usage.prompt_tokens + first.usage.completion_tokens - 1);
+  LocalChat fresh = answering();
+  const Reply same = ask(fresh);
+  EXPECT_EQ(same.usage.cached_tokens, 0);
+  EXPECT_EQ(same.usage.prompt_tokens, second.usage.prompt_tokens);
+  EXPECT_EQ(same.message.tokens, second.message.tokens);
+}
+
+TEST_F(LocalChatTest, TheSamePromptAgainIsCachedButForItsLastToken) {
+  LocalChat chat = answering();
+  const Reply first = ask(chat);
+  const Reply again = ask(chat);
+  EXPECT_EQ(again.usage.cached_tokens, first.usage.prompt_tokens - 1);
+  EXPECT_EQ(again.message.tokens, first.message.tokens);
+}
+
+TEST_F(LocalChatTest, ALongPromptIsEvaluatedInStepsToTheSameEnd) {
+  messages_[0].text.assign(9000, 'x');
+  for (size_t i = 0; i < messages_[0].text.size(); i += 7) messages_[0].text[i] = char('a' + i % 26);
+  LocalChat chat = answering();
+  const Reply reply = ask(chat);
+  EXPECT_GT(reply.usage.prompt_tokens, 1100) << "more than two steps";
+  EXPECT_EQ(reply.message.text, kAnswer);
+}
+
+TEST_F(LocalChatTest, MaxTokensCutsTheReplyWhichIsThenPutBackFromItsText) {
+  LocalChat chat = endless();
+  const Reply reply = ask(chat, 3);
+  EXPECT_TRUE(reply.is_cut);
+  EXPECT_EQ(reply.usage.completion_tokens, 3);
+  EXPECT_TRUE(std::string(kAnswer).starts_with(reply.message.text)) << reply.message.text;
+  EXPECT_TRUE(reply.message.tokens.empty());
+}
+
+TEST_F(LocalChatTest, TheContextCutsAReplyAndRefusesAPromptThatDoesNotFit) {
+  LocalChat wide = endless();
+  const int64_t prompt = ask(wide, 1).usage.prompt_tokens;
+  LocalChat narrow = endless(with_context(prompt + 5));
+  const Reply reply = ask(narrow);
+  EXPECT_TRUE(reply.is_cut);
+  EXPECT_EQ(reply.usage.completion_tokens, 5);
+
+  LocalChat full = endless(with_context(prompt));
+  EXPECT_THAT([&] { ask(full); },
+              testing::ThrowsMessage<std::length_error>(HasSubstr("want at most " + std::to_string(prompt - 1) +
+                                                                  " tokens, found " + std::to_string(prompt))));
+}
+
+TEST_F(LocalChatTest, AStopEndsTheReplyWithWhatWasSaid) {
+  LocalChat chat = endless();
+  std::stop_source stop;
+  const Reply reply = chat.reply(
+      messages_, 1'000'000, [&](std::string_view) { stop.request_stop(); }, stop.get_token());
+  EXPECT_EQ(reply.usage.completion_tokens, 1);
+  EXPECT_FALSE(reply.is_cut);
+  EXPECT_FALSE(reply.message.text.empty());
+  EXPECT_TRUE(reply.message.tokens.empty());
+
+  const Reply nothing = chat.reply(messages_, 1000, {}, stop.get_token());
+  EXPECT_EQ(nothing.usage.completion_tokens, 0);
+  EXPECT_EQ(nothing.message.text, "");
+}
+
+TEST_F(LocalChatTest, SamplingFollowsTheSeedAndTheMessagesNotWhatWasAskedBefore) {
+  LocalChatOptions options;
+  options.sampler.temperature = 50;  // the model is very sure of itself
+  options.sampler.seed = 7;
+  LocalChat chat = endless(options);
+  ask(chat, 20);
+  messages_.push_back(user_entry("are you sure?").message);
+  const std::string second = ask(chat, 20).message.text;
+  LocalChat fresh = endless(options);
+  EXPECT_EQ(ask(fresh, 20).message.text, second);
+  options.sampler.seed = 8;
+  LocalChat other = endless(options);
+  EXPECT_NE(ask(other, 20).message.text, second);
+}
+
+TEST_F(LocalChatTest, ParametersOutOfRangeAreRefusedAtOnce) {
+  LocalChatOptions hot;
+  hot.sampler.temperature = -1;
+  EXPECT_THROW(answering(hot), std::invalid_argument);
+  EXPECT_THAT([&] { answering(with_context((1 << 20) + 1)); },
+              testing::ThrowsMessage<std::invalid_argument>(HasSubstr("context: want 1 to 1048576 tokens")));
+  EXPECT_THROW(answering(with_context(-1)), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace corvid::runtime
