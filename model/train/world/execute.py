@@ -17,8 +17,14 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 import urllib.parse
+
+# As in the sandbox; with this Python's own folder at the end where the system has none.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+if shutil.which("python3", path=PATH) is None:
+    PATH += ":" + os.path.dirname(sys.executable)
 
 OUTPUT_LIMIT = 16 * 1024
 SHELL_TIMEOUT_S = 30
@@ -186,7 +192,7 @@ class Box:
 
     def bash(self, command, env=None, timeout=SHELL_TIMEOUT_S):
         """(exit code or None after a timeout, stdout, stderr)"""
-        base = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": os.path.dirname(self.root),
+        base = {"PATH": PATH, "HOME": os.path.dirname(self.root),
                 "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "PWD": self.root, "TZ": "UTC",
                 "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
         base.update(self.variables)

@@ -37,6 +37,8 @@ import importlib
 import pkgutil
 import shutil
 
+from world.execute import PATH
+
 SKILLS = {}  # skill -> [(weight, function, needs)]
 MISSING = []  # (endings, function)
 
@@ -63,7 +65,7 @@ def load():
     usable = {}
     for name in sorted(SKILLS):
         for weight, function, needs in SKILLS[name]:
-            missing = [p for p in needs if shutil.which(p) is None]
+            missing = [p for p in needs if shutil.which(p, path=PATH) is None]
             if missing:
                 skipped[name] = missing[0]
             else:

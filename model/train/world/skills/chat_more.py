@@ -118,7 +118,7 @@ def other_level(s):
         s.says(n)
 
 
-@skill("chat.ask_more", weight=0.35)
+@skill("chat.ask_more", weight=0.35, needs=("python3",))
 def other_end(s):
     """Highest, then lowest; sum, then average."""
     t, f = table.Table(s), table.csv_path(s)

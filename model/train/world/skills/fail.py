@@ -322,7 +322,7 @@ def failing_quietly(s):
     s.answer(["$f failed with exit code $c{ and gave no reason|}.", "it failed with exit code $c, without {a message|saying why}.", "{the script|$f} failed: exit code $c."], f=Name(f), c=Value(code))
 
 
-@skill("fail.command", weight=0.12)
+@skill("fail.command", weight=0.12, needs=("python3",))
 def failing_python(s):
     f = s.fresh(s.folder(0.7), "py")
     s.clutter(0, 2, 1)
@@ -460,7 +460,7 @@ def tar_command(a, d=""):
     return "tar -tzf %s && tar -xzf %s" % (a, a)
 
 
-@skill("fail.command", weight=0.5)
+@skill("fail.command", weight=0.5, needs=("tar", "gzip"))
 def broken_archive(s):
     x = s.rng.random()
     d = s.fresh_folder() if s.chance(0.35) and x < 0.8 else ""

@@ -57,7 +57,7 @@ def members(box, a):
         return {m.name: t.extractfile(m).read() for m in t.getmembers() if m.isfile()}
 
 
-@skill("meta.archive", weight=0.9)
+@skill("meta.archive", weight=0.9, needs=("tar", "gzip"))
 def pack(s):
     d = s.folder(0, depth=s.choice([1, 1, 1, 2]))
     for _ in range(s.number(1, 5)):
@@ -85,7 +85,7 @@ def pack(s):
              else ["packed $d into $a and removed the folder.", "$d is in $a now, and the folder is gone."], d=Name(d), a=Name(a))
 
 
-@skill("meta.archive", weight=0.9)
+@skill("meta.archive", weight=0.9, needs=("tar", "gzip"))
 def unpack(s):
     stem = s.names.stem()
     top = s.choice(["", s.names.folder() + "/"])
@@ -113,7 +113,7 @@ GZIP = ["gzip {the file |}$f", "compress {the file |}$f{ with gzip|}", "can you 
 NO_KEEP = [" and {don't|do not} keep the original", ", {remove|delete} the original", " and replace the original", ", the original is not needed"]
 
 
-@skill("meta.archive", weight=0.6)
+@skill("meta.archive", weight=0.6, needs=("tar", "gzip"))
 def gzip_file(s):
     f = s.file(s.folder(0.65), s.choice(["txt", "log", "csv", "json", "md"]))
     s.clutter(0, 3, 1)
@@ -137,7 +137,7 @@ def gzip_file(s):
     s.answer(["$f is compressed {as|to} $z.", "$z is there now.", "compressed $f to $z.", "i made $z."], f=Name(f), z=Name(z))
 
 
-@skill("meta.archive", weight=0.5)
+@skill("meta.archive", weight=0.5, needs=("tar", "gzip"))
 def gunzip_file(s):
     f = s.fresh(s.folder(0.65), s.choice(["txt", "log", "csv", "json", "md"]))
     body = content.any_text(s, f.rpartition(".")[2])
@@ -231,7 +231,7 @@ DIFFER = ["what is {the difference|different} between $a and $b?", "{where|how|i
           "one {word|line} differs between $a and $b, which?", "$a and $b should be the same, what is different?", "diff $a and $b", "what changed from $a to $b?", "spot the difference between $a and $b", "are $a and $b the same, and if not, what {differs|is different}?", "tell me whether $a and $b are equal and what differs"]
 
 
-@skill("meta.compare", weight=1.2)
+@skill("meta.compare", weight=1.2, needs=("diff",))
 def compare(s):
     d = s.folder(0.65)
     ext = s.choice(["txt", "txt", "md", "csv", "conf", "ini", "list"])

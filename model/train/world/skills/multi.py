@@ -320,7 +320,7 @@ def in_place(command, f):
     return "out=$(%s) && echo \"$out\" > %s" % (command, f)
 
 
-@skill("multi.fetch_write", weight=1.2)
+@skill("multi.fetch_write", weight=1.2, needs=("awk",))
 def fetch_text(s):
     x = s.choice(["sort", "sort", "sort_n", "pick", "pick", "count", "sum", "sum", "largest"])
     f = s.fresh(s.folder(0.75), s.choice(["txt", "txt", "md", "list", "out"]))
@@ -373,7 +373,7 @@ def fetch_text(s):
               "sum": ["the sum is in $f.", "$f has the sum now."], "largest": ["the largest number is in $f.", "$f has the largest number now."]}[x], f=Name(f), w=Name(w))
 
 
-@skill("multi.fetch_write", weight=0.9)
+@skill("multi.fetch_write", weight=0.9, needs=("python3",))
 def fetch_json(s):
     x = s.choice(["field", "field", "sum", "names"])
     f = s.fresh(s.folder(0.75), s.choice(["txt", "txt", "md", "out"]))

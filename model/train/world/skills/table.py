@@ -131,7 +131,7 @@ def number_text(x):
     return "%.10g" % round(x, 2)
 
 
-@skill("table.sum_average", weight=1.3)
+@skill("table.sum_average", weight=1.3, needs=("awk", "python3"))
 def sum_average(s):
     t, path = Table(s), csv_path(s)
     c = t.number if s.chance(0.8) or t.other not in t.columns else t.other
@@ -178,7 +178,7 @@ SUPERLATIVE = ["{which|what} {is|was} the $w $k in $f?", "{find|show me|tell me|
                "according to $f, {what|which} is the $w $k?", "name the $w $k in $f"]
 
 
-@skill("table.max", weight=1.3)
+@skill("table.max", weight=1.3, needs=("awk", "python3"))
 def maximum(s):
     t, path = Table(s), csv_path(s)
     low = s.chance(0.45)
@@ -220,7 +220,7 @@ FILTER = ["from $f{,|} {keep|take} {only |}the rows where $c is $v and {write|sa
           "{split out|sort out} the rows with $c $v from $f into $o and keep the header line"]
 
 
-@skill("table.filter", weight=1.3)
+@skill("table.filter", weight=1.3, needs=("awk", "python3"))
 def filter_rows(s):
     t, path = Table(s), csv_path(s)
     out = s.fresh(path.rpartition("/")[0] if s.chance(0.6) else "", "csv")
@@ -249,7 +249,7 @@ COUNT_BY = ["how many {rows|entries|lines|items|records} {are there |}{for|of} e
             "tally the $c column {in|of} $f", "how many {lines|rows} does $f have for each $c?", "{tell me|say} how many of every $c are in $f"]
 
 
-@skill("table.count_by", weight=1.3)
+@skill("table.count_by", weight=1.3, needs=("awk", "python3"))
 def count_by(s):
     t, path = Table(s), csv_path(s)
     absent = is_missing(s, path)
@@ -275,6 +275,8 @@ def scalar(s, key):
     v = content.config_value(s, key)
     if v in ("true", "false"):
         return v == "true"
+    if v.count(".") == 1 and v.replace(".", "").isdigit() and s.chance(0.6):
+        return float(v)
     return int(v) if v.isdigit() else v
 
 
@@ -334,7 +336,7 @@ MEMBER = ["{what is|what's} the $k of $m in $f?", "{which|what} $k does $m have 
           "what $k is {listed|given} for $m in $f?"]
 
 
-@skill("table.json_read", weight=0.9)
+@skill("table.json_read", weight=0.9, needs=("awk", "python3"))
 def json_read(s):
     d, path = document(s), s.fresh(s.folder(0.7), "json")
     p, v = s.choice(list(paths(d)))
@@ -354,7 +356,7 @@ def json_read(s):
     s.says(json_text(v))
 
 
-@skill("table.json_read", weight=0.9)
+@skill("table.json_read", weight=0.9, needs=("awk", "python3"))
 def json_member(s):
     n = s.names
     key = s.choice(["name", "id", "title", "name"])
@@ -382,16 +384,16 @@ def json_member(s):
 
 CHANGE = ["{set|change} {the value of |}$p {in $f |}to $v{ in $f|}", "in $f{,|} {set|change} {the |}$p to $v", "{make|let} $p $v in $f",
           "$p in $f should be $v", "{update|edit} $f so that $p is $v", "$f: set $p to $v", "{change|switch} {the |}$p in $f to $v and leave the rest {alone|as it is|untouched}",
-          "i want $p {in $f |}to be $v{ in $f|}", "{give|put} {the |}$p in $f the value $v", "{could the|the} $p in $f {needs to|must|should} be $v.",
+          "i want $p {in $f |}to be $v{ in $f|}", "{give|put} {the |}$p in $f the value $v", "the $p in $f {needs to|must|should} be $v.",
           "{open|take} $f and set $p to $v, nothing else", "put $v as {the |}$p in $f", "{replace|change} the $p in $f {with|to} $v",
           "set $p = $v in $f"]
 
 
-@skill("table.json_change", weight=1.6)
+@skill("table.json_change", weight=1.6, needs=("awk", "python3"))
 def json_change(s):
     d, path = document(s), s.fresh(s.folder(0.7), "json")
     p, old = s.choice(list(paths(d)))
-    new = (not old) if isinstance(old, bool) else s.number(1, 9999) if isinstance(old, int) else scalar(s, p[-1])
+    new = (not old) if isinstance(old, bool) else s.number(1, 9999) if isinstance(old, int) else s.number(1, 9999) / 10 if isinstance(old, float) else scalar(s, p[-1])
     if isinstance(old, str):
         new = str(new) if not isinstance(new, bool) else s.names.word()
         if new.isdigit():

@@ -85,7 +85,7 @@ def repeated(s):
     return lines
 
 
-@skill("text.unique", weight=1.0)
+@skill("text.unique", weight=1.0, needs=("awk",))
 def unique(s):
     lines = repeated(s)
     f = listed_file(s, lines)
