@@ -97,6 +97,8 @@ void write_config(GgufWriter& out, const Config& c, TensorType type, const Note&
 }
 
 void write_tokenizer(GgufWriter& out, const Config& c, const std::filesystem::path& folder, const Note& note) {
+  if (c.bos) out.set_u32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*c.bos));
+  if (c.eos) out.set_u32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*c.eos));
   const std::filesystem::path file = folder / "tokenizer.json";
   if (!std::filesystem::exists(file)) {
     out.set_text("tokenizer.ggml.model", "none");
@@ -117,8 +119,6 @@ void write_tokenizer(GgufWriter& out, const Config& c, const std::filesystem::pa
   out.set_texts("tokenizer.ggml.tokens", tables.tokens);
   out.set_i32s("tokenizer.ggml.token_type", tables.types);
   out.set_texts("tokenizer.ggml.merges", tables.merges);
-  if (c.bos) out.set_u32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*c.bos));
-  if (c.eos) out.set_u32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*c.eos));
   if (const auto text = folder / "chat_template.jinja"; std::filesystem::exists(text)) {
     out.set_text("tokenizer.chat_template", read_whole(text));
   }

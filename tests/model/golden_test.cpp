@@ -1,0 +1,126 @@
+// The reference's logits for two small checkpoints of the same weights: tests/golden/minimax-m3 is the flat layout,
+// minimax-m3-vl the released checkpoint's. expected.json holds what the reference computed in float32.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "model/convert.h"
+#include "model/error.h"
+#include "model/json_file.h"
+#include "model/sequence.h"
+#include "model/weights.h"
+#include "tests/support/temp_dir.h"
+
+namespace corvid::model {
+namespace {
+
+using test::TempDir;
+
+constexpr double kTolerance = 1e-3;  // of a logit, against the reference
+
+struct Expected {
+  std::vector<Token> prompt, greedy;
+  std::vector<int64_t> positions;
+  std::vector<std::vector<float>> logits;
+  std::vector<float> greedy_last_logits;
+};
+
+Expected expected() {
+  const nlohmann::json json = read_json_object(std::string(CORVID_GOLDEN_DIR) + "/minimax-m3/expected.json");
+  return {json["prompt"], json["greedy"], json["prefill_positions"], json["prefill_logits"],
+          json["greedy_last_logits"]};
+}
+
+double difference(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double one = std::abs(double(a[i]) - double(b[i]));
+    most = one <= most ? most : one;  // a NaN stays
+  }
+  return most;
+}
+
+Token best(std::span<const float> logits) {
+  return static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+// Converted to a file of the given type, or read from the folder itself.
+class GoldenTest : public testing::TestWithParam<std::tuple<const char*, const char*>> {
+ protected:
+  std::shared_ptr<const Model> load() {
+    const auto [layout, as] = GetParam();
+    const std::filesystem::path folder = std::filesystem::path(CORVID_GOLDEN_DIR) / layout;
+    if (as == std::string("folder")) return Model::load(folder);
+    convert(folder, dir_ / "model.gguf", parse_weight_type(as));
+    return Model::load(dir_ / "model.gguf");
+  }
+
+  TempDir dir_;
+  kernels::Exec exec_{2};
+  const Expected expected_ = expected();
+};
+
+TEST_P(GoldenTest, EveryStoredLogitIsTheReferences) {
+  Sequence sequence(load(), exec_, 300);
+  const auto logits = sequence.logits_at(expected_.prompt, expected_.positions);
+  ASSERT_EQ(logits.size(), expected_.logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    EXPECT_LT(difference(logits[i], expected_.logits[i]), kTolerance) << "position " << expected_.positions[i];
+  }
+}
+
+TEST_P(GoldenTest, GreedyDecodingGivesTheReferencesTokens) {
+  Sequence sequence(load(), exec_, 300);
+  sequence.sync(expected_.prompt);
+  std::vector<Token> greedy;
+  while (greedy.size() < expected_.greedy.size()) {
+    greedy.push_back(best(sequence.logits()));
+    sequence.append(greedy.back());
+  }
+  EXPECT_EQ(greedy, expected_.greedy);
+  // The last stored logits are those after the last token.
+  EXPECT_LT(difference(sequence.logits(), expected_.greedy_last_logits), kTolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, GoldenTest,
+                         testing::Combine(testing::Values("minimax-m3", "minimax-m3-vl"),
+                                          testing::Values("folder", "f32", "bf16")),
+                         [](const auto& instance) {
+                           std::string name = concat(std::get<0>(instance.param), "_", std::get<1>(instance.param));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Golden, QuantisedWeightsStayCloseToTheReference) {
+  const TempDir dir;
+  convert(std::filesystem::path(CORVID_GOLDEN_DIR) / "minimax-m3", dir / "q8.gguf", TensorType::q8_0);
+  kernels::Exec exec(2);
+  const Expected wanted = expected();
+  // Below top_blocks blocks nothing is chosen, so that rounding the weights can't change a choice.
+  const std::vector<int64_t> positions = {0, 1, 7, 31, 63};
+  Sequence sequence(Model::load(dir / "q8.gguf"), exec, 300);
+  const auto logits = sequence.logits_at(wanted.prompt, positions);
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const double apart = difference(logits[i], wanted.logits[i]);
+    EXPECT_LT(apart, 0.1) << positions[i];
+    EXPECT_GT(apart, 1e-5) << positions[i] << ": not quantised at all";
+  }
+}
+
+TEST(Golden, DenseAttentionGivesAnotherAnswerOnceBlocksAreLeftOut) {
+  kernels::Exec exec(2);
+  const auto model = Model::load(std::filesystem::path(CORVID_GOLDEN_DIR) / "minimax-m3");
+  const Expected wanted = expected();
+  Sequence sparse(model, exec, 300), dense(model, exec, 300, Attention::dense);
+  const std::vector<int64_t> positions = {63, 199};  // 4 blocks of 16 are visible, and 13
+  const auto a = sparse.logits_at(wanted.prompt, positions), b = dense.logits_at(wanted.prompt, positions);
+  EXPECT_EQ(a[0], b[0]);
+  EXPECT_GT(difference(a[1], b[1]), 10 * kTolerance);
+}
+
+}  // namespace
+}  // namespace corvid::model
