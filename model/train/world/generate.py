@@ -26,8 +26,8 @@ from . import execute, prefixes, skills
 from .scene import Drop, OtherPath, Scene
 
 # Shares of the groups; within a group the skills' own weights count.
-GROUPS = {"files": 27, "text": 10, "meta": 7, "table": 11, "log": 6, "http": 9, "system": 5, "git": 4, "multi": 9, "chat": 14,
-          "fail": 12, "none": 5, "extra": 2}
+GROUPS = {"files": 27, "text": 10, "meta": 7, "table": 11, "log": 6, "http": 9, "system": 5, "git": 4, "multi": 9, "chat": 17,
+          "fail": 15, "none": 5, "extra": 2}
 VALIDATION_SHARE = 0.02
 DEFAULT_PREFIX_SHARE = 0.75
 ATTEMPTS = 6
