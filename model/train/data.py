@@ -243,8 +243,11 @@ class Packer:
         self.waiting, self.waiting_tokens = collections.defaultdict(collections.deque), 0
 
     def add(self, keys):
-        self.queue += keys
-        self.random.shuffle(self.queue)
+        """Mixes new trajectories into what is left of the epoch: each takes a random place, in time O(new)."""
+        for key in keys:
+            at = self.random.randrange(len(self.queue) + 1)
+            self.queue.append(key)
+            self.queue[at], self.queue[-1] = self.queue[-1], self.queue[at]
 
     def _refill(self, want):
         while self.waiting_tokens < want:

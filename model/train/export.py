@@ -99,6 +99,8 @@ def check(folder, prompts, device="cpu"):
     model = m3.load_folder(folder).to(device)
     other = theirs.MiniMaxM3VLForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     other = other.to(device).eval()
+    if hasattr(other, "set_experts_implementation"):
+        other.set_experts_implementation("eager")  # the plain loop, not a grouped kernel
     worst = []
     for prompt in prompts:
         ids = torch.tensor(list(map(int, prompt)), device=device)

@@ -210,8 +210,11 @@ def make_forward(cfg, attend, dtype, compiler=lambda f: f):
         wide_down = torch.cat([e_down.permute(1, 0, 2).reshape(dim, routed), s_down], 1)
         g, u = (h @ torch.cat([wide_gate, wide_up]).to(dtype).t()).chunk(2, -1)
         act = swigluoai(g, u, alpha, limit)
-        act = torch.cat([(act[:, :routed].reshape(t, n_exp, -1) * weight[..., None]).reshape(t, routed),
-                         act[:, routed:]], 1)  # fmt: skip
+        # A gate per `unit` columns: an expert's own, and 1 over the shared expert's columns.
+        unit = math.gcd(e_gate.shape[1], s_gate.shape[0])
+        each = weight.repeat_interleave(e_gate.shape[1] // unit, 1) if unit < e_gate.shape[1] else weight
+        each = torch.cat([each, torch.ones_like(each[:, :1]).expand(t, s_gate.shape[0] // unit)], 1)
+        act = (act.reshape(t, -1, unit) * each[..., None]).reshape(t, -1)
         x = x + (act.to(dtype) @ wide_down.to(dtype).t()).float()
         load = chosen.float().sum(0)
         balance = (load / load.sum() * (p / p.sum(-1, keepdim=True)).mean(0)).sum() * n_exp
