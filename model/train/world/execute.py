@@ -26,6 +26,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 if shutil.which("python3", path=PATH) is None:
     PATH += ":" + os.path.dirname(sys.executable)
 
+BASH = shutil.which("bash", path=PATH)  # started as plain `bash`, which is how it names itself in its messages
+
 OUTPUT_LIMIT = 16 * 1024
 SHELL_TIMEOUT_S = 30
 TOOLS = ["shell", "read_file", "write_file", "edit_file", "list_dir", "http_request"]
@@ -199,7 +201,7 @@ class Box:
         base.update(env or {})
         for name, body in self.functions.items():
             base["BASH_FUNC_%s%%%%" % name] = "() { %s\n}" % body
-        process = subprocess.Popen(["/bin/bash", "-c", command], cwd=self.root, env=base, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(["bash", "-c", command], executable=BASH, cwd=self.root, env=base, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=False)
         late = []
         previous = signal.signal(signal.SIGALRM, lambda *_: (late.append(True), process.kill()))

@@ -35,8 +35,8 @@ HOMES = ["/home/%s", "/home/%s/work", "/home/%s/projects", "/home/%s/Documents",
 
 
 class Maker:
-    def __init__(self, seed, only, variants, validation_share, scratch):
-        self.seed, self.variants, self.validation_share = seed, variants, validation_share
+    def __init__(self, seed, only, variants, validation_share, worlds, scratch):
+        self.seed, self.variants, self.validation_share, self.worlds = seed, variants, validation_share, worlds
         self.skills, self.skipped = skills.load()
         if only:
             self.skills = {k: v for k, v in self.skills.items() if any(k.startswith(o) for o in only)}
@@ -94,8 +94,9 @@ class Maker:
                 if translated is not None:
                     prefix, messages = other, translated
                     break
+        world = {"world": scene.world()} if self.worlds else {}
         return {"skill": scene.skill, "split": "validation" if scene.validation else "train", "family": "+".join(scene.families),
-                "prompt_variant": variant, "prefix": prefix["id"], "messages": messages}
+                "prompt_variant": variant, "prefix": prefix["id"], "messages": messages, **world}
 
     def _open_box(self, key):
         def open_box(shown):
@@ -111,11 +112,11 @@ class Maker:
 _maker = None
 
 
-def _start(seed, only, variants, validation_share, base):
+def _start(seed, only, variants, validation_share, worlds, base):
     global _maker
     os.umask(0o022)
     scratch = tempfile.mkdtemp(prefix="j", dir=base)
-    _maker = Maker(seed, only, variants, validation_share, scratch)
+    _maker = Maker(seed, only, variants, validation_share, worlds, scratch)
 
 
 def _work(numbers):
@@ -129,12 +130,12 @@ def _work(numbers):
     return out, dropped
 
 
-def generate(seed, count, jobs, only=(), variants=1, validation_share=VALIDATION_SHARE, first=0):
+def generate(seed, count, jobs, only=(), variants=1, validation_share=VALIDATION_SHARE, first=0, worlds=False):
     """Yields (line, {reason: count}) for each record, in order."""
     base = tempfile.mkdtemp(prefix="world-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     groups = range(first // variants, (first + count + variants - 1) // variants)
     chunks = [groups[i:i + 32] for i in range(0, len(groups), 32)]
-    setup = (seed, tuple(only), variants, validation_share, base)
+    setup = (seed, tuple(only), variants, validation_share, worlds, base)
     try:
         made = 0
         if jobs == 1:
@@ -172,6 +173,7 @@ def main():
     parser.add_argument("--variants", type=int, default=1, help="wordings of each executed world")
     parser.add_argument("--validation", type=float, default=VALIDATION_SHARE, help="share of validation worlds")
     parser.add_argument("--skills", nargs="*", default=[], help="prefixes of skill names")
+    parser.add_argument("--worlds", action="store_true", help="put the folder that each record began in beside it, for replays")
     parser.add_argument("--out", required=True, help="a .jsonl or .jsonl.gz file, or - for standard output")
     parser.add_argument("--report", action="store_true", help="figures on standard error")
     args = parser.parse_args()
@@ -185,7 +187,7 @@ def main():
     count, drops = 0, collections.Counter()
     by_skill, prompts, prompt_words, answers, chars, wholes = collections.Counter(), set(), [], [], [], set()
     duplicates = calls = 0
-    for line, lost in generate(args.seed, args.count, args.jobs, args.skills, args.variants, args.validation, args.first):
+    for line, lost in generate(args.seed, args.count, args.jobs, args.skills, args.variants, args.validation, args.first, args.worlds):
         if line is None:
             drops.update(lost)
             continue

@@ -8,6 +8,7 @@ There are two sources of chance: `rng` makes the world and `names`; `say_rng` ch
 trajectory with the same world and other words replays the recorded results instead of running the calls again.
 """
 
+import base64
 import json
 import re
 import zlib
@@ -385,6 +386,15 @@ class Scene:
             self.box.ports.add(self.port)
             server().routes, server().plain = self.routes, self._headers("text/plain; charset=utf-8", [])
             server().seen.clear()
+
+    def world(self):
+        """The scene as it began, for a replay elsewhere: files (base64), folders, pages."""
+        def headers(h, body):
+            return h(len(body.encode())) if callable(h) else h
+        return {"files": {p: {"base64": base64.b64encode(d).decode(), "mode": m, "mtime": t} for p, (d, m, t) in self.files.items()},
+                "dirs": sorted(self.dirs), "prepare": self.prepare, "env": self.variables, "simulated": sorted(self.functions), "port": self.port,
+                "pages": [{"method": m, "path": p, "status": status, "headers": headers(h, body), "body": body}
+                          for (m, p), (status, h, body, _) in self.routes.items()]}
 
     def close(self):
         if self.box is not None:
