@@ -113,7 +113,7 @@ void add_protection(Options& out, const fs::path& path) {
 }
 
 // .git itself becomes a mount, which cannot be renamed away with its protected parts. Missing parts are made, empty,
-// where a repository stands; git takes that for their absence. Anything odd (links) makes all of it read-only.
+// which git takes for their absence. Anything odd (links) makes all of it read-only.
 void add_git(Options& out, const fs::path& folder) {
   const fs::path git = folder / ".git";
   std::error_code error;
@@ -121,10 +121,8 @@ void add_git(Options& out, const fs::path& folder) {
   const bool odd = fs::is_symlink(fs::symlink_status(git / "hooks", error)) ||
                    fs::is_symlink(fs::symlink_status(git / "config", error));
   add(out, {odd ? "--ro-bind" : "--bind", git.native(), git.native()});
-  if (fs::exists(git / "HEAD", error)) {
-    fs::create_directory(git / "hooks", error);
-    Fd(::open((git / "config").c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
-  }
+  fs::create_directory(git / "hooks", error);
+  Fd(::open((git / "config").c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
 }
 
 void add_rule(Options& out, const PathRule& rule, const PathRules& rules) {
@@ -245,10 +243,16 @@ Options bubblewrap_options(const PathRules& rules, const fs::path& workdir, cons
   }
   for (const char* path : {"/sys/devices/system/cpu", "/sys/devices/system/node"})
     if (fs::exists(path, error)) add(out, {"--ro-bind", path, path});
-  if (fresh_proc)
-    add(out, {"--proc", "/proc"});
-  else
+  if (!fresh_proc) {
     add_empty(out, "/proc");
+  } else {
+    add(out, {"--proc", "/proc"});
+    // Uid 0 owns the kernel's switches, and needs no capability to turn those that are not of a namespace.
+    for (const char* path :
+         {"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/mtrr", "/proc/pressure", "/proc/sysrq-trigger"}) {
+      if (fs::exists(path, error)) add(out, {"--ro-bind", path, path});
+    }
+  }
   add(out, {"--dev", "/dev"});
   for (const char* path : {"/dev/shm", "/tmp", "/var/tmp"}) {
     if (fs::exists(fs::path(path).parent_path(), error)) add_scratch(out, path, "1777", policy.max_file_bytes);

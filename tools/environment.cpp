@@ -232,6 +232,7 @@ std::string sane_path(std::string_view path, const std::vector<std::filesystem::
 EnvReport sift_environment(const std::filesystem::path& workdir, const Policy& policy) {
   EnvReport report;
   std::string_view path;
+  bool has_home = false;
   for (char** at = environ; at != nullptr && *at != nullptr; ++at) {
     const std::string_view entry(*at);
     const size_t equals = entry.find('=');
@@ -241,6 +242,7 @@ EnvReport sift_environment(const std::filesystem::path& workdir, const Policy& p
       path = value;
       continue;
     }
+    has_home = has_home || name == "HOME";
     const bool secret = !contains(policy.pass_env, name) && (is_secret_name(name) || is_secret_value(value));
     if (secret || is_poison(name)) {
       if (name != "PWD" && name != "_" && name != "SHLVL") report.held_back.emplace_back(name);
@@ -251,6 +253,7 @@ EnvReport sift_environment(const std::filesystem::path& workdir, const Policy& p
   std::vector<std::filesystem::path> writable = policy.write_dirs;
   writable.push_back(workdir);
   report.passed.push_back("PATH=" + sane_path(path, policy.read_dirs, writable));
+  if (!has_home && !home_folder().empty()) report.passed.push_back("HOME=" + home_folder().string());
   report.passed.push_back("PWD=" + workdir.string());
   std::sort(report.passed.begin(), report.passed.end());
   std::sort(report.held_back.begin(), report.held_back.end());

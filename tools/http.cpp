@@ -1,6 +1,7 @@
 #include "tools/http.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "tools/file.h"
 #include "tools/http_client.h"
@@ -82,10 +83,10 @@ class HttpTool : public SpecTool {
     HttpRequest request;
     if (const std::string problem = read_request(args, request); !problem.empty()) return bad_args(problem);
     const std::string save_to = args.value("save_to", "");
-    if (args.contains("save_to")) {  // said before anything is sent
+    if (args.contains("save_to")) {  // said before anything is sent; folders are made when there is something to save
       int error = 0;
-      box.paths().place(save_to, /*make_parents=*/true, error);
-      if (error != 0) return path_failure(error, save_to);
+      box.paths().place(save_to, /*make_parents=*/false, error);
+      if (error != 0 && error != ENOENT) return path_failure(error, save_to);
     }
     const Policy& policy = box.policy();
     const HttpReply reply =

@@ -129,10 +129,16 @@ int progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return static_cast<Exchange*>(user)->stop.stop_requested() ? 1 : 0;
 }
 
+// These say how long their body is even when they have none, or servers ask for it (411).
+bool sends_body(const HttpRequest& request) {
+  return request.has_body || request.method == "POST" || request.method == "PUT" || request.method == "PATCH";
+}
+
 using List = std::unique_ptr<curl_slist, void (*)(curl_slist*)>;
 
 List header_list(const HttpRequest& request) {
-  curl_slist* list = curl_slist_append(nullptr, "Expect:");  // no waiting for 100-continue
+  curl_slist* list = curl_slist_append(nullptr, "Expect:");                  // no waiting for 100-continue
+  if (sends_body(request)) list = curl_slist_append(list, "Content-Type:");  // not libcurl's guess; ours follows
   for (const auto& [name, value] : request.headers) {
     // libcurl drops "Name:" and sends "Name;" as an empty header.
     list = curl_slist_append(list, (value.empty() ? name + ";" : name + ": " + value).c_str());
@@ -207,7 +213,7 @@ bool exchange_once(const HttpRequest& request, const Url& url, const HostPolicy&
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &exchange);
-  if (request.has_body) {
+  if (sends_body(request)) {
     curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
     curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.data());
   }

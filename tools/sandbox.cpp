@@ -9,6 +9,7 @@
 
 #include "tools/bubblewrap.h"
 #include "tools/environment.h"
+#include "tools/git_guard.h"
 #include "tools/process.h"
 #include "tools/seccomp_filter.h"
 
@@ -98,7 +99,9 @@ Outcome run_bash(const Sandbox& box, const std::vector<std::string>& bash_args, 
   launch.argv.insert(launch.argv.end(), command.begin(), command.end());
   launch.folder = "/";
   launch.extra_fds = {{options.get(), kArgsFd}, {filter.get(), kSeccompFd}};
+  const GitGuard guard(box.paths());
   Outcome outcome = corvid::tools::launch(launch, stop);
+  guard.restore();
   const SpawnResult& result = outcome.result;
   const bool bwrap_failed = result.end == SpawnResult::End::exited && result.exit_code == 1 && result.out.empty() &&
                             result.err.starts_with("bwrap: ");
