@@ -1,4 +1,7 @@
 // corvid model: looks at a model, brings one in.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <iostream>
 
 #include "agents/assemble.h"
@@ -6,9 +9,11 @@
 #include "agents/progress.h"
 #include "model/convert.h"
 #include "model/gguf.h"
-#include "model/inspect.h"
 #include "model/model.h"
 #include "model/safetensors.h"
+#include "model/sampler.h"
+#include "model/sequence.h"
+#include "model/weights.h"
 
 namespace corvid::agents {
 
@@ -39,8 +44,36 @@ model::Tokenizer load_tokenizer(const fs::path& path) {
 
 int run_info(const Args& args) {
   const fs::path path = model_argument(args);
-  Json json = {{"file", path.string()}};
-  json.update(model::info(*model::Model::load(path)));
+  const auto loaded = model::Model::load(path);
+  const model::Config& config = loaded->config();
+  const auto count = [&](auto holds) { return std::count_if(config.layers.begin(), config.layers.end(), holds); };
+  const Json json = {
+      {"file", path.string()},
+      {"architecture", config.architecture},
+      {"name", config.name},
+      {"weight_bytes", loaded->weights().matrix_bytes},
+      {"context_length", config.context_length},
+      {"vocab_size", config.vocab_size},
+      {"tokenizer", loaded->has_tokenizer()},
+      {"dim", config.dim},
+      {"layers", config.n_layers()},
+      {"sparse_attention_layers", count([](const model::Config::Layer& layer) { return layer.sparse_attention; })},
+      {"moe_layers", count([](const model::Config::Layer& layer) { return layer.moe; })},
+      {"heads", config.n_heads},
+      {"kv_heads", config.n_kv_heads},
+      {"head_dim", config.head_dim},
+      {"rotary_dim", config.rotary_dim},
+      {"rope_theta", config.rope_theta},
+      {"index_heads", config.n_index_heads},
+      {"block", config.block},
+      {"top_blocks", config.top_blocks},
+      {"dense_ffn", config.dense_ffn},
+      {"experts", config.n_experts},
+      {"experts_per_token", config.top_k},
+      {"expert_ffn", config.expert_ffn},
+      {"shared_ffn", config.shared_ffn},
+      {"fingerprint", loaded->fingerprint()},
+  };
   if (args.text("output").value_or("text") == "json") {
     std::cout << to_output_line(json) << "\n";
     return 0;
@@ -106,6 +139,28 @@ int run_tokenize(const Args& args) {
   return 0;
 }
 
+// The shortest text that reads back as the same float.
+void append_floats(std::string& out, std::span<const float> values) {
+  char text[32];
+  out += '[';
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i > 0) out += ',';
+    if (std::isfinite(values[i])) {
+      out.append(text, std::to_chars(text, text + sizeof text, values[i]).ptr);
+    } else {
+      out += "null";  // JSON has no word for it
+    }
+  }
+  out += ']';
+}
+
+template <class Integers>
+std::string integer_list(const Integers& values) {
+  std::string out;
+  for (const auto value : values) out += (out.empty() ? "" : ",") + std::to_string(value);
+  return "[" + out + "]";
+}
+
 int run_logits(const Args& args) {
   constexpr int64_t kMostTokens = 1 << 24;
   const Config defaults = load_config();
@@ -125,8 +180,30 @@ int run_logits(const Args& args) {
   }
   const std::vector<Token> prompt(ids.begin(), ids.end());
   kernels::Exec exec(threads_from(args, defaults));
-  const Json report = model::logits_report(loaded, exec, prompt, positions, n_greedy, attention_from(args));
-  std::cout << to_output_line(report) << "\n";
+  model::Sequence sequence(loaded, exec, std::ssize(prompt) + n_greedy, attention_from(args));
+  const std::vector<std::vector<float>> rows = sequence.logits_at(prompt, positions);
+
+  // The last logits are those after the last token, so every token is evaluated.
+  std::vector<Token> greedy;
+  std::vector<float> greedy_last;
+  if (n_greedy > 0) {
+    sequence.sync(prompt);
+    model::Sampler sampler{model::SamplerParams{}};
+    for (int64_t i = 0; i < n_greedy; ++i) {
+      greedy.push_back(sampler.sample(sequence.logits()));
+      sequence.append(greedy.back());
+    }
+    greedy_last.assign(sequence.logits().begin(), sequence.logits().end());
+  }
+
+  std::string out = "{\"positions\":" + integer_list(positions) + ",\"logits\":[";
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i > 0) out += ',';
+    append_floats(out, rows[i]);
+  }
+  out += "],\"greedy\":" + integer_list(greedy) + ",\"greedy_last_logits\":";
+  append_floats(out, greedy_last);
+  std::cout << out << "}\n";
   return 0;
 }
 
