@@ -167,7 +167,7 @@ void read_added_tokens(const json& list, TokenizerSource& source) {
   }
 }
 
-// The vocabulary and the added tokens, whose ids together are 0, 1, 2, ...
+// The vocabulary and the added tokens. Ids that neither has (a gap before the added tokens, say) become unused tokens.
 void read_tokens(const LongTables& tables, const json& added_list, TokenizerSource& source) {
   std::unordered_map<std::string_view, std::optional<uint64_t>> added_ids;  // with the vocabulary's id, if it has one
   for (const AddedToken& token : source.added) added_ids.emplace(token.text, std::nullopt);
@@ -178,11 +178,14 @@ void read_tokens(const LongTables& tables, const json& added_list, TokenizerSour
     place->second = id;
     --count;
   }
-  source.tokens.resize(count);
-  source.types.resize(count, TokenType::none);
+  const uint64_t bound = 2 * uint64_t{count} + 65536;  // far more gaps than any real vocabulary has
   const auto put = [&](std::string_view text, uint64_t id, TokenType type) {
-    if (id >= count) {
-      fail("token ", printable(text), ": want an id below ", count, " (the number of tokens), found ", id);
+    if (id >= bound) {
+      fail("token ", printable(text), ": want an id below ", bound, " in a vocabulary of ", count, ", found ", id);
+    }
+    if (id >= source.tokens.size()) {
+      source.tokens.resize(id + 1);
+      source.types.resize(id + 1, TokenType::none);
     }
     if (source.types[id] != TokenType::none && (type == TokenType::normal || source.tokens[id] != text)) {
       fail("token ", printable(text), ": want an id of its own, found ", id, " of ", printable(source.tokens[id]));
@@ -202,8 +205,10 @@ void read_tokens(const LongTables& tables, const json& added_list, TokenizerSour
     put(token.text, id.get<uint64_t>(), token.is_special ? TokenType::control : TokenType::user_defined);
     token.id = id.get<Token>();
   }
-  for (size_t id = 0; id < count; ++id) {
-    if (source.types[id] == TokenType::none) fail("vocabulary: want a token for each id, found none for ", id);
+  for (size_t id = 0; id < source.types.size(); ++id) {
+    if (source.types[id] != TokenType::none) continue;
+    source.tokens[id] = source.made_up.emplace_back(concat("[PAD", id, "]"));  // llama.cpp's name for them
+    source.types[id] = TokenType::unused;
   }
 }
 

@@ -1,6 +1,7 @@
 // What a tokenizer is made from, whichever file it stood in. Internal to the tokenizer*.cpp files.
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,8 +26,9 @@ enum class TokenType : int32_t {
   byte = 6
 };
 
-// The views need to live until the Tokenizer::Impl is made.
+// The views (into a file's content, or `made_up`) need to live until the Tokenizer::Impl is made.
 struct TokenizerSource {
+  std::deque<std::string> made_up;       // texts for ids that the file leaves out
   std::vector<std::string_view> tokens;  // by id: normal ones in the byte alphabet, others as they are
   std::vector<TokenType> types;          // by id
   std::vector<std::pair<std::string_view, std::string_view>> merges;  // by rank, in the byte alphabet
