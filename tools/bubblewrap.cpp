@@ -236,21 +236,23 @@ Options bubblewrap_options(const PathRules& rules, const fs::path& workdir, cons
   for (const fs::path& file : top.files) add(out, {"--ro-bind", "/dev/null", file.native()});
   std::error_code error;
   for (const fs::path& path : private_etc()) {
-    if (fs::is_directory(path, error))
+    if (fs::is_directory(path, error)) {
       add_empty(out, path);
-    else if (fs::exists(path, error))
+    } else if (fs::exists(path, error)) {
       add(out, {"--ro-bind", "/dev/null", path.native()});
+    }
   }
-  for (const char* path : {"/sys/devices/system/cpu", "/sys/devices/system/node"})
+  for (const char* path : {"/sys/devices/system/cpu", "/sys/devices/system/node"}) {
     if (fs::exists(path, error)) add(out, {"--ro-bind", path, path});
+  }
   if (!fresh_proc) {
     add_empty(out, "/proc");
   } else {
     add(out, {"--proc", "/proc"});
     // Uid 0 owns the kernel's switches, and needs no capability to turn those that are not of a namespace.
-    for (const char* path :
-         {"/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/mtrr", "/proc/pressure", "/proc/sysrq-trigger"}) {
-      if (fs::exists(path, error)) add(out, {"--ro-bind", path, path});
+    add(out, {"--ro-bind", "/proc/sys", "/proc/sys"});
+    for (const char* path : {"/proc/irq", "/proc/bus", "/proc/fs", "/proc/sysrq-trigger"}) {
+      if (::getuid() == 0 && fs::exists(path, error)) add(out, {"--ro-bind", path, path});
     }
   }
   add(out, {"--dev", "/dev"});
