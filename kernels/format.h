@@ -7,6 +7,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__CUDACC__)
+#define CORVID_HOST_DEVICE __host__ __device__
+#else
+#define CORVID_HOST_DEVICE
+#endif
+
 namespace corvid::kernels {
 
 enum class Format : uint8_t { f32, f16, bf16, q8_0 };
@@ -29,10 +35,10 @@ struct BlockQ8 {
 static_assert(sizeof(BlockQ8) == 34 && alignof(BlockQ8) == 2);
 
 // Weights per indivisible unit of a row: a row's length must be a multiple of it.
-constexpr int64_t format_block(Format format) { return format == Format::q8_0 ? kQ8Block : 1; }
+CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) { return format == Format::q8_0 ? kQ8Block : 1; }
 
 // Bytes of one row of n weights. Needs n >= 0 and a multiple of format_block(format).
-constexpr int64_t row_bytes(Format format, int64_t n) {
+CORVID_HOST_DEVICE constexpr int64_t row_bytes(Format format, int64_t n) {
   switch (format) {
     case Format::f32:
       return 4 * n;
@@ -45,7 +51,8 @@ constexpr int64_t row_bytes(Format format, int64_t n) {
   return 0;
 }
 
-inline float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
+// The built-in of std::bit_cast, because that is no function of the GPU's.
+CORVID_HOST_DEVICE inline float bf16_to_f32(uint16_t bits) { return __builtin_bit_cast(float, uint32_t{bits} << 16); }
 
 // Round to nearest, ties to even; NaN stays NaN.
 inline uint16_t f32_to_bf16(float value) {
@@ -54,13 +61,13 @@ inline uint16_t f32_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
 }
 
-inline float f16_to_f32(uint16_t bits) {
+CORVID_HOST_DEVICE inline float f16_to_f32(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000U} << 16;
   const uint32_t rest = bits & 0x7fffU;
-  if (rest >= 0x7c00U) return std::bit_cast<float>(sign | 0x7f800000U | (rest & 0x3ffU) << 13);  // inf, NaN
-  if (rest >= 0x0400U) return std::bit_cast<float>(sign | ((rest << 13) + 0x38000000U));         // normal
+  if (rest >= 0x7c00U) return __builtin_bit_cast(float, sign | 0x7f800000U | (rest & 0x3ffU) << 13);  // inf, NaN
+  if (rest >= 0x0400U) return __builtin_bit_cast(float, sign | ((rest << 13) + 0x38000000U));         // normal
   // Subnormal: rest * 2^-24, exact in float32.
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(rest) * 0x1p-24F) | sign);
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, static_cast<float>(rest) * 0x1p-24F) | sign);
 }
 
 // Round to nearest, ties to even; overflow gives infinity; NaN stays NaN.

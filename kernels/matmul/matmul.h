@@ -3,7 +3,8 @@
 //            y overlaps neither x nor w.
 //   Needs    rows >= 0, n >= 0, k >= 1 and a multiple of format_block(w.format); any alignment, though x on 64 bytes
 //   with
-//            k a multiple of 16 is fastest. rows == 0 or n == 0 does nothing.
+//            k a multiple of 16 is fastest. On a GPU w lies on its numbers' own alignment. rows == 0 or n == 0 does
+//            nothing.
 //   Numbers  Weights become float32 exactly, products are summed in float32 in at least 16 partial sums:
 //            |y - exact| <= matmul_tolerance(k) * sum_i |x[r,i] * w[j,i]| (and one rounding more with add).
 //   Order    The order of the sum depends on k and the tier alone. So y[r,j] has the same bits whatever the other rows

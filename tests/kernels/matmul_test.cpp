@@ -111,6 +111,21 @@ TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
     }
 }
 
+TEST_P(MatmulTest, WeightsMayLieAtOddAddresses) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "a GPU's weights are aligned";
+  const auto exec = GetParam().exec();
+  for (const Format format : kAllFormats)
+    for (const int64_t rows : {1, 4}) {
+      const TestWeights w(format, 21, 64, 9);
+      std::vector<char> shifted{0};
+      shifted.insert(shifted.end(), w.bytes.begin(), w.bytes.end());
+      const std::vector<float> x = random_floats(rows * w.k, 10);
+      std::vector<float> y(size_t(rows * w.n));
+      matmul({x.data(), {shifted.data() + 1, format}, y.data(), rows, w.n, w.k}, *exec);
+      EXPECT_EQ(y, run(*exec, x, w, rows)) << case_name(w, rows);
+    }
+}
+
 TEST_P(MatmulTest, SeveralTogetherEqualOneByOne) {
   if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "one by one on a GPU";
   const auto exec = GetParam().exec(3);

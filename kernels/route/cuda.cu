@@ -1,0 +1,81 @@
+#include <math_constants.h>
+
+#include "kernels/cuda_check.h"
+#include "kernels/route/route.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr unsigned kAll = 0xffffffffU;
+
+__device__ float warp_sum(float value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
+  return value;
+}
+__device__ float warp_max(float value) {
+  for (int step = 16; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(kAll, value, step));
+  return value;
+}
+
+// One warp per row. A chosen expert's score becomes NaN, which no score is otherwise: it is out.
+__global__ void route_kernel(Route a) {
+  extern __shared__ float shared[];
+  float* p = shared;
+  float* score = shared + a.n_experts;
+  const float* logits = a.logits + blockIdx.x * a.n_experts;
+  int32_t* ids = a.ids + blockIdx.x * a.top_k;
+  float* weights = a.weights + blockIdx.x * a.top_k;
+  const int lane = static_cast<int>(threadIdx.x);
+
+  if (a.gating == Gating::sigmoid) {
+    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-logits[e]));
+  } else {
+    float largest = -CUDART_INF_F, sum = 0;
+    for (int64_t e = lane; e < a.n_experts; e += 32) largest = fmaxf(largest, logits[e]);
+    largest = warp_max(largest);
+    for (int64_t e = lane; e < a.n_experts; e += 32) sum += p[e] = expf(logits[e] - largest);
+    sum = warp_sum(sum);
+    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] /= sum;
+  }
+  for (int64_t e = lane; e < a.n_experts; e += 32) {
+    const float s = a.bias == nullptr ? p[e] : p[e] + a.bias[e];
+    score[e] = isnan(s) ? -CUDART_INF_F : s;
+  }
+  __syncwarp();
+
+  for (int64_t i = 0; i < a.top_k; ++i) {
+    float best = 0;
+    int best_id = -1;
+    for (int e = lane; e < a.n_experts; e += 32)
+      if (!isnan(score[e]) && (best_id < 0 || score[e] > best)) best = score[e], best_id = e;
+    for (int step = 16; step > 0; step /= 2) {
+      const float other = __shfl_xor_sync(kAll, best, step);
+      const int other_id = __shfl_xor_sync(kAll, best_id, step);
+      if (other_id >= 0 && (best_id < 0 || other > best || (other == best && other_id < best_id)))
+        best = other, best_id = other_id;
+    }
+    if (lane == 0) {
+      score[best_id] = CUDART_NAN_F;
+      int64_t at = i;
+      for (; at > 0 && ids[at - 1] > best_id; --at) ids[at] = ids[at - 1];
+      ids[at] = best_id;
+    }
+    __syncwarp();
+  }
+  if (lane != 0) return;
+  float sum = 0;
+  for (int64_t i = 0; i < a.top_k; ++i) sum += p[ids[i]];
+  for (int64_t i = 0; i < a.top_k; ++i)
+    weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
+}
+
+}  // namespace
+
+void cuda::route(const Route& a, CUstream_st* stream) {
+  if (a.rows == 0) return;
+  const auto shared_bytes = static_cast<size_t>(2 * a.n_experts) * sizeof(float);  // at most 32 KB: kMaxExperts
+  route_kernel<<<static_cast<unsigned>(a.rows), 32, shared_bytes, stream>>>(a);
+  check_launch("route");
+}
+
+}  // namespace corvid::kernels
