@@ -1,5 +1,4 @@
-// Contract checks that stay on in release builds: a broken contract throws std::invalid_argument and says what was
-// found.
+// Contract checks that stay on in release builds: a broken contract throws std::invalid_argument saying what was found.
 #pragma once
 #include <sstream>
 #include <stdexcept>

@@ -2,21 +2,18 @@
 //
 //   S(r,h,b)  = max over the keys j of block b with j <= pos[r] of <q[r,h], key[j]>
 //   local     = the last local_blocks blocks that the row sees: always chosen, and each takes one of the top_k slots
-//   chosen    = the min(top_k, nb) first blocks by (local first, S descending, block id ascending), nb = pos[r] / block
-//   + 1
+//   nb        = pos[r] / block + 1, the blocks that the row sees
+//   chosen    = the min(top_k, nb) first blocks by (local first, S descending, block id ascending)
 //
-//   Shapes   q: [rows, n_heads, dim]; key_pages: pages of one block, [1, dim, padded(block)] each (kv_pages.h);
-//            pos: [rows], host memory; ids: [rows, n_heads, top_k] ascending, filled up with -1; counts: [rows,
-//            n_heads].
+//   Shapes   q: [rows, n_heads, dim]; key_pages: pages of one block, [1, dim, padded(block)] each (kv_pages.h); pos:
+//            [rows], host memory; ids: [rows, n_heads, top_k] ascending, filled up with -1; counts: [rows, n_heads].
 //   Needs    rows >= 0; n_heads, dim, block >= 1; 1 <= local_blocks <= top_k; 0 <= pos[r] < n_keys, every page that a
-//   row
-//            sees present. Blocks are anchored to position 0.
+//            row sees present. Blocks are anchored to position 0.
 //   Numbers  Scores in float32, |S - exact| <= block_select_tolerance(dim) * max_j sum_i |q_i key_ji|; a choice may
-//   differ
-//            from the exact one only among blocks whose scores lie that close. NaN scores count as -inf. Rows that see
-//            at most top_k blocks choose all of them and compute no scores.
+//            differ from the exact one only among blocks whose scores lie that close. NaN scores count as -inf. Rows
+//            that see at most top_k blocks choose all of them and compute no scores.
 //   Order    A row's choice depends on that row, the keys it sees and the tier alone.
-//   Memory   [16 rows, n_heads, nb] floats per thread; never rows x keys.
+//   Memory   Scores of [64 rows, n_heads, nb] at once; never rows x keys.
 #pragma once
 #include <cfloat>
 #include <cstdint>

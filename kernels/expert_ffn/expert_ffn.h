@@ -7,13 +7,12 @@
 //   silu:       act = u * g * sigmoid(g)
 //
 //   Shapes   x, y: [rows, dim] float32; gate, up: [n_experts, ffn, dim]; down: [n_experts, dim, ffn], each in any
-//   Format;
-//            ids, weights: [rows, top_k], a row's ids in any order. Both null: one dense expert; then n_experts ==
-//            top_k == 1. y overlaps nothing else; x == y is not allowed.
+//            Format; ids, weights: [rows, top_k], a row's ids in any order. Both null: one dense expert; then
+//            n_experts == top_k == 1. y overlaps nothing else; x == y is not allowed.
 //   Needs    rows >= 0; dim, ffn >= 1 and multiples of the formats' blocks; ids in [0, n_experts), distinct within a
-//   row. Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn) * sum_e |weight| * (|h|, |Wdown|) products,
-//   where |h|
-//            stands for the bound  (|u| + 1) * |g|  with sums of absolute products for g and u (ref gives that bound).
+//            row.
+//   Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn) * bound, with bound = sum_e |weight| *
+//            (H |Wdown[e]|^T) and H = (|x| |Wup|^T + 1) * (|x| |Wgate|^T); ref computes it.
 //   Order    as matmul's: a row's bits depend on that row, its experts and the tier alone.
 #pragma once
 #include <cfloat>

@@ -1,8 +1,7 @@
 // How keys and values lie in cache pages. A page holds one block: positions [b * block, (b + 1) * block) are page b.
 //
-//   key page    [n_heads, dim, padded(block)]   a head's keys transposed: one position is one column. A query then
-//   meets 16
-//                                               keys per vector instruction without a horizontal sum.
+//   key page    [n_heads, dim, padded(block)]   a head's keys transposed: one position is one column, so that a query
+//                                               meets 16 keys per instruction without a horizontal sum
 //   value page  [n_heads, block, padded(dim)]   one position is one row
 //
 // padded(n) rounds up to 16 floats. Padding and positions not yet stored may hold anything, NaN included: no kernel
@@ -22,8 +21,7 @@ constexpr int64_t value_page_floats(int64_t n_heads, int64_t dim, int64_t block)
 
 // Writes rows into pages.
 //   Shapes   rows: [n, n_heads, dim] row-major; pos: [n], distinct; pages: one pointer per page, indexed by pos /
-//   block,
-//            64-byte aligned pages are fastest.
+//            block, 64-byte aligned pages are fastest.
 //   Needs    n >= 0; n_heads, dim, block >= 1; pos >= 0 and every touched page present (not null).
 struct StoreRows {
   const float* rows;

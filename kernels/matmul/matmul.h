@@ -1,16 +1,14 @@
 // y[r,j] = sum_i x[r,i] * w[j,i]      (add: y[r,j] += that sum)
-//   Shapes   x: [rows, k] row-major float32; w: [n, k] row-major in any Format; y: [rows, n] row-major float32.
-//            y overlaps neither x nor w.
+//   Shapes   x: [rows, k] row-major float32; w: [n, k] row-major in any Format; y: [rows, n] row-major float32. y
+//            overlaps neither x nor w.
 //   Needs    rows >= 0, n >= 0, k >= 1 and a multiple of format_block(w.format); any alignment, though x on 64 bytes
-//   with
-//            k a multiple of 16 is fastest. On a GPU w lies on its numbers' own alignment. rows == 0 or n == 0 does
-//            nothing.
-//   Numbers  Weights become float32 exactly, products are summed in float32 in at least 16 partial sums:
-//            |y - exact| <= matmul_tolerance(k) * sum_i |x[r,i] * w[j,i]| (and one rounding more with add).
+//            with k a multiple of 16 is fastest. On a GPU w lies on its numbers' own alignment. rows == 0 or n == 0
+//            does nothing.
+//   Numbers  Weights become float32 exactly, products are summed in float32 in at least 16 partial sums: |y - exact|
+//            <= matmul_tolerance(k) * sum_i |x[r,i] * w[j,i]| (and one rounding more with add).
 //   Order    The order of the sum depends on k and the tier alone. So y[r,j] has the same bits whatever the other rows
-//   and
-//            outputs of the call, the number of rows, and the number of threads: evaluating a prompt at once equals
-//            evaluating it token by token.
+//            and outputs of the call, the number of rows, and the number of threads: evaluating a prompt at once
+//            equals evaluating it token by token.
 #pragma once
 #include <cfloat>
 #include <cstdint>

@@ -1,10 +1,9 @@
 // y[r,i] = w[i] * x[r,i] / sqrt(mean_i(x[r,i]^2) + eps)
-//   Shapes   x, y: [rows, dim] row-major; w: [dim]. Per-head norms: rows = tokens * heads, dim = head_dim.
-//            y == x is allowed, any other overlap is not. Gemma's factor (1 + w) is folded into w when a model is
-//            loaded.
+//   Shapes   x, y: [rows, dim] row-major; w: [dim]. Per-head norms: rows = tokens * heads, dim = head_dim. y == x is
+//            allowed, any other overlap is not. Gemma's factor (1 + w) is folded into w when a model is loaded.
 //   Needs    rows >= 0, dim >= 1, eps > 0, squares that fit a float; any alignment; rows == 0 does nothing.
-//   Numbers  float32, at least 16 partial sums, so |y - exact| <= rms_norm_tolerance(dim) * |exact|.
-//            A row's bits depend on that row alone (within one tier): not on rows, nor on the number of threads.
+//   Numbers  float32, at least 16 partial sums, so |y - exact| <= rms_norm_tolerance(dim) * |exact|. A row's bits
+//            depend on that row alone (within one tier): not on rows, nor on the number of threads.
 #pragma once
 #include <cfloat>
 #include <cstdint>

@@ -13,11 +13,11 @@
 
 namespace corvid::kernels {
 
-//   Shapes   pos: [rows]; cos_sin: [rows, rotary_dim], row r holding cos(angle[r,0..half)), then sin(angle[r,0..half)).
+//   Shapes   pos: [rows]; cos_sin: [rows, rotary_dim], row r holding cos(angle[r,0..half)), then
+//            sin(angle[r,0..half)).
 //   Needs    rows >= 0, rotary_dim >= 2 and even, theta > 0, pos >= 0. Host memory for pos on every device.
 //   Numbers  angles in float64, so that each entry is within rope_angles_tolerance() of the exact value for positions
-//   up
-//            to 2^24.
+//            up to 2^24.
 struct RopeAngles {
   const int64_t* pos;
   float* cos_sin;
@@ -28,8 +28,8 @@ constexpr double rope_angles_tolerance() { return FLT_EPSILON; }
 
 //   Shapes   x: [rows, n_heads, head_dim] row-major, rotated in place; cos_sin as above, one row for each row of x.
 //   Needs    rows >= 0, n_heads >= 1, 2 <= rotary_dim <= head_dim, rotary_dim even; any alignment.
-//   Numbers  float32: |x' - exact| <= rope_tolerance() * (|x[i]| + |x[i + half]|), given the same cos_sin. Elementwise:
-//            a row's bits depend on that row alone.
+//   Numbers  float32: |x' - exact| <= rope_tolerance() * (|x[i]| + |x[i + half]|), given the same cos_sin.
+//            Elementwise: a row's bits depend on that row alone.
 struct Rope {
   float* x;
   const float* cos_sin;

@@ -4,15 +4,13 @@
 //   softmax:  p = softmax(logits of the row);  chosen: the top_k largest p + bias
 //   weight of a chosen expert = scale * p / (sum of p over the chosen)       the bias chooses, it does not weigh
 //
-//   Shapes   logits: [rows, n_experts]; bias: [n_experts] or null for none; ids: [rows, top_k], ascending within a row;
-//            weights: [rows, top_k], in the order of ids. No overlap.
+//   Shapes   logits: [rows, n_experts]; bias: [n_experts] or null for none; ids: [rows, top_k], ascending within a
+//            row; weights: [rows, top_k], in the order of ids. No overlap.
 //   Needs    rows >= 0, 1 <= top_k <= n_experts <= kMaxExperts.
 //   Ties     equal p + bias (as float32): the lower expert id is chosen. NaN counts as lower than everything, so that
-//   ids
-//            are always valid; the weights of such a row may be NaN.
+//            ids are always valid; the weights of such a row may be NaN.
 //   Numbers  float32; weights within route_tolerance(top_k) * scale of the exact ones for the same choice. If the
-//   chosen p
-//            are all zero, each weighs scale / top_k. A row's bits depend on that row alone.
+//            chosen p are all zero, each weighs scale / top_k. A row's bits depend on that row alone.
 #pragma once
 #include <cfloat>
 #include <cstdint>

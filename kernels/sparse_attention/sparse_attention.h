@@ -4,17 +4,16 @@
 //   over the keys j <= pos[r] of the blocks chosen for (r, g)
 //
 //   Shapes   q, o: [rows, n_heads, head_dim] (o == q is not allowed); key_pages, value_pages: kv_pages.h with
-//   n_kv_heads;
-//            pos: [rows], host memory; ids: [rows, n_kv_heads, top_k] ascending, counts: [rows, n_kv_heads], as
-//            block_select writes them (one index head per kv head). ids == counts == null: every block (dense
-//            attention).
+//            n_kv_heads; pos: [rows], host memory; ids: [rows, n_kv_heads, top_k] ascending, counts: [rows,
+//            n_kv_heads], as block_select writes them (one index head per kv head). ids == counts == null: every block
+//            (dense attention).
 //   Needs    rows >= 0; head counts, head_dim, block >= 1; n_heads a multiple of n_kv_heads; 0 <= pos[r] < n_keys; ids
 //            ascending, distinct, in [0, pos[r] / block], counts >= 1; every page that is used present.
-//   Numbers  float32, online softmax by block: |o - exact| <= sparse_attention_tolerance(head_dim, keys) * max_j |v[j]|
-//            * (1 + scale * max_j sum_i |q_i k_ji|), keys = number of keys attended to.
+//   Numbers  float32, online softmax by block: |o - exact| <= sparse_attention_tolerance(head_dim, keys) * max_j
+//            |v[j]| * (1 + scale * max_j sum_i |q_i k_ji|), keys = number of keys attended to.
 //   Order    Blocks ascending, keys ascending within a block: a row's bits depend on that row, its keys and the tier
-//   alone,
-//            not on the other rows or the threads; and sparse with every block chosen equals dense, bit for bit.
+//            alone, not on the other rows or the threads; and sparse with every block chosen equals dense, bit for
+//            bit.
 #pragma once
 #include <cfloat>
 #include <cstdint>
