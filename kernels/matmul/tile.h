@@ -19,8 +19,7 @@ struct Tile {
   bool add;
 };
 
-// Outputs per tile: as many as decoded weights fit in half of a level-2 cache; a multiple of every tier's register
-// tile.
+// Outputs per tile: as many as fit, decoded, in 200 KB, which a level-2 cache holds. A multiple of every register tile.
 constexpr int64_t tile_outs(int64_t k) {
   const int64_t fits = (int64_t{48} * 1024) / k / 12 * 12;
   return fits < 12 ? 12 : fits > 96 ? 96 : fits;
