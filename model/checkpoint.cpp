@@ -130,11 +130,12 @@ class Planner {
       return;
     }
     add(out + "ffn_gate_inp.weight", {ffn + "gate.weight"}, {c_.n_experts, c_.dim}).keep_f32 = true;
-    const SafeTensor* bias =
-        find({ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"}, {c_.n_experts});
-    std::vector<PlannedTensor::Part> bias_parts;  // a checkpoint without the bias (use_routing_bias false): zeros
-    if (bias) bias_parts.push_back({bias, 0, c_.n_experts});
-    put(out + "exp_probs_b.bias", {c_.n_experts}, bias_parts).keep_f32 = true;
+    std::vector<PlannedTensor::Part> bias;  // none: zeros
+    if (c_.routing_bias) {
+      const Names names{ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"};
+      bias.push_back({require(names, {c_.n_experts}), 0, c_.n_experts});
+    }
+    put(out + "exp_probs_b.bias", {c_.n_experts}, std::move(bias)).keep_f32 = true;
     experts(out, ffn + "experts.");
     if (c_.shared_ffn > 0) gated(out, "_shexp", ffn + "shared_experts.", c_.shared_ffn);
   }
@@ -190,7 +191,8 @@ class Planner {
     for (const auto& [name, tensor] : files_.tensors()) {
       if (used_.contains(name)) continue;
       const bool harmless = name.ends_with("rotary_emb.inv_freq") || name.find("mtp.") != std::string::npos ||
-                            (c_.tied_output && name.ends_with("lm_head.weight"));
+                            (c_.tied_output && name.ends_with("lm_head.weight")) ||
+                            (!c_.routing_bias && name.ends_with("e_score_correction_bias"));
       if (!harmless && name.starts_with(prefix_ + "layers.")) {
         const std::string rest = name.substr(prefix_.size() + 7);
         const int64_t index = std::isdigit(static_cast<unsigned char>(rest[0])) ? std::stoll(rest.substr(0, 9)) : 0;

@@ -247,6 +247,7 @@ Config Config::from_json_file(const std::filesystem::path& path) {
     const int64_t n_shared = keys.integer_or({"n_shared_experts"}, 1, 0, 64);
     c.shared_ffn = n_shared == 0 ? 0 : n_shared * keys.integer({"shared_intermediate_size"}, 1, kMaxWidth);
     c.routed_scale = static_cast<float>(keys.number_or({"routed_scaling_factor"}, 1, 1e-6, 1e6));
+    c.routing_bias = keys.boolean_or({"use_routing_bias"}, true);
     keys.only({"scoring_func"}, {"sigmoid"});
   }
   // hidden_act says "silu" in one spelling, though the activation is swigluoai in both: only its constants count.
@@ -261,7 +262,7 @@ Config Config::from_json_file(const std::filesystem::path& path) {
     const json* value = keys.find({key});
     if (value && value->is_array()) value = value->empty() ? nullptr : &value->front();
     if (!value || !value->is_number_integer() || *value < 0 || *value >= c.vocab_size) return std::nullopt;
-return value->get<Token>();
+    return value->get<Token>();
   };
   c.bos = token("bos_token_id");
   c.eos = token("eos_token_id");

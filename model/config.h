@@ -41,12 +41,13 @@ struct Config {
 
   int64_t dense_ffn = 0;  // width of a dense layer's feed-forward; 0 when there is none
   int64_t n_experts = 0, top_k = 0;
-  int64_t expert_ffn = 0;  // width of one routed expert
-  int64_t shared_ffn = 0;  // width of all shared experts together
-  float routed_scale = 1;  // of the routed experts' weighted sum
+  int64_t expert_ffn = 0;    // width of one routed expert
+  int64_t shared_ffn = 0;    // width of all shared experts together
+  bool routing_bias = true;  // added to the probabilities for the choice; GGUF holds zeros for a model without
+  float routed_scale = 1;    // of the routed experts' weighted sum
   float swiglu_alpha = 0, swiglu_limit = 0;
 
-  bool tied_output = false;  // the output matrix is the embedding
+  bool tied_output = false;       // the output matrix is the embedding
   std::optional<Token> bos, eos;  // nothing too when the file names an id outside the vocabulary
 
   int64_t n_layers() const { return static_cast<int64_t>(layers.size()); }

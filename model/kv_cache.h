@@ -21,7 +21,6 @@ class KvCache {
   void reserve(int64_t n_tokens);
 
   int64_t block() const { return block_; }
-  int64_t bytes() const { return static_cast<int64_t>(pages_.size()) * page_floats_ * int64_t{sizeof(float)}; }
 
   // One pointer for each page there is; valid until the next reserve().
   struct Layer {

@@ -28,8 +28,8 @@ std::optional<Format> kernel_format(TensorType type) {
 // Finds tensors and checks them; every complaint goes through here.
 class Binder {
  public:
-  Binder(const TensorTable& tensors, const std::string& file, std::vector<kernels::Buffer>& decoded, int64_t& bytes)
-      : tensors_(tensors), file_(file), decoded_(decoded), bytes_(bytes) {}
+  Binder(const TensorTable& tensors, const std::string& file, std::vector<kernels::Buffer>& decoded)
+      : tensors_(tensors), file_(file), decoded_(decoded) {}
 
   bool has(const std::string& name) const { return tensors_.find(name) != tensors_.end(); }
 
@@ -60,14 +60,12 @@ class Binder {
       fail(file_, ": tensor ", name, ": type ", tensor_layout(tensor.type).name,
            " is not supported yet, want f32, f16, bf16 or q8_0");
     }
-    bytes_ += static_cast<int64_t>(tensor.data.size());
     return tensor;
   }
 
   const TensorTable& tensors_;
   const std::string& file_;
   std::vector<kernels::Buffer>& decoded_;
-  int64_t& bytes_;
 };
 
 // Rows [first, ...) of a matrix with rows of `columns` numbers.
@@ -79,7 +77,7 @@ Matrix rows_from(const Matrix& all, int64_t first, int64_t columns) {
 
 Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::string& file) {
   Weights w;
-  Binder bind(tensors, file, w.decoded_, w.matrix_bytes);
+  Binder bind(tensors, file, w.decoded_);
   const int64_t q_rows = c.n_heads * c.head_dim, kv_rows = c.n_kv_heads * c.head_dim;
   w.embedding = bind.matrix("token_embd.weight", {c.vocab_size, c.dim});
   w.output_norm = bind.vector("output_norm.weight", c.dim);

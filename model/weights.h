@@ -42,7 +42,6 @@ struct Weights {
   std::vector<Layer> layers;
   const float* output_norm = nullptr;  // [dim]
   kernels::Matrix output;              // [vocab, dim]; the embedding again when they are tied
-  int64_t matrix_bytes = 0;            // of all tensors bound
 
   // Throws std::runtime_error naming `file`, the tensor, wanted and found. Tensors that the architecture has no use for
   // are ignored.

@@ -11,7 +11,21 @@ cp tests/crosscheck/llama_cpp.mjs "$work"
 if [ ! -d "$work/node_modules/node-llama-cpp" ]; then
   (cd "$work" && NODE_LLAMA_CPP_SKIP_DOWNLOAD=true npm install --silent --no-fund --no-audit node-llama-cpp@3.22.1)
 fi
-"$corvid" model convert tests/golden/minimax-m3 "$work/golden.gguf" --type f32
+# The golden checkpoint has no tokenizer, and llama.cpp's binding needs one: any of its vocabulary's size will do.
+mkdir -p "$work/checkpoint"
+cp tests/golden/minimax-m3/{config.json,model.safetensors} "$work/checkpoint"
+python3 - tests/golden/tokenizer-minimax/tokenizer.json >"$work/checkpoint/tokenizer.json" <<'PY'
+import json, sys
+tokenizer = json.load(open(sys.argv[1]))
+letters = [token for token in tokenizer["model"]["vocab"] if len(token) == 1]
+special = ["<pad>", "<bos>", "<eos>"]
+tokenizer["model"]["vocab"] = {token: id for id, token in enumerate(special + letters)}
+tokenizer["model"]["merges"] = []
+tokenizer["added_tokens"] = [{"id": id, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+                              "normalized": False, "special": True} for id, token in enumerate(special)]
+json.dump(tokenizer, sys.stdout)
+PY
+"$corvid" model convert "$work/checkpoint" "$work/golden.gguf" --type f32
 
 compare() { # NAME MODEL: ten prompts of pseudo-random ids below 500, each continued by 16 greedy tokens
   local prompts=$work/$1.prompts ours=$work/$1.ours theirs=$work/$1.theirs

@@ -190,6 +190,16 @@ TEST(Convert, ATiedOutputMatrixIsWrittenOut) {
   EXPECT_EQ(floats(*file.find("output.weight")), floats(*file.find("token_embd.weight")));
 }
 
+TEST(Convert, AModelWithoutARoutingBiasGetsZeros) {
+  const TempDir dir;
+  TinyCheckpoint{}.write(dir);
+  nlohmann::json config = TinyCheckpoint{}.config();
+  config["use_routing_bias"] = false;
+  dir.write("config.json", config.dump());
+  convert(dir.path(), dir / "model.gguf", TensorType::f32);
+  EXPECT_EQ(floats(*Gguf::open(dir / "model.gguf").find("blk.1.exp_probs_b.bias")), std::vector<float>(6, 0.0F));
+}
+
 TEST(Convert, TheTokenizerGoesAlongAndSplitsTextTheSame) {
   constexpr char kText[] = "Héllo, world!  x1234\n\t]~b]user naïve 你好 \xff";
   for (const char* name : {"tokenizer-minimax", "tokenizer-qwen"}) {
@@ -242,6 +252,8 @@ TEST(Convert, WhatIsMissingWrongOrUnknownIsNamed) {
   };
   const std::string router = "model.layers.1.mlp.gate.weight";
   EXPECT_THAT(error([&](auto& h) { h.erase(router); }), HasSubstr("tensor " + router + " is missing: want [6,64]"));
+  const std::string bias = "model.layers.1.mlp.gate.e_score_correction_bias";
+  EXPECT_THAT(error([&](auto& h) { h.erase(bias); }), HasSubstr("tensor " + bias));
   EXPECT_THAT(error([&](auto& h) { h[router]["shape"] = {64, 6}; }), HasSubstr(router + ": want [6,64], found [64,6]"));
   EXPECT_THAT(error([&](auto& h) { h[router]["dtype"] = "I32"; }),
               HasSubstr("dtype I32 is not supported, want F32, F16 or BF16"));
@@ -316,6 +328,45 @@ TEST(Model, AFileCutAnywhereIsAnError) {
   for (size_t length = 0; length < model.size() - 64; length += 997) {
     EXPECT_THAT(model.cut(length), HasSubstr("bad.gguf: ")) << length;
   }
+}
+
+// Tensors of `file` in two files as llama.cpp splits them, with all keys in the first.
+void split(const Gguf& file, const TempDir& dir) {
+  for (int part = 0; part < 2; ++part) {
+    GgufWriter out;
+    out.set_u32("split.no", static_cast<uint32_t>(part));
+    out.set_u32("split.count", 2);
+    for (const std::string& key : file.keys()) {
+      if (part > 0 || key.starts_with("tokenizer.")) continue;
+      if (key.starts_with("general.") && key != "general.file_type") {
+        out.set_text(key, file.text(key));
+      } else if (key.ends_with("epsilon") || key.ends_with("freq_base") || key.ends_with("weights_scale")) {
+        out.set_f32(key, static_cast<float>(file.number(key, 0, 1e9)));
+      } else if (key.ends_with("weights_norm")) {
+        out.set_bool(key, file.boolean(key));
+      } else {
+        out.set_u32(key, static_cast<uint32_t>(file.integer(key, 0, 1 << 20)));
+      }
+    }
+    for (size_t i = static_cast<size_t>(part); i < file.tensors().size(); i += 2) {
+      const GgufTensor& tensor = file.tensors()[i];
+      out.add(tensor.name, tensor.type, tensor.shape, [&](const GgufWriter::Sink& sink) { sink(tensor.data); });
+    }
+    out.write(dir / ("m-0000" + std::to_string(part + 1) + "-of-00002.gguf"));
+  }
+}
+
+TEST(Model, ASplitModelIsReadThroughAnyOfItsFiles) {
+  const TempDir dir;
+  split(converted({}, TensorType::f32), dir);
+  EXPECT_EQ(Model::load(dir / "m-00001-of-00002.gguf")->fingerprint(),
+            Model::load(dir / "m-00002-of-00002.gguf")->fingerprint());
+  EXPECT_EQ(Model::load(dir / "m-00002-of-00002.gguf")->config().n_layers(), 3);
+  std::filesystem::copy_file(dir / "m-00001-of-00002.gguf", dir / "other.gguf");
+  EXPECT_THAT(message_of([&] { Model::load(dir / "other.gguf"); }),
+              HasSubstr("want a file name that ends with -00001-of-00002.gguf"));
+  std::filesystem::remove(dir / "m-00002-of-00002.gguf");
+  EXPECT_THAT(message_of([&] { Model::load(dir / "m-00001-of-00002.gguf"); }), HasSubstr("m-00002-of-00002.gguf"));
 }
 
 TEST(Model, AFolderWithoutACheckpointSaysWhatIsWanted) {
