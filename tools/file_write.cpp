@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <map>
+#include <string>
 
 #include "tools/file.h"
 #include "tools/results.h"

@@ -4,7 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <climits>
+#include <algorithm>
+#include <cerrno>
 #include <system_error>
 
 #include "tools/bubblewrap.h"

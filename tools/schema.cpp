@@ -1,5 +1,6 @@
 #include "tools/schema.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 

@@ -1,6 +1,5 @@
 #include "tools/toolbox.h"
 
-#include <functional>
 #include <stdexcept>
 #include <utility>
 
