@@ -54,22 +54,22 @@ TEST(Environment, PoisonIsKnownByName) {
 }
 
 TEST(Environment, PathHasOnlyWhatACommandCannotChange) {
-  EXPECT_EQ(
-      sane_path("/work/bin:.::bin:/usr/games:/home/ann/bin:/usr/bin:/data/tools:/usr/../tmp", {"/data"}, {"/work"}),
-      "/usr/games:/usr/bin:/data/tools:/usr/local/bin:/bin");
+  EXPECT_EQ(sane_path("/project/bin:.::bin:/usr/games:/home/ann/bin:/usr/bin:/data/tools:/usr/../tmp", {"/data"},
+                      {"/project"}),
+            "/usr/games:/usr/bin:/data/tools:/usr/local/bin:/bin");
   EXPECT_EQ(sane_path("", {}, {}), "/usr/local/bin:/usr/bin:/bin");
 }
 
 TEST(Environment, WhatIsHeldBackIsReportedAndMayBePassed) {
   setenv("CORVID_TEST_TOKEN", "abc", 1);
   setenv("CORVID_TEST_CITY", "Paris", 1);
-  EnvReport report = sift_environment("/work", {});
+  EnvReport report = sift_environment("/project", {});
   EXPECT_THAT(report.held_back, testing::Contains("CORVID_TEST_TOKEN"));
   EXPECT_THAT(report.passed, testing::Contains("CORVID_TEST_CITY=Paris"));
-  EXPECT_THAT(report.passed, testing::Contains("PWD=/work"));
+  EXPECT_THAT(report.passed, testing::Contains("PWD=/project"));
   Policy policy;
   policy.pass_env = {"CORVID_TEST_TOKEN"};
-  report = sift_environment("/work", policy);
+  report = sift_environment("/project", policy);
   EXPECT_THAT(report.passed, testing::Contains("CORVID_TEST_TOKEN=abc"));
   unsetenv("CORVID_TEST_TOKEN"), unsetenv("CORVID_TEST_CITY");
 }
