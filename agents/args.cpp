@@ -77,7 +77,8 @@ void append_rows(std::string& out, const std::vector<std::pair<std::string, std:
     for (size_t at = 0; at < help.size();) {
       const size_t end = std::min(help.find(' ', at), help.size());
       if (column + (end - at) > 100 && column > left + 4) {
-        out += "\n" + std::string(left + 4, ' ');
+        out += '\n';
+        out.append(left + 4, ' ');
         column = left + 4;
       }
       out += help.substr(at, end - at) + (end < help.size() ? " " : "");
