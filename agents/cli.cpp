@@ -111,7 +111,7 @@ int dispatch(const std::vector<std::string>& words) {
     say(message);
   };
   try {
-    if (words.size() == 2 && words[1] == "--help" && !family_overview(words[0]).empty()) {
+    if (words.size() == 2 && (words[1] == "--help" || words[1] == "-h") && !family_overview(words[0]).empty()) {
       std::cout << family_overview(words[0]);
       return 0;
     }

@@ -88,7 +88,8 @@ int run_info(const Args& args) {
 // The type that loses nothing: the widest that the checkpoint's matrices have.
 model::TensorType widest_type(const fs::path& folder) {
   model::TensorType widest = model::TensorType::bf16;
-  for (const auto& [name, tensor] : model::SafeTensors::open(folder).tensors()) {
+  const model::SafeTensors checkpoint = model::SafeTensors::open(folder);
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
     const std::optional<model::TensorType> type = tensor.type();
     if (tensor.shape.size() < 2 || !type || *type == widest) continue;
     if (*type == model::TensorType::f32) return *type;

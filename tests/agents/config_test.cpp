@@ -150,7 +150,7 @@ TEST_F(ConfigTest, NotesOfTheFolderFollowTheInstructionsAndAreCapped) {
   EXPECT_EQ(with_project_notes("Do.\n", dir.path()), "Do.\n");
   dir.write("AGENTS.md", "Use tabs.\n\n");
   EXPECT_EQ(with_project_notes("Do.\n", dir.path()), "Do.\n\nNotes on this folder (AGENTS.md):\nUse tabs.");
-  dir.write("AGENTS.md", "x" + std::string("é") + std::string(40'000, 'y'));
+  dir.write("AGENTS.md", std::string("xé").append(40'000, 'y'));
   EXPECT_THAT(with_project_notes("Do.", dir.path()), EndsWith("\n[... 23619 bytes of AGENTS.md cut ...]"));
   std::filesystem::remove(dir / "AGENTS.md");
   std::filesystem::create_symlink("/etc/passwd", dir / "AGENTS.md");

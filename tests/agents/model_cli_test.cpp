@@ -106,7 +106,7 @@ TEST_P(TokenizeCommand, GivesTheGoldenIdsAndTheBytesBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, TokenizeCommand, testing::Values("tokenizer-minimax", "tokenizer-qwen"),
-                         [](const auto& info) { return info.param == "tokenizer-qwen" ? "Qwen" : "MiniMax"; });
+                         [](const auto& instance) { return instance.param == "tokenizer-qwen" ? "Qwen" : "MiniMax"; });
 
 TEST(ModelCommand, TokenizeKeepsAnyBytesAndReadsSpecialTokensOnlyWhenAllowed) {
   const Home home;

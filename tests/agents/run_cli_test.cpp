@@ -260,7 +260,9 @@ TEST_F(ShippedModel, AResumedSessionReadsItsHistoryFromTheCacheOfItsOwnRun) {
   const Finished first = home.corvid({"run", "--output", "json", "how many lines does seeds.txt have?"});
   ASSERT_EQ(first.status, 0) << first.err;
   const Json json = Json::parse(first.last_line());
-  if (json["turns"] > 1) EXPECT_GT(json["usage"]["cached_tokens"], 0);  // the second turn extends the first
+  if (json["turns"] > 1) {
+    EXPECT_GT(json["usage"]["cached_tokens"], 0);  // the second turn extends the first
+  }
   const Finished second = home.corvid({"run", "--output", "json", "--resume", json["session_id"], "thanks"});
   EXPECT_THAT(second.status, testing::AnyOf(0, 3)) << second.err;
 }

@@ -10,7 +10,9 @@ TEST(PlainText, ControlSequencesAreTakenOutWhole) {
   EXPECT_EQ(plain("\x1b]0;title\x07text"), "text");
   EXPECT_EQ(plain("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\"), "link");
   EXPECT_EQ(plain("\x1bP1$q\x1b\\after"), "after");
-  EXPECT_EQ(plain("\x1b(Bx\x1b7y"), "xy");
+  EXPECT_EQ(plain("\x1b(Bx\x1b"
+                  "7y"),
+            "xy");
   EXPECT_EQ(plain("\xc2\x9b"
                   "31mred"),
             "red");

@@ -19,12 +19,6 @@ using testing::Not;
 class ToolsCommand : public testing::Test {
  protected:
   bool can_confine() const { return home.corvid({"sandbox", "--", "true"}).status == 0; }
-  // A user without bubblewrap on PATH.
-  Home without_bwrap() const {
-    Home other;
-    other.environment["PATH"] = (other / "bin").string();
-    return other;
-  }
   Home home;
 };
 
@@ -80,7 +74,8 @@ TEST_F(ToolsCommand, ShellRunsInTheSandbox) {
 }
 
 TEST_F(ToolsCommand, WithoutBubblewrapTheShellRefusesAndTheRestWorks) {
-  const Home bare = without_bwrap();
+  Home bare;
+  bare.environment["PATH"] = (bare / "bin").string();
   const Finished shell = bare.corvid({"tools", "call", "shell", R"({"command":"ls"})"});
   EXPECT_NE(shell.status, 0);
   EXPECT_THAT(shell.out, HasSubstr("bwrap"));

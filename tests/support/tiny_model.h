@@ -21,7 +21,6 @@ namespace corvid::test {
 inline std::filesystem::path write_tiny_model(const std::filesystem::path& folder, const std::string& answer,
                                               bool loops = false) {
   namespace fs = std::filesystem;
-  using Json = nlohmann::ordered_json;
   constexpr int64_t dim = 64, ffn = 32, heads = 2, head_dim = 32;
   fs::create_directories(folder);
   const fs::path tokenizer_file = fs::path(CORVID_GOLDEN_DIR) / "tokenizer-minimax/tokenizer.json";
@@ -69,7 +68,7 @@ inline std::filesystem::path write_tiny_model(const std::filesystem::path& folde
       {layer + "self_attn.q_norm.weight", {head_dim}, zeros(head_dim)},
       {layer + "self_attn.k_norm.weight", {head_dim}, zeros(head_dim)},
   };
-  Json header = Json::object();
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
   size_t offset = 0;
   for (const auto& [name, shape, data] : tensors) {
     const size_t end = offset + data.size() * sizeof(float);
@@ -85,27 +84,27 @@ inline std::filesystem::path write_tiny_model(const std::filesystem::path& folde
   for (const auto& [name, shape, data] : tensors) {
     file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size() * sizeof(float)));
   }
-  const Json config = {{"architectures", {"MiniMaxM3VLForCausalLM"}},
-                       {"model_type", "minimax_m3_vl_text"},
-                       {"num_hidden_layers", 1},
-                       {"layer_types", {"full_attention"}},
-                       {"mlp_layer_types", {"dense"}},
-                       {"vocab_size", vocab},
-                       {"max_position_embeddings", 1 << 20},
-                       {"hidden_size", dim},
-                       {"num_attention_heads", heads},
-                       {"num_key_value_heads", 1},
-                       {"head_dim", head_dim},
-                       {"rotary_dim", 16},
-                       {"rope_theta", 10000.0},
-                       {"rms_norm_eps", 1e-6},
-                       {"dense_intermediate_size", ffn},
-                       {"hidden_act", "silu"},
-                       {"swiglu_alpha", 1.702},
-                       {"swiglu_limit", 7.0},
-                       {"tie_word_embeddings", false},
-                       {"bos_token_id", tokenizer.special("]~!b[").value()},
-                       {"eos_token_id", tokenizer.special("[e~[").value()}};
+  const nlohmann::ordered_json config = {{"architectures", {"MiniMaxM3VLForCausalLM"}},
+                                         {"model_type", "minimax_m3_vl_text"},
+                                         {"num_hidden_layers", 1},
+                                         {"layer_types", {"full_attention"}},
+                                         {"mlp_layer_types", {"dense"}},
+                                         {"vocab_size", vocab},
+                                         {"max_position_embeddings", 1 << 20},
+                                         {"hidden_size", dim},
+                                         {"num_attention_heads", heads},
+                                         {"num_key_value_heads", 1},
+                                         {"head_dim", head_dim},
+                                         {"rotary_dim", 16},
+                                         {"rope_theta", 10000.0},
+                                         {"rms_norm_eps", 1e-6},
+                                         {"dense_intermediate_size", ffn},
+                                         {"hidden_act", "silu"},
+                                         {"swiglu_alpha", 1.702},
+                                         {"swiglu_limit", 7.0},
+                                         {"tie_word_embeddings", false},
+                                         {"bos_token_id", tokenizer.special("]~!b[").value()},
+                                         {"eos_token_id", tokenizer.special("[e~[").value()}};
   std::ofstream(folder / "config.json") << config.dump(1);
   return folder;
 }
