@@ -96,8 +96,14 @@ TEST_F(SessionTest, ASecondRunAndAResumedSessionGoOnWithTheTranscript) {
   {
     Session session = start();
     id = session.record().id;
+    bool is_resumed = false;
+    session.watch([&](Event event) {
+      if (const auto* begin = std::get_if<SessionEvent>(&event)) is_resumed = begin->is_resumed;
+    });
     EXPECT_EQ(session.run("how many?").answer, "Three.");
+    EXPECT_FALSE(is_resumed);
     EXPECT_EQ(session.run("and now?").turns, 1) << "of this run";
+    EXPECT_TRUE(is_resumed) << "a second run goes on with the first";
   }
   Session session = resume(id);
   EXPECT_EQ(session.notice(), "");
