@@ -154,6 +154,8 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   check_device(args, config);
   approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
   const auto context = args.integer("context", 1, 1 << 24);
+  limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
+  sampler_from(args, {});
   const ModelChoice choice = find_model(args.text("model"), config.model);
 
   runtime::SessionRecord record;

@@ -13,7 +13,6 @@
 #include "model/safetensors.h"
 #include "model/sampler.h"
 #include "model/sequence.h"
-#include "model/weights.h"
 
 namespace corvid::agents {
 
@@ -47,11 +46,13 @@ int run_info(const Args& args) {
   const auto loaded = model::Model::load(path);
   const model::Config& config = loaded->config();
   const auto count = [&](auto holds) { return std::count_if(config.layers.begin(), config.layers.end(), holds); };
+  std::error_code failure;
+  const uintmax_t size = fs::file_size(path, failure);
   const Json json = {
       {"file", path.string()},
+      {"file_bytes", failure ? Json(nullptr) : Json(size)},  // of a folder: none
       {"architecture", config.architecture},
       {"name", config.name},
-      {"weight_bytes", loaded->weights().matrix_bytes},
       {"context_length", config.context_length},
       {"vocab_size", config.vocab_size},
       {"tokenizer", loaded->has_tokenizer()},

@@ -40,7 +40,8 @@ int run_tools_list(const Args& args) {
   for (const tools::ToolSpec& spec : toolbox.specs()) {
     std::string arguments;
     const Json required = spec.parameters.value("required", Json::array());
-    for (const auto& [name, schema] : spec.parameters.value("properties", Json::object()).items()) {
+    const Json properties = spec.parameters.value("properties", Json::object());
+    for (const auto& [name, schema] : properties.items()) {
       const bool is_required = std::find(required.begin(), required.end(), name) != required.end();
       arguments += (arguments.empty() ? "" : ", ") + name + (is_required ? "" : "?");
     }

@@ -132,7 +132,7 @@ TEST_F(ConfigTest, APolicyFileIsReadWhole) {
 
 TEST_F(ConfigTest, PolicyErrorsSayWhereAndNothingLoosensByAccident) {
   EXPECT_EQ(policy_error("sandbox: no"), ":1:10: sandbox: want required, none, found \"no\"");
-  EXPECT_EQ(policy_error("sandbox:\n"), ":1:9: sandbox: want a text, found nothing");
+  EXPECT_EQ(policy_error("sandbox: ~"), ":1:10: sandbox: want a text, found nothing");
   EXPECT_EQ(policy_error("allow_host: [x]"), ":1:1: unknown key \"allow_host\"; did you mean \"allow_hosts\"?");
   EXPECT_EQ(policy_error("allow_hosts: ['*']"), ":1:14: allow_hosts: want HOST or HOST:PORT, found \"*\"");
   EXPECT_EQ(policy_error("write: [/nowhere]"), ":1:8: write: no such folder: /nowhere");

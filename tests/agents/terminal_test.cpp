@@ -41,7 +41,10 @@ TEST(PlainText, ASequenceMayBeCutAnywhere) {
       "1md€\xc2\xa9";
   for (size_t cut = 0; cut <= text.size(); ++cut) {
     PlainText filter;
-    EXPECT_EQ(filter.push(text.substr(0, cut)) + filter.push(text.substr(cut)) + filter.finish(), "abcd€©") << cut;
+    std::string out = filter.push(text.substr(0, cut));
+    out += filter.push(text.substr(cut));
+    out += filter.finish();
+    EXPECT_EQ(out, "abcd€©") << cut;
   }
 }
 
