@@ -27,14 +27,34 @@ json.dump(tokenizer, sys.stdout)
 PY
 "$corvid" model convert "$work/checkpoint" "$work/golden.gguf" --type f32
 
-compare() { # NAME MODEL: ten prompts of pseudo-random ids below 500, each continued by 16 greedy tokens
-  local prompts=$work/$1.prompts ours=$work/$1.ours theirs=$work/$1.theirs
-  python3 - >"$prompts" <<'PY'
+# Ten prompts for each model, one JSON list of ids a line. The golden weights are random, so any ids will do; the model
+# that ships gets what it was made for, its own prefix and a chore: on noise it is undecided, and llama.cpp rounds
+# activations to 8 bits where corvid keeps them in float.
+python3 - >"$work/golden.prompts" <<'PY'
 import random
 for i in range(10):
     r = random.Random(i)
     print([r.randrange(3, 500) for _ in range(r.randint(8, 300))])
 PY
+shipped=$PWD/configs/models/corvid-small.gguf
+while read -r chore; do
+  printf '%s\n]~b]user\n%s[e~[\n]~b]ai\n</mm:think>' "$(cat tests/golden/chat/prefix.txt)" "$chore" |
+    "$corvid" model tokenize "$shipped"
+done >"$work/shipped.prompts" <<'CHORES'
+how many txt files are in notes?
+Which port is set in garden.conf?
+add the line mint at the end of seeds.txt
+rename plan.md to plan_old.md
+what is the sum of the amount column in sales.csv?
+please delete all .bak files in the archive folder
+how many WARN lines are in server.log?
+which branch am i on?
+copy report.txt to backup
+what is the sha256 sum of disk.img?
+CHORES
+
+compare() { # NAME MODEL: each of NAME's prompts continued by 16 greedy tokens
+  local prompts=$work/$1.prompts ours=$work/$1.ours theirs=$work/$1.theirs
   while read -r ids; do
     "$corvid" model logits "$2" --prompt-ids "$(tr -d '[] ' <<<"$ids")" --greedy 16 --output json |
       python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["greedy"], separators=(",", ":")))'
@@ -49,4 +69,4 @@ PY
   fi
 }
 compare golden "$work/golden.gguf"
-compare shipped "$PWD/configs/models/corvid-small.gguf"
+compare shipped "$shipped"
