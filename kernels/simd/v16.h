@@ -13,9 +13,11 @@
 #include <cstring>
 #include <limits>
 #if defined(__x86_64__)
+#if !defined(__clang__)
 // GCC 12 takes its own AVX-512 intrinsics' "any value" operand for an uninitialised variable (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
 #endif
 
@@ -24,11 +26,28 @@
 
 #define CORVID_INLINE [[gnu::always_inline]] inline
 
+// Unrolls the next loop fully: its arrays of V then live in registers.
+#if defined(__clang__)
+#define CORVID_UNROLL _Pragma("unroll")
+#else
+#define CORVID_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #if defined(__x86_64__)
+#if defined(__clang__)
+#define CORVID_BEGIN_AVX2 \
+  _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c\"))), apply_to = function)")
+// clang-format off
+#define CORVID_BEGIN_AVX512 \
+  _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\"))), apply_to = function)")
+// clang-format on
+#define CORVID_END_TIER _Pragma("clang attribute pop")
+#else
 #define CORVID_BEGIN_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,f16c\")")
 #define CORVID_BEGIN_AVX512 \
   _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\")")
 #define CORVID_END_TIER _Pragma("GCC pop_options")
+#endif
 // The function `name` of the tier `isa`.
 #define CORVID_PICK(isa, name) ((isa) == Isa::avx512 ? &avx512::name : (isa) == Isa::avx2 ? &avx2::name : &scalar::name)
 #else

@@ -156,9 +156,10 @@ void peak(float* out, int64_t rounds) noexcept {
   V sum[6];
   for (V& s : sum) s = zero();
   const V a = set(out[0]), b = set(out[1]);
-  for (int64_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 6
+  for (int64_t i = 0; i < rounds; ++i) {
+    CORVID_UNROLL
     for (int j = 0; j < 6; ++j) sum[j] = fma(a, sum[j], b);
+  }
   for (const V& s : sum) store(out, s);
 }
 }  // namespace corvid::kernels::avx2
@@ -169,9 +170,10 @@ void peak(float* out, int64_t rounds) noexcept {
   V sum[12];
   for (V& s : sum) s = zero();
   const V a = set(out[0]), b = set(out[1]);
-  for (int64_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 12
+  for (int64_t i = 0; i < rounds; ++i) {
+    CORVID_UNROLL
     for (int j = 0; j < 12; ++j) sum[j] = fma(a, sum[j], b);
+  }
   for (const V& s : sum) store(out, s);
 }
 }  // namespace corvid::kernels::avx512
