@@ -1,4 +1,5 @@
-// The transcript's unit: what was said, by whom, and which tools were called. Stored, shown and sent to the model alike.
+// The transcript's unit: what was said, by whom, and which tools were called. Stored, shown and sent to the model
+// alike.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -11,7 +12,7 @@ using Token = int32_t;
 enum class Role : uint8_t { system, user, assistant, tool };
 
 struct Call {
-  std::string id;    // unique within a session: "call_1", "call_2", ...
+  std::string id;  // unique within a session: "call_1", "call_2", ...
   std::string name;
   std::string args;  // a JSON object as text, in the order in which the model wrote the arguments
 };

@@ -28,7 +28,7 @@ class Sequence {
   // outside the vocabulary.
   int64_t sync(std::span<const Token> prompt);
   void append(Token token);
-  std::span<const float> logits() const;     // [vocab], of the last token; valid until the next sync or append
+  std::span<const float> logits() const;  // [vocab], of the last token; valid until the next sync or append
   std::span<const Token> tokens() const;
   int64_t max_tokens() const;
 

@@ -57,7 +57,8 @@ TEST(SamplerTest, GivesTheSameTokensOnEveryPlatform) {
   std::vector<float> logits;
   for (int i = 0; i < 100; ++i) logits.push_back(static_cast<float>(i * 37 % 101) / 16);
   // Made by this program; another platform, compiler or optimisation must not change them.
-  EXPECT_EQ(draw({.temperature = 0.8f, .top_p = 0.95f, .seed = 42}, logits, 8), (std::vector<Token>{8, 79, 30, 19, 46, 60, 29, 30}));
+  EXPECT_EQ(draw({.temperature = 0.8f, .top_p = 0.95f, .seed = 42}, logits, 8),
+            (std::vector<Token>{8, 79, 30, 19, 46, 60, 29, 30}));
 }
 
 TEST(SamplerTest, KeepsOnlyWhatItsLimitsAllow) {
