@@ -117,8 +117,8 @@ class HttpTool : public SpecTool {
     result.text = "HTTP " + std::to_string(reply.status) + '\n' + cut_middle(reply.headers, limit);
     end_line(result.text);
     result.text += '\n';
-    const bool is_answer = reply.status < 400 && reply.problem.empty();
-    if (save && is_answer) {
+    // A redirect's body is not what was asked for.
+    if (save && reply.status < 300) {
       if (const int error = replace_file(box.paths(), save_to, reply.body)) return path_failure(error, save_to);
       result.text += "saved " + std::to_string(reply.body.size()) + " bytes to " + one_line(save_to);
       return result;
@@ -127,15 +127,10 @@ class HttpTool : public SpecTool {
     const bool binary = reply.body.find('\0') != std::string::npos;
     result.text +=
         binary ? "[binary body, " + std::to_string(reply.body.size()) + " bytes]" : cut_middle(reply.body, limit);
-    if (!reply.problem.empty()) {
-      end_line(result.text);
-      result.text += "[redirect not followed: " + reply.problem + "]\n";
-      result.status = Status::denied;
-    }
     if (save) {
       end_line(result.text);
       result.text += "[not saved: status " + std::to_string(reply.status) + "]";
-      if (result.status == Status::ok) result.status = Status::failed;
+      result.status = Status::failed;
     }
     result.text = without_final_newline(std::move(result.text));
     return result;

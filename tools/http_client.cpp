@@ -17,8 +17,6 @@
 namespace corvid::tools {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 void start_curl() {
   static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (started != CURLE_OK) throw std::runtime_error(std::string("libcurl: ") + curl_easy_strerror(started));
@@ -178,16 +176,14 @@ void explain(CURLcode code, CURL* curl, const Exchange& exchange, const char* de
   }
 }
 
-// One request, no redirect followed. False when there is no answer; the reply then says why.
-bool exchange_once(const HttpRequest& request, const Url& url, const HostPolicy& policy, const HttpLimits& limits,
-                   Clock::time_point deadline, const std::stop_token& stop, HttpReply& reply, std::string& location) {
+// The exchange itself, with a URL that the policy allows by its name.
+void perform(const HttpRequest& request, const Url& url, const HostPolicy& policy, const HttpLimits& limits,
+             const std::stop_token& stop, HttpReply& reply) {
   const std::unique_ptr<CURL, void (*)(CURL*)> handle(curl_easy_init(), curl_easy_cleanup);
   if (!handle) throw std::runtime_error("libcurl: no handle");
   CURL* const curl = handle.get();
   const List headers = header_list(request);
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
   char detail[CURL_ERROR_SIZE] = "";
-  reply.headers.clear(), reply.body.clear();
   reply.url = part(url, CURLUPART_URL);
   Exchange exchange{url, policy, limits, stop, reply, true, "", false, false, false};
   curl_easy_setopt(curl, CURLOPT_CURLU, url.handle.get());
@@ -198,12 +194,12 @@ bool exchange_once(const HttpRequest& request, const Url& url, const HostPolicy&
 #endif
   curl_easy_setopt(curl, CURLOPT_PROXY, "");  // also keeps http_proxy and its kin out
   curl_easy_setopt(curl, CURLOPT_NETRC, long{CURL_NETRC_IGNORED});
-  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);  // the agent sees where it leads, and asks again
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "corvid");
   curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "");  // what libcurl can undo; the limit counts the undone bytes
-  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<int64_t>(left, 1)));
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(std::max<int64_t>(limits.timeout.count(), 1)));
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
   curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, &exchange);
@@ -221,47 +217,17 @@ bool exchange_once(const HttpRequest& request, const Url& url, const HostPolicy&
   if (request.method == "HEAD") curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
   curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
   const CURLcode code = curl_easy_perform(curl);
-  if (code != CURLE_OK) return explain(code, curl, exchange, detail), false;
+  if (code != CURLE_OK) return explain(code, curl, exchange, detail);
   long status = 0;
   curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
   reply.status = static_cast<int>(status);
-  const bool moved = status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-  char* target = nullptr;  // as an absolute URL; it belongs to the handle
-  if (moved) curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &target);
-  location = target == nullptr ? "" : target;
-  return true;
-}
-
-bool same_header(std::string_view name, std::string_view wanted) {
-  return name.size() == wanted.size() && std::equal(name.begin(), name.end(), wanted.begin(), [](char a, char b) {
-           return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b;
-         });
-}
-
-// What a redirect changes: 303, and 301 or 302 after a POST, ask with GET; secrets stay with the host they were meant
-// for.
-void redirect(HttpRequest& request, int status, const Url& from, const Url& to) {
-  const bool to_get =
-      (status == 303 && request.method != "HEAD") || ((status == 301 || status == 302) && request.method == "POST");
-  const bool elsewhere = from.scheme != to.scheme || from.host != to.host || from.port != to.port;
-  if (to_get) {
-    request.method = "GET";
-    request.body.clear();
-    request.has_body = false;
-  }
-  std::erase_if(request.headers, [&](const auto& header) {
-    if (to_get && same_header(header.first, "content-type")) return true;
-    return elsewhere && (same_header(header.first, "authorization") || same_header(header.first, "cookie"));
-  });
 }
 
 }  // namespace
 
-HttpReply fetch(const HttpRequest& asked, const HostPolicy& policy, const HttpLimits& limits, std::stop_token stop) {
+HttpReply fetch(const HttpRequest& request, const HostPolicy& policy, const HttpLimits& limits, std::stop_token stop) {
   start_curl();
   HttpReply reply;
-  HttpRequest request = asked;
-  const Clock::time_point deadline = Clock::now() + limits.timeout;
   Url url;
   reply.problem = parse(request.url, url);
   if (!reply.problem.empty()) {
@@ -273,23 +239,8 @@ HttpReply fetch(const HttpRequest& asked, const HostPolicy& policy, const HttpLi
     reply.problem = not_allowed(url.host, url.port);
     return reply;
   }
-  while (true) {
-    std::string location;
-    if (!exchange_once(request, url, policy, limits, deadline, stop, reply, location)) return reply;
-    if (location.empty()) return reply;
-    Url next;
-    reply.problem = parse(location, next);
-    if (reply.problem.empty() && next.scheme != url.scheme && next.scheme == "http")
-      reply.problem = "it leads from https to http";
-    if (reply.problem.empty() && !policy.allows_name(next.host, next.port))
-      reply.problem = not_allowed(next.host, next.port);
-    if (reply.problem.empty() && reply.redirects == limits.redirects)
-      reply.problem = "more than " + std::to_string(limits.redirects) + " redirects";
-    if (!reply.problem.empty()) return reply;
-    ++reply.redirects;
-    redirect(request, reply.status, url, next);
-    std::swap(url, next);
-  }
+  perform(request, url, policy, limits, stop, reply);
+  return reply;
 }
 
 }  // namespace corvid::tools

@@ -1,5 +1,5 @@
 // One HTTP exchange through libcurl, under a host policy: no proxies, no stored credentials, no other protocols,
-// redirects followed by us and only to what the policy allows, everything bounded.
+// redirects shown and not followed, everything bounded.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -20,21 +20,19 @@ struct HttpRequest {
 };
 
 struct HttpLimits {
-  std::chrono::milliseconds timeout;  // of the whole, redirects included
-  int64_t body_bytes;                 // after decompression
+  std::chrono::milliseconds timeout;
+  int64_t body_bytes;  // after decompression
   int64_t header_bytes = 64 * 1024;
-  int redirects = 5;
 };
 
 struct HttpReply {
   enum class End : uint8_t { answered, denied, failed, timed_out, cancelled };
   End end = End::answered;
-  std::string problem;  // unless answered; when answered, why a redirect was not followed
+  std::string problem;  // unless answered
   int status = 0;
   std::string headers;  // "Name: value\n" lines as sent
   std::string body;
-  std::string url;  // of the last request
-  int redirects = 0;
+  std::string url;  // as it was sent
 };
 
 HttpReply fetch(const HttpRequest& request, const HostPolicy& policy, const HttpLimits& limits, std::stop_token stop);

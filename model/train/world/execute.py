@@ -328,22 +328,18 @@ class Box:
 
     def http_request(self, method, url, headers=None, body=None, save_to=None):
         full = self._full(save_to) if save_to else None
-        for _ in range(6):
-            parts = urllib.parse.urlsplit(url)
-            port = parts.port or 80
-            if port not in self.ports:
-                return "[error: could not connect to %s:%d: Connection refused]" % (parts.hostname, port)
-            connection = http.client.HTTPConnection("127.0.0.1", server().port, timeout=20)
-            target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
-            connection.request(method, target, body=body, headers={"Host": parts.netloc, **(headers or {})})
-            response = connection.getresponse()
-            data = response.read()
-            connection.close()
-            if response.status not in (301, 302, 303, 307, 308) or not response.headers.get("Location"):
-                break
-            url = urllib.parse.urljoin(url, response.headers["Location"])
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or 80
+        if port not in self.ports:
+            return "[error: could not connect to %s:%d: Connection refused]" % (parts.hostname, port)
+        connection = http.client.HTTPConnection("127.0.0.1", server().port, timeout=20)
+        target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+        connection.request(method, target, body=body, headers={"Host": parts.netloc, **(headers or {})})
+        response = connection.getresponse()
+        data = response.read()
+        connection.close()
         text = "HTTP %d\n" % response.status + "".join("%s: %s\n" % h for h in response.headers.items()) + "\n"
-        if full and response.status < 400:
+        if full and response.status < 300:
             os.makedirs(os.path.dirname(full), exist_ok=True)
             with open(full, "wb") as f:
                 f.write(data)
