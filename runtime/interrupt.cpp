@@ -4,10 +4,20 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <chrono>
 #include <csignal>
 #include <thread>
 
 namespace corvid::runtime {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// timeout(1) and service managers signal the process and then its group: that is one request, not two.
+constexpr auto kOneRequest = std::chrono::milliseconds(500);
+
+}  // namespace
 
 struct Interrupt::Impl {
   Impl() : signals(io, SIGINT, SIGTERM, SIGHUP) {
@@ -19,7 +29,13 @@ struct Interrupt::Impl {
   void wait() {
     signals.async_wait([this](const boost::system::error_code& error, int) {
       if (error) return;
-      if (source.stop_requested()) _exit(130);  // asked twice: the store is whole at every moment, so nothing is lost
+      const Clock::time_point now = Clock::now();
+      if (source.stop_requested()) {
+        // Asked twice: the store is whole at every moment, so nothing is lost.
+        if (now - asked > kOneRequest) _exit(130);
+        return wait();
+      }
+      asked = now;
       // The next signal must be heard even while a stop callback takes its time, hence a thread for the callbacks.
       stopper = std::jthread([this] { source.request_stop(); });
       while (!source.stop_requested()) std::this_thread::yield();
@@ -28,6 +44,7 @@ struct Interrupt::Impl {
   }
 
   std::stop_source source;
+  Clock::time_point asked;
   boost::asio::io_context io{1};
   boost::asio::signal_set signals;
   std::jthread stopper;

@@ -1,5 +1,5 @@
 // Ctrl-C for the program (a library never touches signals): the first SIGINT or SIGTERM requests a stop, the second
-// exits at once with status 130.
+// exits at once with status 130. Signals within half a second are one.
 #pragma once
 #include <memory>
 #include <stop_token>

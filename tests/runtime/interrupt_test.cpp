@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "runtime/deadline.h"
 #include "tests/support/child.h"
@@ -52,8 +54,21 @@ TEST_P(InterruptTest, TheSecondEndsTheProgramWithStatus130) {
   EXPECT_EQ(hear(), 'r');
   child.kill(GetParam());
   EXPECT_EQ(hear(), 's');
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));  // what comes sooner is the same request
   child.kill(GetParam());
   EXPECT_EQ(child.wait(), 130);
+}
+
+TEST_P(InterruptTest, SignalsAtTheSameMomentAreOneRequest) {
+  test::Child child([this] {
+    const Interrupt interrupt;
+    raise(GetParam());
+    raise(GetParam() == SIGINT ? SIGTERM : SIGINT);
+    test::wait_for(interrupt.token());
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return 7;
+  });
+  EXPECT_EQ(child.wait(), 7);
 }
 
 INSTANTIATE_TEST_SUITE_P(Signals, InterruptTest, ::testing::Values(SIGINT, SIGTERM));
