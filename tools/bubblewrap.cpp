@@ -126,6 +126,22 @@ void add_git(Options& out, const fs::path& folder) {
   Fd(::open((git / "config").c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
 }
 
+// The folders between a writable one and what is hidden in it become mounts: they cannot be renamed away, or the next
+// command would find it under another name.
+void add_pins(Options& out, const fs::path& folder, const PathRules& rules) {
+  std::set<fs::path> pinned;  // a parent before what lies in it
+  for (const PathRule& rule : rules.rules()) {
+    if (rule.access != Access::outside || !lies_within(rule.path, folder)) continue;
+    for (fs::path at = rule.path.parent_path(); at != folder && rules.access(at) == Access::write;
+         at = at.parent_path())
+      if (at != folder / ".git") pinned.insert(at);
+  }
+  std::error_code error;
+  for (const fs::path& path : pinned) {
+    if (fs::is_directory(fs::symlink_status(path, error))) add(out, {"--bind", path.native(), path.native()});
+  }
+}
+
 void add_rule(Options& out, const PathRule& rule, const PathRules& rules) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(rule.path, error);
@@ -134,10 +150,16 @@ void add_rule(Options& out, const PathRule& rule, const PathRules& rules) {
     if (rules.access(rule.path.parent_path()) == Access::outside && !in_system_folder(rule.path))
       return;  // not in sight
     if (is_folder) return add_empty(out, rule.path);
-    if (fs::is_regular_file(status)) return add(out, {"--ro-bind", "/dev/null", rule.path.native()});
     // Not there yet: within a writable folder it could be planted, so it is made. Elsewhere nobody can.
-    if (rules.access(rule.path.parent_path()) == Access::write && fs::create_directories(rule.path, error))
-      add_empty(out, rule.path);
+    if (!fs::exists(status) && rules.access(rule.path.parent_path()) == Access::write) {
+      if (!rule.is_file) {
+        if (fs::create_directories(rule.path, error)) add_empty(out, rule.path);
+        return;
+      }
+      Fd(::open(rule.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    }
+    if (fs::is_regular_file(fs::symlink_status(rule.path, error)))
+      add(out, {"--ro-bind", "/dev/null", rule.path.native()});
     return;
   }
   if (rules.access(rule.path.parent_path()) == Access::write && rule.access == Access::read)
@@ -145,7 +167,9 @@ void add_rule(Options& out, const PathRule& rule, const PathRules& rules) {
   if (!fs::exists(status)) return;
   if (rules.access(rule.path.parent_path()) == Access::outside) add_ancestors(out, rule.path);
   add(out, {rule.access == Access::write ? "--bind" : "--ro-bind", rule.path.native(), rule.path.native()});
-  if (rule.access == Access::write) add_git(out, rule.path);
+  if (rule.access != Access::write) return;
+  add_git(out, rule.path);
+  add_pins(out, rule.path, rules);
 }
 
 std::string first_line(const fs::path& file) {

@@ -103,11 +103,13 @@ PathRules::PathRules(const fs::path& workdir, const Policy& policy) : workdir_(w
   for (const fs::path& folder : policy.read_dirs) {
     if (const fs::path real = resolved(folder); real.is_absolute()) rules_.push_back({real, Access::read});
   }
-  std::vector<fs::path> hidden = own_folders();
-  hidden.insert(hidden.end(), policy.hidden_paths.begin(), policy.hidden_paths.end());
-  for (const fs::path& path : hidden) {
-    if (const fs::path real = resolved(path); real.is_absolute()) rules_.push_back({real, Access::outside});
-  }
+  const auto hide = [&](const std::vector<fs::path>& paths, bool is_file) {
+    for (const fs::path& path : paths) {
+      if (const fs::path real = resolved(path); real.is_absolute()) rules_.push_back({real, Access::outside, is_file});
+    }
+  };
+  hide(own_folders(), false);
+  hide(policy.hidden_paths, true);
   std::stable_sort(rules_.begin(), rules_.end(), [](const PathRule& a, const PathRule& b) {
     return std::distance(a.path.begin(), a.path.end()) < std::distance(b.path.begin(), b.path.end());
   });

@@ -21,6 +21,7 @@ enum class Access : uint8_t { outside, read, write };
 struct PathRule {
   std::filesystem::path path;  // absolute, no symbolic links when it was made
   Access access;               // outside: hidden although it lies within a visible folder
+  bool is_file = false;        // when hidden: a file, also while it is absent
 };
 
 class PathRules {

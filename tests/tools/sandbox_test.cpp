@@ -155,6 +155,21 @@ TEST_F(SandboxTest, CorvidsOwnFilesAreHiddenEvenInAVisibleFolder) {
   EXPECT_EQ(dir.read("corvid.db"), "trajectory");
 }
 
+TEST_F(SandboxTest, AHiddenFileCannotBeMovedIntoSightNorPlantedWhileItIsAbsent) {
+  dir.write("data/inner/corvid.db", "trajectory");
+  Policy policy;
+  for (const char* name : {"data/inner/corvid.db", "data/inner/corvid.db-wal", "data/inner/corvid.db-journal"})
+    policy.hidden_paths.push_back(dir / name);
+  run("mv data other; mv data/inner data/outer; ln data/inner/corvid.db name; echo x > data/inner/corvid.db-journal;"
+      "mv data/inner/corvid.db-wal away; echo mine > data/inner/notes.txt",
+      policy);
+  EXPECT_EQ(output("cat */*/corvid.db */corvid.db name 2>/dev/null", policy), "");
+  EXPECT_EQ(dir.read("data/inner/corvid.db"), "trajectory");
+  EXPECT_EQ(dir.read("data/inner/corvid.db-journal"), "");
+  EXPECT_EQ(dir.read("data/inner/notes.txt"), "mine\n");
+  EXPECT_EQ(Sandbox(dir.path(), policy).open_beneath("data/inner/corvid.db", O_RDONLY), -1);
+}
+
 TEST_F(SandboxTest, GitWorksButItsHooksAndConfigurationCannotBeWritten) {
   if (std::system("git --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "git is not installed";
   const std::string git = "git -c init.defaultBranch=main -C " + dir.path().string();
