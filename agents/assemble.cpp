@@ -77,6 +77,14 @@ Agent agent_of(const runtime::SessionRecord& record) {
 
 }  // namespace
 
+tools::Sandbox Confinement::sandbox() const {
+  try {
+    return tools::Sandbox(workdir, policy);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(error.what());
+  }
+}
+
 Confinement read_confinement(const Args& args, const Config& config, const std::string& agent_policy,
                              const fs::path& default_workdir) {
   const auto flag = args.text("workdir");
@@ -92,6 +100,12 @@ Confinement read_confinement(const Args& args, const Config& config, const std::
   for (const std::string& folder : args.texts("allow-write")) {
     confinement.policy.write_dirs.push_back(existing_folder(folder, "--allow-write"));
   }
+  // A session's messages are no tool's business, nor what another run will believe was said; SQLite keeps them in up to
+  // four files.
+  std::error_code failure;
+  const fs::path store = fs::weakly_canonical(fs::absolute(store_path(args, config)), failure);
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"})
+    confinement.policy.hidden_paths.push_back(store.string() + suffix);
   return confinement;
 }
 
@@ -175,6 +189,9 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const Confinement confinement = read_confinement(args, config, agent.policy, resume ? record.workdir : fs::path("."));
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
+  // The trial sandbox takes as long as a call does: the first call need not wait for it.
+  if (confinement.policy.sandbox == tools::SandboxMode::required)
+    probe_ = std::async(std::launch::async, &tools::Sandbox::missing_mechanism);
 
   exec_ = std::make_unique<kernels::Exec>(threads_from(args, config));
   model_ = model::Model::load(choice.path);

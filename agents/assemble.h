@@ -2,6 +2,7 @@
 // with them is said here, before the model works.
 #pragma once
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -20,7 +21,8 @@ namespace corvid::agents {
 struct Confinement {
   std::filesystem::path workdir;  // real path
   tools::Policy policy;
-  tools::Sandbox sandbox() const { return tools::Sandbox(workdir, policy); }
+  // Throws UsageError for a folder that cannot be given to tools: /, or one within /proc, /sys or /dev.
+  tools::Sandbox sandbox() const;
 };
 Confinement read_confinement(const Args& args, const Config& config, const std::string& agent_policy = "default",
                              const std::filesystem::path& default_workdir = ".");
@@ -58,6 +60,7 @@ class Assembly {
   std::optional<tools::Toolbox> toolbox_;
   std::unique_ptr<runtime::LocalChat> chat_;
   std::optional<runtime::Session> session_;
+  std::future<std::optional<std::string>> probe_;  // whether commands can be confined, looked up meanwhile
 };
 
 }  // namespace corvid::agents

@@ -138,8 +138,9 @@ int run_sandbox(const Args& args) {
   const Config config = load_config();
   const Agent agent = load_agent(config.agent);
   const Confinement confinement = read_confinement(args, config, agent.policy);
+  const tools::Sandbox sandbox = confinement.sandbox();
   try {
-    return confinement.sandbox().exec(args.positionals());
+    return sandbox.exec(args.positionals());
   } catch (const std::exception& error) {
     std::cerr << "corvid: " << plain(error.what()) << "\n";
     return kSandboxFailed;

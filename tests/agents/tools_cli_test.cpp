@@ -73,6 +73,32 @@ TEST_F(ToolsCommand, ShellRunsInTheSandbox) {
   EXPECT_EQ(json["text"], home.work().string() + "\n[exit code 3]");
 }
 
+TEST_F(ToolsCommand, TheStoreIsOutOfSightWhereverItLies) {
+  home.write("config/corvid/config.yaml", "db: " + (home / "work/corvid.db").string() + "\n");
+  ASSERT_EQ(home.corvid({"sessions", "list"}).status, 0);
+  const std::string before = home.read("work/corvid.db");
+  ASSERT_THAT(before, testing::StartsWith("SQLite format 3"));
+  const Finished read = home.corvid({"tools", "call", "read_file", R"({"path":"corvid.db"})", "--output", "json"});
+  EXPECT_EQ(Json::parse(read.out)["status"], "denied");
+  if (!can_confine()) GTEST_SKIP() << "commands cannot be confined here";
+  const Finished shell =
+      home.corvid({"sandbox", "--", "bash", "-c", "cat corvid.db; echo x > corvid.db; rm corvid.db"});
+  EXPECT_EQ(shell.out, "");
+  EXPECT_EQ(home.read("work/corvid.db"), before);
+  EXPECT_EQ(home.corvid({"sessions", "list"}).status, 0);
+}
+
+TEST_F(ToolsCommand, AFolderThatCannotBeGivenAwayIsWrongUsage) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"sandbox", "--workdir", "/", "--", "true"},
+                                                {"tools", "list", "--workdir", "/proc"},
+                                                {"tools", "list", "--allow-write", "/"},
+                                                {"policy", "show", "--workdir", "/dev/shm"}}) {
+    const Finished refused = home.corvid(words);
+    EXPECT_EQ(refused.status, 2) << words.back();
+    EXPECT_THAT(refused.err, HasSubstr("the sandbox could not keep anything from it"));
+  }
+}
+
 TEST_F(ToolsCommand, WithoutBubblewrapTheShellRefusesAndTheRestWorks) {
   Home bare;
   bare.environment["PATH"] = (bare / "bin").string();
