@@ -8,6 +8,7 @@
 #include "agents/commands.h"
 #include "agents/progress.h"
 #include "runtime/interrupt.h"
+#include "tools/schema.h"
 
 namespace corvid::agents {
 
@@ -60,8 +61,11 @@ int run_tools_call(const Args& args) {
   const tools::ToolResult result = toolbox.run(name, arguments, interrupt.token());
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   if (wants_json(args)) {
-    Json given = Json::parse(arguments, nullptr, false);
-    if (given.is_discarded()) given = arguments;
+    Json given = arguments;  // as text when they cannot be read, which the result says
+    try {
+      given = tools::parse_arguments(arguments);
+    } catch (const std::invalid_argument&) {
+    }
     Json json = {{"name", name}, {"arguments", std::move(given)}, {"status", tools::to_text(result.status)}};
     if (result.detail.contains("exit_code")) json["exit_code"] = result.detail["exit_code"];
     json["duration_ms"] = took.count();

@@ -51,6 +51,15 @@ TEST_F(ToolsCommand, CallGivesTheResultAndAStatus) {
   EXPECT_EQ(home.corvid({"tools", "call", "read_file", "{"}).status, 2);
 }
 
+TEST_F(ToolsCommand, ArgumentsOfAbsurdDepthAreRefusedAndShownAsText) {
+  const std::string deep = R"({"command":)" + std::string(200'000, '[') + std::string(200'000, ']') + "}";
+  const Finished refused = home.corvid({"tools", "call", "shell", "-", "--output", "json"}, deep);
+  EXPECT_EQ(refused.status, 2);
+  const Json result = Json::parse(refused.out);
+  EXPECT_EQ(result["arguments"], deep);
+  EXPECT_EQ(result["text"], "[error: the arguments are nested deeper than 64]");
+}
+
 TEST_F(ToolsCommand, CallTakesTheWorkingFolderAndHostsFromFlags) {
   std::filesystem::create_directories(home / "garden");
   home.write("garden/b.txt", "bee\n");
