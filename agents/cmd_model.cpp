@@ -8,7 +8,9 @@
 #include "agents/commands.h"
 #include "agents/progress.h"
 #include "model/convert.h"
+#include "model/error.h"
 #include "model/gguf.h"
+#include "model/json_file.h"
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "model/sampler.h"
@@ -120,13 +122,14 @@ int run_tokenize(const Args& args) {
   const model::Tokenizer tokenizer = load_tokenizer(path);
   const std::string input = read_stdin();
   if (args.has("decode")) {
-    const Json list = Json::parse(input, nullptr, false);
+    const bool is_flat = model::json_depth(input) <= 1;  // anything deeper is no list of ids, and not worth a tree
+    const Json list = is_flat ? Json::parse(input, nullptr, false) : Json();
     if (!list.is_array()) throw UsageError("standard input: want a JSON list of ids, such as [1,2,3]");
     std::vector<Token> tokens;
     for (const Json& id : list) {
       if (!id.is_number_integer() || id < 0 || id >= tokenizer.vocab_size()) {
         throw UsageError("standard input: want ids from 0 to " + std::to_string(tokenizer.vocab_size() - 1) +
-                         ", found " + id.dump());
+                         ", found " + model::printable(id.dump()));
       }
       tokens.push_back(id.get<Token>());
     }

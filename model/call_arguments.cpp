@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "model/call_markup.h"
+#include "model/json_file.h"
 #include "model/utf8.h"
 
 namespace corvid::model {
@@ -72,7 +73,7 @@ bool allows_null(const Json* schema) {
 // `text` as JSON that begins with `first`, nothing otherwise.
 std::optional<std::string> literal(std::string_view text, std::string_view first) {
   if (text.empty() || first.find(text[0]) == std::string_view::npos) return std::nullopt;
-  if (json_depth(text) > kMaxDepth || !Json::accept(text)) return std::nullopt;
+  if (json_depth(text) > kMaxJsonDepth || !Json::accept(text)) return std::nullopt;
   return std::string(text);
 }
 
@@ -197,24 +198,6 @@ bool is_string_only(const Json* schema) {
          std::all_of(own.begin(), own.end(),
                      [](std::string_view type) { return type == "string" || type == "null"; }) &&
          std::all_of(others.begin(), others.end(), [](const Json* one) { return is_string_only(one); });
-}
-
-int json_depth(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool is_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (is_string && c == '\\') {
-      ++i;
-    } else if (c == '"') {
-      is_string = !is_string;
-    } else if (!is_string && (c == '{' || c == '[')) {
-      deepest = std::max(deepest, ++depth);
-    } else if (!is_string && (c == '}' || c == ']')) {
-      --depth;
-    }
-  }
-  return deepest;
 }
 
 std::string arguments_json(const std::vector<CallElement>& arguments, const Json& parameters) {

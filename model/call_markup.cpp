@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "model/error.h"
+#include "model/json_file.h"
 
 namespace corvid::model {
 namespace {
@@ -42,10 +43,10 @@ void write_element(const std::string& name, const Json& value, const MarkupSink&
 
 Json parse_arguments(const Call& call) {
   // Whoever walks the arguments recurses, so their depth is bounded before anyone does.
-  Json args = json_depth(call.args) <= kMaxDepth ? Json::parse(call.args, nullptr, false) : Json();
+  Json args = json_depth(call.args) <= kMaxJsonDepth ? Json::parse(call.args, nullptr, false) : Json();
   if (!args.is_object()) {
     throw std::invalid_argument(concat("call ", printable(call.id), ": want arguments that are a JSON object at most ",
-                                       kMaxDepth, " deep, found ", printable(call.args)));
+                                       kMaxJsonDepth, " deep, found ", printable(call.args)));
   }
   for (const auto& [name, value] : args.items()) {
     if (!can_be_tag(name)) {

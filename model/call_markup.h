@@ -19,10 +19,6 @@ namespace corvid::model {
 
 inline constexpr std::string_view kCallMarker = "]<]minimax[>[";
 
-// Deeper nesting of arguments than this is an error: whoever handles them may recurse.
-inline constexpr int kMaxDepth = 64;
-int json_depth(std::string_view text);  // of brackets and braces; exact for valid JSON
-
 // Where written markup goes: `marker` for each NS, `text` for what stands between.
 struct MarkupSink {
   std::function<void()> marker;

@@ -1,5 +1,6 @@
 #include "model/call_markup.h"
 #include "model/error.h"
+#include "model/json_file.h"
 #include "model/utf8.h"
 
 namespace corvid::model {
@@ -117,8 +118,8 @@ void CallReader::open_invoke(std::string_view tag) {
 void CallReader::open_element(std::string_view tag, const Json* schema_of_parent) {
   std::string_view name, rest;
   split_tag(tag, name, rest);
-  if (stack_.size() >= static_cast<size_t>(kMaxDepth)) {
-    return fail_at(concat("at most ", kMaxDepth, " nested elements"), tag);
+  if (stack_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+    return fail_at(concat("at most ", kMaxJsonDepth, " nested elements"), tag);
   }
   stack_.push_back({{std::string(name), std::string(rest), {}}, child_schema(schema_of_parent, name)});
 }

@@ -1,5 +1,7 @@
 #include "model/json_file.h"
 
+#include <algorithm>
+
 #include "model/error.h"
 #include "model/mapped_file.h"
 
@@ -20,14 +22,37 @@ std::string last_name(const std::filesystem::path& path) {
   return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
-nlohmann::json read_json_object(const std::filesystem::path& file) {
-  const std::string text = read_whole(file);
-  nlohmann::json json;
-  try {
-    json = nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& error) {
-    fail(file.filename().string(), ": not valid JSON: ", printable(error.what()));
+int json_depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool is_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (is_string && c == '\\') {
+      ++i;
+    } else if (c == '"') {
+      is_string = !is_string;
+    } else if (!is_string && (c == '{' || c == '[')) {
+      deepest = std::max(deepest, ++depth);
+    } else if (!is_string && (c == '}' || c == ']')) {
+      --depth;
+    }
   }
+  return deepest;
+}
+
+nlohmann::json parse_json(std::string_view text, const std::string& what) {
+  if (const int depth = json_depth(text); depth > kMaxJsonDepth) {
+    fail(what, ": not valid JSON: want at most ", kMaxJsonDepth, " levels of nesting, found ", depth);
+  }
+  try {
+    return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    fail(what, ": not valid JSON: ", printable(error.what()));
+  }
+}
+
+nlohmann::json read_json_object(const std::filesystem::path& file) {
+  nlohmann::json json = parse_json(read_whole(file), file.filename().string());
   if (!json.is_object()) fail(file.filename().string(), ": want a JSON object, found ", json.type_name());
   return json;
 }

@@ -124,15 +124,10 @@ void SafeTensors::add_file(const fs::path& path, const std::vector<std::string>*
   std::memcpy(&length, bytes.data(), sizeof length);
   const uint64_t longest = std::min<uint64_t>(kMaxHeader, bytes.size() - sizeof length);
   if (length > longest) fail(file, ": header length: want at most ", longest, ", found ", length);
-  const auto* text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
   const std::span<const std::byte> data = bytes.subspan(sizeof length + length);
 
-  json header;
-  try {
-    header = json::parse(text, text + length);
-  } catch (const json::exception& error) {
-    fail(file, ": header is not valid JSON: ", printable(error.what()));
-  }
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + sizeof length, length);
+  const json header = parse_json(text, file + ": header");
   if (!header.is_object()) fail(file, ": header: want a JSON object, found ", header.type_name());
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   for (const auto& [name, entry] : header.items()) {
@@ -140,7 +135,7 @@ void SafeTensors::add_file(const fs::path& path, const std::vector<std::string>*
     SafeTensor tensor = read_entry(name, file, entry, data);
     const auto begin = static_cast<uint64_t>(tensor.data.data() - data.data());
     if (!tensor.data.empty()) ranges.emplace_back(begin, begin + tensor.data.size());
-    const bool keep = !wanted || std::find(wanted->begin(), wanted->end(), name) != wanted->end();
+    const bool keep = !wanted || std::binary_search(wanted->begin(), wanted->end(), name);
     if (keep && !tensors_.emplace(name, std::move(tensor)).second) {
       fail(file, ": tensor ", printable(name), ": found in two files");
     }

@@ -41,7 +41,7 @@ class SafeTensors {
   const SafeTensor* find(std::string_view name) const;  // null when there is none
 
  private:
-  // Adds the file's tensors, or only `wanted` ones when it is given; every wanted one must be there.
+  // Adds the file's tensors, or only `wanted` ones (sorted) when it is given; every wanted one must be there.
   void add_file(const std::filesystem::path& file, const std::vector<std::string>* wanted);
 
   std::vector<MappedFile> files_;

@@ -68,9 +68,11 @@ class TableReader {
   bool is_in(std::string_view table) const { return place_[1] == table && place_[0] == "model"; }
 
   void vocab_value(int depth, json::parse_event_t event, const json& value) {
-    const std::string_view token = tables_.vocab.empty() ? std::string_view() : tables_.vocab.back().first;
+    if (tables_.vocab.empty()) fail("model.vocab: want an object of tokens with their ids");
+    const std::string_view token = tables_.vocab.back().first;
     if (depth != 3 || event != json::parse_event_t::value || !value.is_number_unsigned()) {
-      fail("token ", printable(token), ": want an id, found ", found(value));
+      const bool nests = event == json::parse_event_t::array_start || event == json::parse_event_t::object_start;
+      fail("token ", printable(token), ": want an id, found ", nests ? "a list or an object" : found(value));
     }
     tables_.vocab.back().second = value.get<uint64_t>();
   }
@@ -231,6 +233,9 @@ void read_model(const json& model, TokenizerSource& source) {
 Tokenizer Tokenizer::from_json_file(const std::filesystem::path& file) {
   const std::string content = read_whole(file);
   try {
+    if (const int depth = json_depth(content); depth > kMaxJsonDepth) {
+      fail("want JSON with at most ", kMaxJsonDepth, " levels of nesting, found ", depth);
+    }
     LongTables tables;
     const json root = json::parse(content, TableReader(tables));
     if (!root.is_object()) fail("want a JSON object, found ", found(root));

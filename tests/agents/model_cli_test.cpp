@@ -121,9 +121,11 @@ TEST(ModelCommand, TokenizeKeepsAnyBytesAndReadsSpecialTokensOnlyWhenAllowed) {
     EXPECT_EQ(home.corvid({"model", "tokenize", folder, "--decode"}, ids.out).out, bytes);
   }
   EXPECT_EQ(home.corvid({"model", "tokenize", folder}, "").out, "[]\n");
-  for (const char* wrong : {"hello", "[1, \"x\"]", "[99999999]", "[-1]", "[1.5]", ""}) {
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  for (const std::string& wrong : {std::string("hello"), std::string("[1, \"x\"]"), std::string("[99999999]"),
+                                   std::string("[-1]"), std::string("[1.5]"), std::string(), deep}) {
     const Finished result = home.corvid({"model", "tokenize", folder, "--decode"}, wrong);
-    EXPECT_EQ(result.status, 2) << wrong;
+    EXPECT_EQ(result.status, 2) << wrong.substr(0, 20);
     EXPECT_THAT(result.err, HasSubstr("standard input: want"));
   }
 }

@@ -153,6 +153,14 @@ TEST(Config, EveryNumberIsChecked) {
               HasSubstr("\"yarn\" is not supported"));
 }
 
+TEST(Config, ADeepTreeIsRefusedBeforeItIsMade) {
+  const TempDir dir;
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  const auto file = dir.write("config.json", R"({"model_type":"minimax_m3_vl","num_hidden_layers":)" + deep + "}");
+  EXPECT_EQ(message_of([&] { Config::from_json_file(file); }),
+            "config.json: not valid JSON: want at most 64 levels of nesting, found 200001");
+}
+
 TEST(Config, AnotherArchitectureIsNamed) {
   EXPECT_EQ(error_of({{"model_type", "qwen3_moe"}}),
             "config.json: model_type: \"qwen3_moe\" is not supported, want minimax_m3_vl or minimax_m3_vl_text");

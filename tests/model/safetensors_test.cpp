@@ -82,6 +82,9 @@ TEST(SafeTensors, WrongHeadersAreNamed) {
   EXPECT_THAT(open_error(safetensors("{\"a\":", 0)), HasSubstr("not valid JSON"));
   EXPECT_THAT(open_error(safetensors(std::string(100000, '['), 0)), HasSubstr("not valid JSON"));
   EXPECT_THAT(open_error(safetensors("[]", 0)), HasSubstr("want a JSON object, found array"));
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  EXPECT_THAT(open_error(safetensors(R"({"a":{"dtype":"F32","data_offsets":[0,0],"shape":)" + deep + "}}", 0)),
+              HasSubstr("header: not valid JSON: want at most 64 levels of nesting, found 200002"));
   const auto tensor = [](const std::string& entry) { return open_error(safetensors("{\"a\":" + entry + "}", 8)); };
   EXPECT_THAT(tensor("3"), HasSubstr("tensor a: want an object, found number"));
   EXPECT_THAT(tensor(R"({"shape":[2],"data_offsets":[0,8]})"), HasSubstr("dtype is missing"));

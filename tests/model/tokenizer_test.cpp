@@ -232,6 +232,11 @@ TEST_F(TokenizerTest, NamesWhatIsWrongInTokenizerJson) {
   const std::string name = (dir_.path() / "tokenizer.json").string() + ": ";
   EXPECT_EQ(with("/model", 1), name + "model: want an object, found 1");
   EXPECT_EQ(with("/model/type", "Unigram"), name + "model.type: want BPE, found \"Unigram\"");
+  json deep = json::object();
+  for (int i = 0; i < 100; ++i) deep = {{"type", "Sequence"}, {"normalizers", {std::move(deep)}}};
+  EXPECT_EQ(with("/normalizer", deep), name + "want JSON with at most 64 levels of nesting, found 202");
+  EXPECT_EQ(with("/model/vocab", {1}), name + "model.vocab: want an object of tokens with their ids");
+  EXPECT_EQ(with("/model/vocab/a", {1}), name + "token a: want an id, found a list or an object");
   EXPECT_EQ(with("/model/vocab", json::array()), name + "model.vocab: want an object, found []");
   EXPECT_EQ(with("/model/vocab/a", "1"), name + "token a: want an id, found \"1\"");
   EXPECT_EQ(with("/model/vocab/a", -1), name + "token a: want an id, found -1");
