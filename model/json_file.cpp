@@ -47,7 +47,12 @@ nlohmann::json parse_json(std::string_view text, const std::string& what) {
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    fail(what, ": not valid JSON: ", printable(error.what()));
+    // "[json.exception.parse_error.101] parse error at line 1, column 1: ... - unexpected end of input": the place and
+    // the reason stand behind the name, which says nothing to a reader.
+    const std::string_view text_of_error = error.what();
+    const size_t name_end = text_of_error.find("] ");
+    fail(what, ": not valid JSON: ",
+         printable(name_end == std::string_view::npos ? text_of_error : text_of_error.substr(name_end + 2)));
   }
 }
 

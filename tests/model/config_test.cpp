@@ -18,6 +18,7 @@ using test::message_of;
 using test::TempDir;
 using test::TinyCheckpoint;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 Config config_of(const json& content) {
   const TempDir dir;
@@ -151,6 +152,14 @@ TEST(Config, EveryNumberIsChecked) {
   EXPECT_THAT(with("use_qk_norm", false), HasSubstr("use_qk_norm: false is not supported"));
   EXPECT_THAT(with("rope_parameters", {{"rope_theta", 1e4}, {"rope_type", "yarn"}}),
               HasSubstr("\"yarn\" is not supported"));
+}
+
+TEST(Config, BrokenJsonIsToldWithPlaceAndReason) {
+  const TempDir dir;
+  EXPECT_THAT(
+      message_of([&] { Config::from_json_file(dir.write("config.json", "")); }),
+      StartsWith("config.json: not valid JSON: parse error at line 1, column 1: syntax error while parsing value - "
+                 "unexpected end"));
 }
 
 TEST(Config, ADeepTreeIsRefusedBeforeItIsMade) {
