@@ -39,6 +39,15 @@ void spread(std::vector<int32_t>& values, int64_t rows, int64_t n_index_heads, i
   }
 }
 
+// Moves the wanted rows, ascending, to the front.
+template <class T>
+void keep_rows(std::span<const int64_t> wanted, int64_t columns, T* data) {
+  for (int64_t i = 0; i < std::ssize(wanted); ++i) {
+    const T* from = data + wanted[static_cast<size_t>(i)] * columns;
+    if (from != data + i * columns) std::copy(from, from + columns, data + i * columns);
+  }
+}
+
 }  // namespace
 
 Activations::Activations(const Config& c, int64_t n_rows)
@@ -58,7 +67,7 @@ Activations::Activations(const Config& c, int64_t n_rows)
       pos(static_cast<size_t>(rows)) {}
 
 void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache, Activations& a, kernels::Exec& exec) {
-  const auto rows = static_cast<int64_t>(pass.tokens.size());
+  auto rows = static_cast<int64_t>(pass.tokens.size());
   const int64_t n_keys = pass.first + rows;
   const int64_t n_blocks = (n_keys + cache.block() - 1) / cache.block();
   float *x = a.x.as(), *h = a.h.as(), *q = a.q.as(), *k = a.k.as(), *v = a.v.as(), *attended = a.attended.as();
@@ -110,6 +119,17 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
     if (selects) {
       kernels::rms_norm({index_q, l.index_q_norm, index_q, rows * c.n_index_heads, c.index_dim, c.norm_eps}, exec);
       kernels::rope({index_q, a.cos_sin.as(), rows, c.n_index_heads, c.index_dim, c.rotary_dim}, exec);
+    }
+    if (i + 1 == c.n_layers()) {
+      // The cache is complete: from here on only the rows whose logits are wanted matter.
+      if (pass.wanted.empty()) return;
+      keep_rows(pass.wanted, c.dim, x);
+      keep_rows(pass.wanted, c.n_heads * c.head_dim, q);
+      if (selects) keep_rows(pass.wanted, c.n_index_heads * c.index_dim, index_q);
+      keep_rows(pass.wanted, 1, a.pos.data());
+      rows = std::ssize(pass.wanted);
+    }
+    if (selects) {
       kernels::block_select({index_q, kv.index_keys.data(), pos, a.block_ids.data(), a.block_counts.data(), rows,
                              c.n_index_heads, c.index_dim, cache.block(), n_keys, chosen, c.local_blocks},
                             exec);  // ids [rows, n_index_heads, chosen], counts [rows, n_index_heads]
@@ -143,13 +163,8 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
                         exec);  // x += ...
   }
 
-  // Only the rows whose logits are wanted go on, moved together in h.
-  const auto n_wanted = static_cast<int64_t>(pass.wanted.size());
-  for (int64_t i = 0; i < n_wanted; ++i) {
-    kernels::rms_norm(
-        {x + pass.wanted[static_cast<size_t>(i)] * c.dim, w.output_norm, h + i * c.dim, 1, c.dim, c.norm_eps}, exec);
-  }
-  kernels::matmul({h, w.output, pass.logits, n_wanted, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
+  kernels::rms_norm({x, w.output_norm, h, rows, c.dim, c.norm_eps}, exec);
+  kernels::matmul({h, w.output, pass.logits, rows, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
 }
 
 }  // namespace corvid::model

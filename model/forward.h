@@ -36,7 +36,7 @@ struct Pass {
   std::span<const Token> tokens;  // all inside the vocabulary; at most Activations::rows
   int64_t first = 0;              // position of tokens[0]; the cache holds everything before it, and has place for all
   bool dense = false;             // attend to every position in every layer
-  std::span<const int64_t> wanted;  // rows of `tokens` whose logits are wanted
+  std::span<const int64_t> wanted;  // rows of `tokens` whose logits are wanted, ascending
   float* logits = nullptr;          // [wanted, vocab]
 };
 
