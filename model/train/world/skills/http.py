@@ -16,10 +16,6 @@ def page(s, ext=None):
     return "/" + "/".join(parts + [last])
 
 
-def said(s, url):
-    return Name(url)
-
-
 def other_routes(s):
     for _ in range(s.number(0, 2)):
         s.serve(page(s), content.sentence(s) + "\n")
@@ -56,7 +52,7 @@ def save(s):
         s.serve("/", "x")
         s.port, url = s.port, "http://127.0.0.1:%d%s" % (s.port + 1, path)
     other_routes(s)
-    s.user(SAVE, u=said(s, url), f=Name(target))
+    s.user(SAVE, u=Name(url), f=Name(target))
     if x < 0.86:
         s.will_write(target, text)
         out = s.http("GET", url, save_to=target)
@@ -113,7 +109,7 @@ def field(s):
     url = s.serve(page(s), d) if x < 0.9 else s.serve(page(s), reason + "\n", status=code)
     other_routes(s)
     s.clutter(0, 3)
-    s.user(FIELD, u=said(s, url), k=spoken(s, path))
+    s.user(FIELD, u=Name(url), k=spoken(s, path))
     s.http("GET", url)
     if x >= 0.9:
         s.answer(NOT_THERE[1:], u=Name(url), c=Value(str(code)))
@@ -134,7 +130,7 @@ def status(s):
     url = s.serve(page(s), "" if code == 204 else s.choice([content.sentence(s) + "\n", {"status": "x"}, "no\n"]), status=code)
     other_routes(s)
     s.clutter(0, 3)
-    s.user(STATUS, u=said(s, url))
+    s.user(STATUS, u=Name(url))
     s.require(s.http("GET", url).startswith("HTTP %d" % code), "other status")
     s.answer(["$u {answers with|gives|returns} status {code |}$c.", "the status {code |}is $c.", "it is $c."], u=Name(url), c=Value(str(code)))
     s.says(str(code))
@@ -162,7 +158,7 @@ def post(s):
     body = json.dumps(sent) if s.chance(0.6) else json.dumps(sent, separators=(",", ":"))
     url = s.serve(page(s), reply, status=s.choice([200, 200, 201]), method="POST", expect=lambda headers, text: json.loads(text) == sent)
     s.clutter(0, 3)
-    s.user(POST, u=said(s, url), j=Value(body), k=Value(key))
+    s.user(POST, u=Name(url), j=Value(body), k=Value(key))
     out = s.http("POST", url, body=body)
     s.require("bad request" not in out, out)
     s.answer(["the $k is $v.", "the reply {says|has} {the |}$k $v.", "it is $v."], k=Value(key), v=Value(json_text(reply[key])))
@@ -193,7 +189,7 @@ def send_header(s):
     s.require(path[0], "no plain field")
     url = s.serve(page(s), d, expect=lambda headers, body: headers.get(name) == value)
     s.clutter(0, 3)
-    s.user(SEND, u=said(s, url), h=Value(name), v=Value(value), k=Value(path[0]))
+    s.user(SEND, u=Name(url), h=Value(name), v=Value(value), k=Value(path[0]))
     out = s.http("GET", url, headers={name: value})
     s.require("bad request" not in out, out)
     s.answer(["the $k is $v.", "it is $v.", "with that header $u gives $v as {the |}$k."], u=Name(url), k=Value(path[0]), v=Value(json_text(v)))
@@ -208,7 +204,7 @@ def read_header(s):
     url = s.serve(page(s), s.choice([content.sentence(s) + "\n", reply_object(s)]), headers=more)
     name, value = s.choice(more)
     s.clutter(0, 3)
-    s.user(READ, u=said(s, url), h=Value(name))
+    s.user(READ, u=Name(url), h=Value(name))
     out = s.http("GET", url)
     s.require("%s: %s" % (name, value) in out, out)
     s.answer(["the $h header {of $u |}is $v.", "$h is $v.", "$u sends $h: $v."], u=Name(url), h=Value(name), v=Value(value))

@@ -5,19 +5,12 @@ import collections
 from world import content
 from world.scene import Name, T, Value
 from world.skills import skill
-from world.skills.table import GONE, is_missing
+from world.skills.table import gone, is_missing
 
 
 def log_path(s):
     folder = s.folder(0.55)
     return s.fresh(folder, s.choice(["log", "log", "log", "txt", "out"]))
-
-
-def gone(s, path, command):
-    s.lookalike(path)
-    s.require("No such file" in s.shell(command), "it is there")
-    s.answer(GONE, f=Name(path))
-    s.says(path.rpartition("/")[2])
 
 
 COUNT = ["how many $l {lines|entries|messages} {are there |are |}in $f?", "count the $l {lines|entries|messages} in $f", "how {often|many times} {does|did} $l {appear|occur|come up} in $f?",
@@ -56,7 +49,6 @@ FIRST_LEVEL = ["{when|at what time} {was|is|did we get} the first $l {in|of} $f?
                "find the first $l in $f and tell me {its time|when it was}", "{look|check} in $f: when was the first $l?", "$f: time of the first $l?",
                "the first $l line in $f, when was that?", "i need the time of the first $l in $f", "when does $f show its first $l?", "{how early|when} was the first $l in $f?"]
 LAST_LEVEL = [t.replace("first", "last").replace("how early", "how late") for t in FIRST_LEVEL]
-FIRST_TEXT = ["{when|at what time} did $p first $v according to $f?", "when {does|did} $p $v for the first time in $f?", "{at what time|when} was the first time $p $vd in $f?"]
 
 
 @skill("log.first_last", weight=0.9)

@@ -77,17 +77,12 @@ class Table:
         return s.put(path, self.text(s))
 
 
-def column(s, name):
-    """How a user speaks of a column: by its name, with underscores as blanks at times."""
-    return Value(name)
-
-
 def look(s, path):
     return s.shell("head -3 %s" % path)
 
 
 def is_missing(s, path):
-    """With a small chance the file is not there, only one like it; then looks, reports, and says so."""
+    """With a small chance the file is not there; gone() then ends the scene."""
     return s.chance(0.05)
 
 
@@ -97,9 +92,10 @@ GONE = ["there is no file {named|called|} $f {here|in this folder|}, so {i could
         "sorry, {there is no file|i found no file} {named|called} $f{ here|}."]
 
 
-def gone(s, path):
+def gone(s, path, command):
+    """The end of a scene whose file is missing: only one like it is there, the command fails, the answer says so."""
     s.lookalike(path)
-    result = look(s, path)
+    result = s.shell(command)
     s.require("No such file" in result, result)
     s.answer(GONE, f=Name(path))
     s.says(path.rpartition("/")[2])
@@ -140,9 +136,9 @@ def sum_average(s):
     if not absent:
         t.put(s, path)
     s.clutter(0, 3)
-    s.user(AVERAGE if mean else SUM, c=column(s, c), f=Name(path))
+    s.user(AVERAGE if mean else SUM, c=Value(c), f=Name(path))
     if absent:
-        return gone(s, path)
+        return gone(s, path, "head -3 " + path)
     s.require(c in look(s, path).split("\n")[0].split(","), "no such column")
     values = "import csv; v=[float(r['%s']) for r in csv.DictReader(open('%s'))]; " % (c, path)
     n = s.shell('python3 -c "%sprint(\'%%.10g\' %% round(%s, 2))"' % (values, "sum(v)/len(v)" if mean else "sum(v)"))
@@ -194,7 +190,7 @@ def maximum(s):
     else:
         s.user(MIN if low else MAX, k=Value(t.key), c=Value(t.number), f=Name(path))
     if absent:
-        return gone(s, path)
+        return gone(s, path, "head -3 " + path)
     look(s, path)
     out = s.shell("python3 -c \"import csv; r=%s(csv.DictReader(open('%s')), key=lambda r: float(r['%s'])); print(r['%s'], r['%s'])\""
                   % ("min" if low else "max", path, t.number, t.key, t.number))
@@ -232,7 +228,7 @@ def filter_rows(s):
     s.clutter(0, 3)
     s.user(FILTER, f=Name(path), o=Name(out), c=Value(t.kind), v=Value(v) if s.chance(0.7) else Quoted(v))
     if absent:
-        return gone(s, path)
+        return gone(s, path, "head -3 " + path)
     look(s, path)
     rows = [r for r in t.rows if r[t.kind] == v]
     s.will_write(out, content.csv(s, t.columns, [r.values() for r in rows]))
@@ -258,7 +254,7 @@ def count_by(s):
     s.clutter(0, 3)
     s.user(COUNT_BY, f=Name(path), c=Value(t.kind))
     if absent:
-        return gone(s, path)
+        return gone(s, path, "head -3 " + path)
     look(s, path)
     out = s.shell("awk -F, '%s NR>1{n[$c]++} END{for(k in n)print k, n[k]}' %s | sort" % (HEADER_AWK % (t.kind, ""), path))
     counts = collections.Counter(r[t.kind] for r in t.rows)
@@ -347,10 +343,7 @@ def json_read(s):
     s.clutter(0, 3)
     s.user(READ, p=spoken(s, p), f=Name(path))
     if absent:
-        s.lookalike(path)
-        s.require("No such file" in s.shell("cat " + path), "it is there")
-        s.answer(GONE, f=Name(path))
-        return s.says(path.rpartition("/")[2])
+        return gone(s, path, "cat " + path)
     s.shell("cat " + path)
     s.answer(["$p in $f is $v.", "the $p is $v.", "it is $v.", "$p is set to $v{ in $f|}."], p=Value(p[-1]), f=Name(path), v=Value(json_text(v)))
     s.says(json_text(v))
@@ -405,10 +398,7 @@ def json_change(s):
     s.clutter(0, 3)
     s.user(CHANGE, p=spoken(s, p), v=Value(json_text(new)) if not isinstance(new, str) or s.chance(0.6) else Quoted(new), f=Name(path))
     if absent:
-        s.lookalike(path)
-        s.require("No such file" in s.shell("cat " + path), "it is there")
-        s.answer(GONE, f=Name(path))
-        return s.says(path.rpartition("/")[2])
+        return gone(s, path, "cat " + path)
     s.shell("cat " + path)
     s.will_change(path)
     value = repr(new)
