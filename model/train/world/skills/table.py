@@ -50,10 +50,10 @@ class Table:
         source = {"words": lambda: "%s %s" % (n.adjective(), n.noun()), "person_": n.person}.get(draw) or getattr(n, draw)
         # few rows often: small tables are what people paste, long ones are what they have
         count = s.number(low, high if s.chance(0.35) else min(high, 12))
-        names = set()
+        names = {}  # in order of drawing: the order of a set would differ from process to process
         for _ in range(count * 4):
             if len(names) < count:
-                names.add(source())
+                names[source()] = True
         self.rows = []
         for i, name in enumerate(sorted(names, key=lambda _: s.rng.random())):
             row = {self.key: name, self.number: self.draw(s), self.kind: s.choice(self.values), self.other: s.number(1, 900),
