@@ -1,13 +1,16 @@
 #include "agents/line_editor.h"
 
 #include <histedit.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
+#include <clocale>
 #include <cstdio>
+#include <cwchar>
 #include <iostream>
 
 namespace corvid::agents {
@@ -15,9 +18,41 @@ namespace corvid::agents {
 namespace {
 
 constexpr int kHistoryLines = 1000;
-volatile sig_atomic_t interrupted = 0;
+int interrupts = -1;  // counts the SIGINTs that came; a read of the terminal alone would miss one that comes just before
 
-void on_interrupt(int) { interrupted = 1; }
+void on_interrupt(int) {
+  const int before = errno;
+  (void)!eventfd_write(interrupts, 1);
+  errno = before;
+}
+
+bool take_interrupt() {
+  eventfd_t count = 0;
+  return eventfd_read(interrupts, &count) == 0;
+}
+
+// libedit's way to get a character: 1, or 0 at the end, or -1 with errno, EINTR at Ctrl-C.
+int read_key(EditLine*, wchar_t* key) {
+  mbstate_t state{};
+  for (;;) {
+    pollfd fds[2] = {{interrupts, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return -1;
+    }
+    if (fds[0].revents != 0) {
+      errno = EINTR;
+      return -1;
+    }
+    char byte = 0;
+    const ssize_t got = read(STDIN_FILENO, &byte, 1);
+    if (got <= 0) return static_cast<int>(got);
+    const size_t length = mbrtowc(key, &byte, 1, &state);
+    if (length == static_cast<size_t>(-2)) continue;  // more bytes of the character are to come
+    if (length == static_cast<size_t>(-1)) *key = L'?';
+    return 1;
+  }
+}
 
 }  // namespace
 
@@ -33,6 +68,9 @@ LineEditor::LineEditor(std::string prompt, std::filesystem::path history_file) :
   impl_->prompt = std::move(prompt);
   impl_->history_file = std::move(history_file);
   if (isatty(STDIN_FILENO) != 1 || isatty(STDOUT_FILENO) != 1) return;
+  interrupts = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (interrupts < 0) return;
+  std::setlocale(LC_CTYPE, "C.UTF-8");  // by which libedit takes the terminal's bytes for characters
   impl_->editor = el_init("corvid", stdin, stdout, stderr);
   if (impl_->editor == nullptr) return;
   el_set(impl_->editor, EL_CLIENTDATA, impl_.get());
@@ -45,6 +83,9 @@ LineEditor::LineEditor(std::string prompt, std::filesystem::path history_file) :
   el_set(impl_->editor, EL_PROMPT, show);
   el_set(impl_->editor, EL_EDITOR, "emacs");
   el_set(impl_->editor, EL_SIGNAL, 0);
+  el_set(impl_->editor, EL_GETCFN, read_key);
+  // A Ctrl-D typed before the editor has the terminal comes out of the kernel's line buffer as a NUL.
+  el_set(impl_->editor, EL_BIND, "^@", "em-delete-or-list", nullptr);
   impl_->history = history_init();
   if (impl_->history == nullptr) return;
   history(impl_->history, &impl_->event, H_SETSIZE, kHistoryLines);
@@ -61,6 +102,8 @@ LineEditor::~LineEditor() {
     history_end(impl_->history);
   }
   if (impl_->editor != nullptr) el_end(impl_->editor);
+  if (interrupts >= 0) close(interrupts);
+  interrupts = -1;
 }
 
 bool LineEditor::is_interactive() const { return impl_->editor != nullptr; }
@@ -71,17 +114,16 @@ std::optional<std::string> LineEditor::next() {
     if (!std::getline(std::cin, line)) return std::nullopt;
     return line;
   }
-  // Without SA_RESTART the read ends with EINTR, and el_gets returns.
   struct sigaction action {
   }, before{};
   action.sa_handler = on_interrupt;
   sigaction(SIGINT, &action, &before);
   std::optional<std::string> line;
   for (;;) {
-    interrupted = 0;
     int count = 0;
+    el_set(impl_->editor, EL_PREP_TERM, 1);  // before the prompt is shown: who sees it may type
     const char* text = el_gets(impl_->editor, &count);
-    if (interrupted != 0) {
+    if (take_interrupt()) {
       std::cout << "^C" << std::endl;
       el_reset(impl_->editor);
       continue;

@@ -81,8 +81,9 @@ void Progress::print_end(const runtime::RunResult& result) {
   end_line();
   if (!result.error.empty()) {
     const bool is_failure = result.status == runtime::RunStatus::error;
-    std::cerr << coloured("corvid: ", is_failure ? Colour::red : Colour::yellow, colour_)
-              << runtime::to_text(result.status) << ": " << plain(result.error) << "\n";
+    const std::string status(runtime::to_text(result.status));
+    std::cerr << coloured("corvid: ", is_failure ? Colour::red : Colour::yellow, colour_) << status
+              << (result.error == status ? "" : ": " + plain(result.error)) << "\n";
   }
   char time[64];
   std::snprintf(time, sizeof time, "%.0f ms model, %.0f ms tools", result.usage.prefill_ms + result.usage.decode_ms,

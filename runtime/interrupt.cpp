@@ -21,6 +21,13 @@ constexpr auto kOneRequest = std::chrono::milliseconds(500);
 
 struct Interrupt::Impl {
   Impl() : signals(io, SIGINT, SIGTERM, SIGHUP) {
+    // stdio takes a write that a signal broke off for a failure of the stream; such a write goes on instead.
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+      struct sigaction action {};
+      ::sigaction(number, nullptr, &action);
+      action.sa_flags |= SA_RESTART;
+      ::sigaction(number, &action, nullptr);
+    }
     wait();
     thread = std::jthread([this] { io.run(); });
   }

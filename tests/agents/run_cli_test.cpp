@@ -215,19 +215,29 @@ TEST_F(RunCommand, ChatOnATerminalEditsLinesCancelsATurnAndEndsWithCtrlD) {
   Program program(Home::command({"--max-tokens", "1000000", "--context", "1000000"}), home.setup("", true));
   ASSERT_TRUE(program.wait_for("> ")) << program.so_far().out;
   program.type("draft\x03");  // Ctrl-C drops the line
-  ASSERT_TRUE(program.wait_for("^C")) << program.so_far().out;
+  ASSERT_TRUE(program.wait_for("^C\r\n> ")) << program.so_far().out;
   const size_t before = program.so_far().out.size();
-  program.type("hellp\x7fo\r");  // a typo, mended
+  program.type("hellp\x7fo ë\r");  // a typo, mended
   ASSERT_TRUE(program.wait_for("and so on, again", before)) << program.so_far().out;
   const size_t turn = program.so_far().out.size();
   program.type("\x03");  // cancels the turn, not the chat
   ASSERT_TRUE(program.wait_for("interrupted", turn)) << program.so_far().out;
   ASSERT_TRUE(program.wait_for("> ", program.so_far().out.find("interrupted", turn))) << program.so_far().out;
   program.type("\x04");
-  EXPECT_EQ(program.wait().status, 0);
+  EXPECT_EQ(program.wait().status, 0) << program.so_far().out.substr(turn);
   const Json shown = Json::parse(home.corvid({"sessions", "show", "last", "--output", "json"}).out);
-  EXPECT_EQ(shown["messages"][0]["text"], "hello");
+  EXPECT_EQ(shown["messages"][0]["text"], "hello ë");
   EXPECT_THAT(home.read("data/corvid/history"), HasSubstr("hello"));
+}
+
+TEST_F(RunCommand, ACtrlDTypedWhileTheModelIsBusyEndsTheChatAfterTheTurn) {
+  home.environment["CORVID_MODEL"] = endless();
+  Program program(Home::command({"--max-tokens", "2000", "--context", "1000000"}), home.setup("", true));
+  ASSERT_TRUE(program.wait_for("> ")) << program.so_far().out;
+  program.type("hello\r");
+  ASSERT_TRUE(program.wait_for("and so on, again")) << program.so_far().out;
+  program.type("\x04");
+  EXPECT_EQ(program.wait().status, 0);
 }
 
 // With the model that ships: the main job, from the prompt through a tool to the answer.

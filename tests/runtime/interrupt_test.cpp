@@ -49,6 +49,29 @@ TEST_P(InterruptTest, TheFirstSignalRequestsAStop) {
   EXPECT_EQ(child.wait(), 7);
 }
 
+TEST_P(InterruptTest, AWriteThatWaitsForItsReaderIsNotBrokenOff) {
+  test::Child child([this] {
+    int full[2];
+    if (pipe(full) != 0) return 1;
+    std::FILE* const out = fdopen(full[1], "w");
+    const Interrupt interrupt;
+    std::jthread reader([&] {
+      test::wait_for(interrupt.token());
+      char bytes[65536];
+      while (read(full[0], bytes, sizeof bytes) > 0) {
+      }
+    });
+    say('r');
+    const std::string text(1'000'000, 'x');  // more than a pipe holds
+    const bool is_whole = std::fwrite(text.data(), 1, text.size(), out) == text.size();
+    return std::fclose(out) == 0 && is_whole ? 7 : 1;
+  });
+  EXPECT_EQ(hear(), 'r');
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // sooner, and the write has not begun: no harm
+  child.kill(GetParam());
+  EXPECT_EQ(child.wait(), 7);
+}
+
 TEST_P(InterruptTest, TheSecondEndsTheProgramWithStatus130) {
   test::Child child([this] { return child_body(true); });
   EXPECT_EQ(hear(), 'r');

@@ -117,7 +117,8 @@ class Program {
     return true;
   }
 
-  // Sends what is left of the input, closes it (on a terminal: Ctrl-D), and reads until the end.
+  // Sends what is left of the input, closes it (a pipe; on a terminal the input must have ended the program), and reads
+  // until the end.
   Finished wait() {
     is_closing_ = true;
     while (step()) {
@@ -144,12 +145,7 @@ class Program {
     }
     pollfd fds[3] = {{out_, POLLIN, 0}, {err_, POLLIN, 0}, {input_.empty() ? -1 : in_, POLLOUT, 0}};
     if (out_ < 0 && err_ < 0) return false;
-    if (poll(fds, 3, 200) <= 0) {
-      // On a terminal the input is closed by Ctrl-D. One typed before the line editor had taken the terminal over is
-      // lost with the change of mode, so it is typed again while nothing happens.
-      if (is_closing_ && !is_pipe) input_ = "\x04";
-      return true;
-    }
+    if (poll(fds, 3, 200) <= 0) return true;
     if (fds[2].revents != 0) {
       const ssize_t sent = write(in_, input_.data(), input_.size());
       if (sent > 0)

@@ -42,6 +42,10 @@ class SandboxTest : public testing::Test {
   std::string output(const std::string& command, Policy policy = {}) const {
     return run("exec 2>&1; " + command, std::move(policy)).out;
   }
+  void wait_for_file(const std::string& name) const {
+    for (int i = 0; i < 3000 && !fs::exists(dir / name); ++i) std::this_thread::sleep_for(20ms);
+    ASSERT_TRUE(fs::exists(dir / name));
+  }
 
   test::TempDir dir;
 };
@@ -341,10 +345,10 @@ TEST_F(SandboxTest, NothingSurvivesTheDeathOfCorvidItself) {
     Sandbox(dir.path(), {}).shell("echo up > up; setsid " + sleeper + " & " + sleeper, 600s, {});
     return 0;
   });
-  for (int i = 0; i < 1000 && !fs::exists(dir / "up"); ++i) std::this_thread::sleep_for(20ms);
+  wait_for_file("up");
   child.kill(SIGKILL);
   child.wait();
-  for (int i = 0; i < 500 && count_processes(sleeper) > 0; ++i) std::this_thread::sleep_for(20ms);
+  for (int i = 0; i < 3000 && count_processes(sleeper) > 0; ++i) std::this_thread::sleep_for(20ms);
   EXPECT_EQ(count_processes(sleeper), 0);
 }
 
@@ -393,7 +397,7 @@ TEST_F(SandboxTest, ExecPassesSignalsOn) {
     return Sandbox(dir.path(), {})
         .exec({"bash", "-c", "trap 'echo got > got; exit 5' TERM; echo up > up; while :; do sleep 0.05; done"});
   });
-  for (int i = 0; i < 1000 && !fs::exists(dir / "up"); ++i) std::this_thread::sleep_for(20ms);
+  wait_for_file("up");
   child.kill(SIGTERM);
   EXPECT_EQ(child.wait(), 5);
   EXPECT_EQ(dir.read("got"), "got\n");
