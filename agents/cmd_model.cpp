@@ -53,7 +53,7 @@ int run_info(const Args& args) {
   const Json json = {
       {"file", path.string()},
       {"file_bytes", failure ? Json(nullptr) : Json(size)},  // of a folder: none
-      {"architecture", config.architecture},
+      {"architecture", config.architecture()},
       {"name", config.name},
       {"context_length", config.context_length},
       {"vocab_size", config.vocab_size},

@@ -15,19 +15,11 @@ namespace {
 
 using kernels::Format;
 
-Format kernel_format(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-      return Format::f32;
-    case TensorType::f16:
-      return Format::f16;
-    case TensorType::bf16:
-      return Format::bf16;
-    case TensorType::q8_0:
-      return Format::q8_0;
-    default:
-      throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
-  }
+// Of a type that is read from a checkpoint or written.
+Format format_of(TensorType type) {
+  const std::optional<Format> format = kernel_format(type);
+  if (!format) throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
+  return *format;
 }
 
 int64_t product(const std::vector<int64_t>& shape) {
@@ -53,7 +45,9 @@ class Planner {
     const std::vector<int64_t> vocab_shape{c_.vocab_size, c_.dim};
     add("token_embd.weight", {prefix_ + "embed_tokens.weight"}, vocab_shape);
     norm("output_norm.weight", {prefix_ + "norm.weight"}, c_.dim);
-    if (c_.tied_output) {  // written out, as llama.cpp wants an output matrix of its own
+    if (c_.tied_output && c_.family->tied_output) {
+      // the embedding serves for both
+    } else if (c_.tied_output) {  // written out, as llama.cpp wants an output matrix of its own
       add("output.weight", {prefix_ + "embed_tokens.weight"}, vocab_shape);
     } else {
       add("output.weight", {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"}, vocab_shape);
@@ -100,7 +94,8 @@ class Planner {
   }
   void norm(const std::string& name, const Names& from, int64_t size) {
     PlannedTensor& tensor = add(name, from, {size});
-    tensor.add_one = tensor.keep_f32 = true;
+    tensor.add_one = c_.family->one_plus_norms;
+    tensor.keep_f32 = true;
   }
 
   void layer(int64_t i) {
@@ -112,8 +107,9 @@ class Planner {
     add(out + "attn_k.weight", {attn + "k_proj.weight"}, {kv_rows, c_.dim});
     add(out + "attn_v.weight", {attn + "v_proj.weight"}, {kv_rows, c_.dim});
     add(out + "attn_output.weight", {attn + "o_proj.weight"}, {c_.dim, q_rows});
-    norm(out + "attn_q_norm.weight", {attn + "q_norm.weight"}, c_.head_dim);
-    norm(out + "attn_k_norm.weight", {attn + "k_norm.weight"}, c_.head_dim);
+    const bool whole = c_.family->whole_qk_norms;
+    norm(out + "attn_q_norm.weight", {attn + "q_norm.weight"}, whole ? q_rows : c_.head_dim);
+    norm(out + "attn_k_norm.weight", {attn + "k_norm.weight"}, whole ? kv_rows : c_.head_dim);
     if (c_.layers[static_cast<size_t>(i)].sparse_attention) {
       const auto names = [&](const char* part) { return Names{attn + "indexer." + part, attn + "index_" + part}; };
       add(out + "indexer.q_proj.weight", names("q_proj.weight"), {c_.n_index_heads * c_.index_dim, c_.dim}).keep_f32 =
@@ -130,12 +126,14 @@ class Planner {
       return;
     }
     add(out + "ffn_gate_inp.weight", {ffn + "gate.weight"}, {c_.n_experts, c_.dim}).keep_f32 = true;
-    std::vector<PlannedTensor::Part> bias;  // none: zeros
-    if (c_.routing_bias) {
-      const Names names{ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"};
-      bias.push_back({require(names, {c_.n_experts}), 0, c_.n_experts});
+    if (c_.family->routing_bias) {
+      std::vector<PlannedTensor::Part> bias;  // none: zeros
+      if (c_.routing_bias) {
+        const Names names{ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"};
+        bias.push_back({require(names, {c_.n_experts}), 0, c_.n_experts});
+      }
+      put(out + "exp_probs_b.bias", {c_.n_experts}, std::move(bias)).keep_f32 = true;
     }
-    put(out + "exp_probs_b.bias", {c_.n_experts}, std::move(bias)).keep_f32 = true;
     experts(out, ffn + "experts.");
     if (c_.shared_ffn > 0) gated(out, "_shexp", ffn + "shared_experts.", c_.shared_ffn);
   }
@@ -233,16 +231,16 @@ void PlannedTensor::read(TensorType type, const std::function<void(std::span<con
   const int64_t row = shape.back();
   const int64_t step = std::max<int64_t>(1, 65536 / row) * row;  // numbers at a time; whole rows
   std::vector<float> values(static_cast<size_t>(std::min(step, product(shape))));
-  std::vector<std::byte> encoded(static_cast<size_t>(kernels::row_bytes(kernel_format(type), std::ssize(values))));
+  std::vector<std::byte> encoded(static_cast<size_t>(kernels::row_bytes(format_of(type), std::ssize(values))));
   const auto emit = [&](int64_t count) {
-    kernels::encode_row(kernel_format(type), values.data(), count, encoded.data());
-    sink(std::span(encoded).first(static_cast<size_t>(kernels::row_bytes(kernel_format(type), count))));
+    kernels::encode_row(format_of(type), values.data(), count, encoded.data());
+    sink(std::span(encoded).first(static_cast<size_t>(kernels::row_bytes(format_of(type), count))));
   };
   if (parts.empty()) {
     for (int64_t done = 0; done < product(shape); done += step) emit(std::min(step, product(shape) - done));
   }
   for (const Part& part : parts) {
-    const Format format = kernel_format(*part.tensor->type());
+    const Format format = format_of(*part.tensor->type());
     const int64_t each = kernels::row_bytes(format, 1);
     if (part.tensor->type() == type && !add_one) {
       sink(part.tensor->data.subspan(static_cast<size_t>(part.first * each), static_cast<size_t>(part.count * each)));
@@ -263,7 +261,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const Note& not
   checkpoint.config_.name = last_name(folder);
   checkpoint.files_ = SafeTensors::open(folder);
   checkpoint.tensors_ = Planner(checkpoint.config_, checkpoint.files_, checkpoint.config_.name).plan(note);
-  checkpoint.config_.tied_output = false;  // the plan writes the output matrix out
+  // Where the plan writes the output matrix out, it is one of its own from here on.
+  if (!checkpoint.config_.family->tied_output) checkpoint.config_.tied_output = false;
   return checkpoint;
 }
 

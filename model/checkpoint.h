@@ -24,8 +24,6 @@
 
 namespace corvid::model {
 
-using Note = std::function<void(const std::string&)>;  // takes a line for people; may be empty
-
 // One tensor of the GGUF file, put together from pieces of the checkpoint.
 struct PlannedTensor {
   struct Part {
@@ -35,7 +33,7 @@ struct PlannedTensor {
   std::string name;
   std::vector<int64_t> shape;  // outermost first
   std::vector<Part> parts;     // one after the other; none: all zeros
-  bool add_one = false;        // norms: the checkpoint stores w and means 1 + w
+  bool add_one = false;        // norms of a family that stores w and means 1 + w
   bool keep_f32 = false;       // never rounded: norms, router, its bias, index branch
 
   // What it is stored as when `wanted` is asked for: float32 when it must be kept, half precision when its rows are no

@@ -11,7 +11,6 @@
 namespace corvid::model {
 namespace {
 
-constexpr uint32_t kGatingSigmoid = 2;
 constexpr uint32_t kQuantizationVersion = 2;
 constexpr int32_t kUnusedToken = 5;
 
@@ -28,71 +27,6 @@ uint32_t file_type(TensorType type) {
       return 32;
     default:
       throw std::invalid_argument(concat("type ", tensor_layout(type).name, ": can't be written yet"));
-  }
-}
-
-// How many layers at the front have a dense feed-forward.
-size_t leading_dense(const Config& c) {
-  const auto moe = [](const Config::Layer& layer) { return layer.moe; };
-  return static_cast<size_t>(std::find_if(c.layers.begin(), c.layers.end(), moe) - c.layers.begin());
-}
-
-void write_config(GgufWriter& out, const Config& c, TensorType type, const Note& note) {
-  const auto key = [&](const char* name) { return c.architecture + "." + name; };
-  const auto u32 = [&](const char* name, int64_t value) { out.set_u32(key(name), static_cast<uint32_t>(value)); };
-  out.set_text("general.architecture", c.architecture);
-  out.set_text("general.name", c.name);
-  out.set_u32("general.file_type", file_type(type));
-  if (type == TensorType::q8_0) out.set_u32("general.quantization_version", kQuantizationVersion);
-  u32("vocab_size", c.vocab_size);
-  u32("context_length", c.context_length);
-  u32("embedding_length", c.dim);
-  u32("block_count", c.n_layers());
-  u32("leading_dense_block_count", static_cast<int64_t>(leading_dense(c)));
-  u32("feed_forward_length", c.has_dense_ffn() ? c.dense_ffn : c.expert_ffn);
-  u32("attention.head_count", c.n_heads);
-  u32("attention.head_count_kv", c.n_kv_heads);
-  u32("attention.key_length", c.head_dim);
-  u32("attention.value_length", c.head_dim);
-  out.set_f32(key("attention.layer_norm_rms_epsilon"), c.norm_eps);
-  u32("rope.dimension_count", c.rotary_dim);
-  out.set_f32(key("rope.freq_base"), static_cast<float>(c.rope_theta));
-  if (c.has_moe()) {
-    u32("expert_count", c.n_experts);
-    u32("expert_used_count", c.top_k);
-    u32("expert_feed_forward_length", c.expert_ffn);
-    // Readers that do not know the shared width take it for this many times a routed expert's.
-    const bool multiple = c.shared_ffn % c.expert_ffn == 0;
-    u32("expert_shared_count", multiple ? c.shared_ffn / c.expert_ffn : 1);
-    if (c.shared_ffn > 0) u32("expert_shared_feed_forward_length", c.shared_ffn);
-    out.set_f32(key("expert_weights_scale"), c.routed_scale);
-    out.set_bool(key("expert_weights_norm"), true);
-    out.set_u32(key("expert_gating_func"), kGatingSigmoid);
-  }
-  if (c.has_sparse_attention()) {
-    u32("attention.indexer.head_count", c.n_index_heads);
-    u32("attention.indexer.key_length", c.index_dim);
-    u32("attention.indexer.top_k", c.top_blocks);
-    u32("attention.indexer.block_size", c.block);
-    u32("attention.indexer.local_blocks", c.local_blocks);
-  }
-
-  std::vector<bool> sparse, moe;
-  bool usual = true;
-  for (size_t i = 0; i < c.layers.size(); ++i) {
-    sparse.push_back(c.layers[i].sparse_attention);
-    moe.push_back(c.layers[i].moe);
-    usual = usual && sparse[i] == (i >= leading_dense(c)) && moe[i] == sparse[i];
-  }
-  if (!usual) {
-    out.set_bools(kSparseLayersKey, sparse);
-    out.set_bools(kMoeLayersKey, moe);
-    if (note) note("layers in an unusual order: other programs than corvid will not read this file rightly");
-  }
-  if (c.swiglu_alpha != kSwigluAlpha || c.swiglu_limit != kSwigluLimit) {
-    out.set_f32(kSwigluAlphaKey, c.swiglu_alpha);
-    out.set_f32(kSwigluLimitKey, c.swiglu_limit);
-    if (note) note("unusual swigluoai constants: other programs than corvid will not read this file rightly");
   }
 }
 
@@ -142,7 +76,9 @@ int64_t convert(const std::filesystem::path& folder, const std::filesystem::path
                 const Note& note) {
   const Checkpoint checkpoint = Checkpoint::open(folder, note);
   GgufWriter out;
-  write_config(out, checkpoint.config(), type, note);
+  checkpoint.config().to_gguf(out, note);
+  out.set_u32("general.file_type", file_type(type));
+  if (type == TensorType::q8_0) out.set_u32("general.quantization_version", kQuantizationVersion);
   write_tokenizer(out, checkpoint.config(), folder, note);
   for (const PlannedTensor& tensor : checkpoint.tensors()) {
     const TensorType stored = tensor.stored_as(type);

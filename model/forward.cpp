@@ -73,7 +73,10 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
   float *x = a.x.as(), *h = a.h.as(), *q = a.q.as(), *k = a.k.as(), *v = a.v.as(), *attended = a.attended.as();
   float *index_q = a.index_q.as(), *index_k = a.index_k.as();
   const float attention_scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
-  const kernels::Activation swigluoai{kernels::Activation::Kind::swigluoai, c.swiglu_alpha, c.swiglu_limit};
+  const kernels::Activation activation{c.family->activation, c.swiglu_alpha, c.swiglu_limit};
+  // Vectors that q and k are normalised as, per row: one over all heads, or one for each head.
+  const int64_t q_norms = c.family->whole_qk_norms ? 1 : c.n_heads;
+  const int64_t k_norms = c.family->whole_qk_norms ? 1 : c.n_kv_heads;
 
   for (int64_t r = 0; r < rows; ++r) {
     a.pos[static_cast<size_t>(r)] = pass.first + r;
@@ -105,8 +108,8 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
         {h, l.index_k, index_k, rows, c.index_dim, c.dim},    // index_k [rows, index_dim]
         {h, l.index_q, index_q, rows, c.n_index_heads * c.index_dim, c.dim}};
     kernels::matmul(std::span(projections).first(selects ? 5 : indexed ? 4 : 3), exec);
-    kernels::rms_norm({q, l.q_norm, q, rows * c.n_heads, c.head_dim, c.norm_eps}, exec);
-    kernels::rms_norm({k, l.k_norm, k, rows * c.n_kv_heads, c.head_dim, c.norm_eps}, exec);
+    kernels::rms_norm({q, l.q_norm, q, rows * q_norms, c.n_heads / q_norms * c.head_dim, c.norm_eps}, exec);
+    kernels::rms_norm({k, l.k_norm, k, rows * k_norms, c.n_kv_heads / k_norms * c.head_dim, c.norm_eps}, exec);
     kernels::rope({q, a.cos_sin.as(), rows, c.n_heads, c.head_dim, c.rotary_dim}, exec);
     kernels::rope({k, a.cos_sin.as(), rows, c.n_kv_heads, c.head_dim, c.rotary_dim}, exec);
     kernels::store_keys({k, pos, kv.keys.data(), rows, c.n_kv_heads, c.head_dim, cache.block()}, exec);
@@ -146,20 +149,20 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
     kernels::rms_norm({x, l.ffn_norm, h, rows, c.dim, c.norm_eps}, exec);  // h [rows, dim]
     if (!c.layers[static_cast<size_t>(i)].moe) {
       kernels::expert_ffn(
-          {h, l.gate, l.up, l.down, nullptr, nullptr, x, rows, c.dim, c.dense_ffn, 1, 1, swigluoai, true},
+          {h, l.gate, l.up, l.down, nullptr, nullptr, x, rows, c.dim, c.dense_ffn, 1, 1, activation, true},
           exec);  // x += ...
       continue;
     }
     kernels::matmul({h, l.router, a.router.as(), rows, c.n_experts, c.dim}, exec);  // router [rows, n_experts]
     kernels::route({a.router.as(), l.router_bias, a.expert_ids.as<int32_t>(), a.expert_weights.as(), rows, c.n_experts,
-                    c.top_k, c.routed_scale},
+                    c.top_k, c.routed_scale, c.family->gating, c.normalised_weights},
                    exec);  // ids, weights [rows, top_k]
     kernels::expert_ffn({h, l.expert_gate, l.expert_up, l.expert_down, a.expert_ids.as<int32_t>(),
-                         a.expert_weights.as(), x, rows, c.dim, c.expert_ffn, c.n_experts, c.top_k, swigluoai, true},
+                         a.expert_weights.as(), x, rows, c.dim, c.expert_ffn, c.n_experts, c.top_k, activation, true},
                         exec);  // x += ...
     if (c.shared_ffn == 0) continue;
     kernels::expert_ffn({h, l.shared_gate, l.shared_up, l.shared_down, nullptr, nullptr, x, rows, c.dim, c.shared_ffn,
-                         1, 1, swigluoai, true},
+                         1, 1, activation, true},
                         exec);  // x += ...
   }
 

@@ -56,6 +56,22 @@ TensorLayout tensor_layout(TensorType type) {
   return *layout;
 }
 
+std::optional<kernels::Format> kernel_format(TensorType type) {
+  using kernels::Format;
+  switch (type) {
+    case TensorType::f32:
+      return Format::f32;
+    case TensorType::f16:
+      return Format::f16;
+    case TensorType::bf16:
+      return Format::bf16;
+    case TensorType::q8_0:
+      return Format::q8_0;
+    default:
+      return std::nullopt;
+  }
+}
+
 std::optional<int64_t> tensor_bytes(TensorType type, std::span<const int64_t> shape) {
   const TensorLayout layout = tensor_layout(type);
   if (shape.empty() || shape.back() < 1 || shape.back() % layout.group != 0) return std::nullopt;

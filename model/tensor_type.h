@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/format.h"
+
 namespace corvid::model {
 
 enum class TensorType : uint32_t {
@@ -40,6 +42,9 @@ struct TensorLayout {
 // Nothing for a type number that is not in the list above.
 std::optional<TensorLayout> tensor_layout(uint32_t type_number);
 TensorLayout tensor_layout(TensorType type);
+
+// How the kernels know it; nothing for a type that they do not compute with.
+std::optional<kernels::Format> kernel_format(TensorType type);
 
 // Bytes of a tensor, or nothing when a dimension is below 1, the row is no whole number of groups, or the size
 // overflows. `shape` is outermost first: its last entry is the row.

@@ -1,29 +1,11 @@
 #include "model/weights.h"
 
-#include <optional>
-
 #include "model/error.h"
 
 namespace corvid::model {
 namespace {
 
-using kernels::Format;
 using kernels::Matrix;
-
-std::optional<Format> kernel_format(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-      return Format::f32;
-    case TensorType::f16:
-      return Format::f16;
-    case TensorType::bf16:
-      return Format::bf16;
-    case TensorType::q8_0:
-      return Format::q8_0;
-    default:
-      return std::nullopt;
-  }
-}
 
 // Finds tensors and checks them; every complaint goes through here.
 class Binder {
@@ -96,8 +78,8 @@ Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::st
       l.v = bind.matrix(name("attn_v.weight"), {kv_rows, c.dim});
     }
     l.attn_output = bind.matrix(name("attn_output.weight"), {c.dim, q_rows});
-    l.q_norm = bind.vector(name("attn_q_norm.weight"), c.head_dim);
-    l.k_norm = bind.vector(name("attn_k_norm.weight"), c.head_dim);
+    l.q_norm = bind.vector(name("attn_q_norm.weight"), c.family->whole_qk_norms ? q_rows : c.head_dim);
+    l.k_norm = bind.vector(name("attn_k_norm.weight"), c.family->whole_qk_norms ? kv_rows : c.head_dim);
     if (c.layers[static_cast<size_t>(i)].sparse_attention) {
       l.index_q = bind.matrix(name("indexer.q_proj.weight"), {c.n_index_heads * c.index_dim, c.dim});
       l.index_k = bind.matrix(name("indexer.k_proj.weight"), {c.index_dim, c.dim});
@@ -112,7 +94,7 @@ Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::st
       continue;
     }
     l.router = bind.matrix(name("ffn_gate_inp.weight"), {c.n_experts, c.dim});
-    l.router_bias = bind.vector(name("exp_probs_b.bias"), c.n_experts);
+    if (c.family->routing_bias) l.router_bias = bind.vector(name("exp_probs_b.bias"), c.n_experts);
     l.expert_gate = bind.matrix(name("ffn_gate_exps.weight"), {c.n_experts, c.expert_ffn, c.dim});
     l.expert_up = bind.matrix(name("ffn_up_exps.weight"), {c.n_experts, c.expert_ffn, c.dim});
     l.expert_down = bind.matrix(name("ffn_down_exps.weight"), {c.n_experts, c.dim, c.expert_ffn});

@@ -27,13 +27,13 @@ struct Weights {
   struct Layer {
     const float* attn_norm = nullptr;                              // [dim]
     kernels::Matrix q, k, v, attn_output;                          // [heads * head_dim, dim]; output transposed
-    const float *q_norm = nullptr, *k_norm = nullptr;              // [head_dim]
+    const float *q_norm = nullptr, *k_norm = nullptr;              // [head_dim], or [heads * head_dim]
     kernels::Matrix index_q, index_k;                              // [n_index_heads * index_dim, dim], [index_dim, dim]
     const float *index_q_norm = nullptr, *index_k_norm = nullptr;  // [index_dim]
     const float* ffn_norm = nullptr;                               // [dim]
     kernels::Matrix gate, up, down;                                // dense: [ffn, dim] twice, [dim, ffn]
     kernels::Matrix router;                                        // [n_experts, dim]
-    const float* router_bias = nullptr;                            // [n_experts]
+    const float* router_bias = nullptr;                            // [n_experts]; null in families without
     kernels::Matrix expert_gate, expert_up, expert_down;           // [n_experts, ffn, dim] twice, [n_experts, dim, ffn]
     kernels::Matrix shared_gate, shared_up, shared_down;           // as dense
   };

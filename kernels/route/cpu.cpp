@@ -36,8 +36,8 @@ void route_row(const Route& a, int64_t r, float* p, float* score) {
     ids[at] = static_cast<int32_t>(e);
   }
   std::sort(ids, ids + a.top_k);
-  float sum = 0;
-  for (int64_t i = 0; i < a.top_k; ++i) sum += p[ids[i]];
+  float sum = a.normalised ? 0 : 1;
+  for (int64_t i = 0; a.normalised && i < a.top_k; ++i) sum += p[ids[i]];
   for (int64_t i = 0; i < a.top_k; ++i)
     weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
 }

@@ -63,8 +63,8 @@ __global__ void route_kernel(Route a) {
     __syncwarp();
   }
   if (lane != 0) return;
-  float sum = 0;
-  for (int64_t i = 0; i < a.top_k; ++i) sum += p[ids[i]];
+  float sum = a.normalised ? 0 : 1;
+  for (int64_t i = 0; a.normalised && i < a.top_k; ++i) sum += p[ids[i]];
   for (int64_t i = 0; i < a.top_k; ++i)
     weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
 }

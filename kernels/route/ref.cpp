@@ -23,8 +23,8 @@ void ref::route(const Route& a, int32_t* ids, double* weights) {
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int32_t x, int32_t y) { return score(x) > score(y); });
     std::sort(order.begin(), order.begin() + a.top_k);
-    double sum = 0;
-    for (size_t i = 0; i < k; ++i) sum += p[size_t(order[i])];
+    double sum = a.normalised ? 0 : 1;
+    for (size_t i = 0; a.normalised && i < k; ++i) sum += p[size_t(order[i])];
     for (size_t i = 0; i < k; ++i) {
       ids[size_t(r) * k + i] = order[i];
       weights[size_t(r) * k + i] = a.scale * p[size_t(order[i])] / sum;

@@ -27,12 +27,13 @@ struct Choice {
 };
 
 Choice run(Exec& exec, const std::vector<float>& logits, const std::vector<float>& bias, int64_t rows,
-           int64_t n_experts, int64_t top_k, float scale = 1, Gating gating = Gating::sigmoid) {
+           int64_t n_experts, int64_t top_k, float scale = 1, Gating gating = Gating::sigmoid, bool normalised = true) {
   Guarded<int32_t> ids(rows * top_k);
   Guarded<float> weights(rows * top_k);
   Arrays on(exec);
   route({on.in(logits.data(), int64_t(logits.size())), bias.empty() ? nullptr : on.in(bias.data(), n_experts),
-         on.out(ids.data(), ids.size()), on.out(weights.data(), weights.size()), rows, n_experts, top_k, scale, gating},
+         on.out(ids.data(), ids.size()), on.out(weights.data(), weights.size()), rows, n_experts, top_k, scale, gating,
+         normalised},
         exec);
   on.finish();
   ids.expect_guards_intact("route ids");
@@ -47,15 +48,16 @@ TEST_P(RouteTest, AgreesWithFloat64) {
       for (const int64_t n_experts : {1, 2, 8, 12, 33, 128})
         for (const int64_t top_k : {1, 2, 4, 8}) {
           if (top_k > n_experts) continue;
+          const bool normalised = top_k != 2;
           const int64_t rows = 90;
           const std::vector<float> logits = random_floats(rows * n_experts, uint32_t(n_experts), 2);
           const std::vector<float> bias = has_bias ? random_floats(n_experts, 3, 0.2F) : std::vector<float>{};
           std::vector<int32_t> ids(size_t(rows * top_k));
           std::vector<double> weights(ids.size());
-          kernels::ref::route(
-              {logits.data(), has_bias ? bias.data() : nullptr, nullptr, nullptr, rows, n_experts, top_k, 2.0F, gating},
-              ids.data(), weights.data());
-          const Choice found = run(*exec, logits, bias, rows, n_experts, top_k, 2.0F, gating);
+          kernels::ref::route({logits.data(), has_bias ? bias.data() : nullptr, nullptr, nullptr, rows, n_experts,
+                               top_k, 2.0F, gating, normalised},
+                              ids.data(), weights.data());
+          const Choice found = run(*exec, logits, bias, rows, n_experts, top_k, 2.0F, gating, normalised);
           const std::string name = std::to_string(top_k) + " of " + std::to_string(n_experts);
           EXPECT_EQ(found.ids, ids) << name;  // these seeds hold no pair of scores closer than a float's rounding
           expect_close(found.weights, weights, kernels::route_tolerance(top_k), std::vector<double>(ids.size(), 2.0),
@@ -68,6 +70,12 @@ TEST_P(RouteTest, TheBiasChoosesButDoesNotWeigh) {
   const Choice found = run(*exec, {0, 0, 0, 0}, {0, 5, 0, 5}, 1, 4, 2);
   EXPECT_EQ(found.ids, (std::vector<int32_t>{1, 3}));
   EXPECT_EQ(found.weights, (std::vector<float>{0.5F, 0.5F}));
+}
+
+TEST_P(RouteTest, WeightsThatAreNotNormalisedAreTheProbabilities) {
+  const auto exec = GetParam().exec();
+  EXPECT_EQ(run(*exec, {0, 0, 0, 0}, {}, 1, 4, 2, 2.0F, Gating::softmax, false).weights,
+            (std::vector<float>{0.5F, 0.5F}));
 }
 
 TEST_P(RouteTest, EqualScoresGoToTheLowerId) {

@@ -38,7 +38,7 @@ std::string all(const Config& c) {
         c.shared_ffn, int64_t{c.bos.value_or(-1)}, int64_t{c.eos.value_or(-1)}}) {
     text << n << ' ';
   }
-  text << c.architecture << ' ' << c.rope_theta << ' ' << c.norm_eps << ' ' << c.routed_scale << ' ' << c.swiglu_alpha
+  text << c.architecture() << ' ' << c.rope_theta << ' ' << c.norm_eps << ' ' << c.routed_scale << ' ' << c.swiglu_alpha
        << ' ' << c.swiglu_limit << ' ' << c.tied_output;
   return text.str();
 }
@@ -171,16 +171,18 @@ TEST(Config, ADeepTreeIsRefusedBeforeItIsMade) {
 }
 
 TEST(Config, AnotherArchitectureIsNamed) {
-  EXPECT_EQ(error_of({{"model_type", "qwen3_moe"}}),
-            "config.json: model_type: \"qwen3_moe\" is not supported, want minimax_m3_vl or minimax_m3_vl_text");
-  EXPECT_THAT(error_of({{"architectures", {"MiniMaxM2ForCausalLM"}}}), HasSubstr("MiniMaxM2ForCausalLM"));
+  EXPECT_EQ(
+      error_of({{"model_type", "qwen3"}}),
+      "config.json: model_type: \"qwen3\" is not supported, want minimax_m3_vl or minimax_m3_vl_text, minimax_m2, "
+      "qwen3_moe");
+  EXPECT_THAT(error_of({{"architectures", {"MixtralForCausalLM"}}}), HasSubstr("MixtralForCausalLM"));
   EXPECT_THAT(error_of(json::object()), HasSubstr("model_type: is missing"));
   const TempDir dir;
   GgufWriter out;
-  out.set_text("general.architecture", "qwen3moe");
+  out.set_text("general.architecture", "qwen3");
   out.write(dir / "qwen.gguf");
   EXPECT_EQ(message_of([&] { Config::from_gguf(Gguf::open(dir / "qwen.gguf")); }),
-            "qwen.gguf: general.architecture: \"qwen3moe\" is not supported, want minimax-m3");
+            "qwen.gguf: general.architecture: \"qwen3\" is not supported, want minimax-m3, minimax-m2, qwen3moe");
 }
 
 TEST(Config, FlippedBytesGiveAConfigOrAnException) {

@@ -1,5 +1,6 @@
-// The reference's logits for two small checkpoints of the same weights: tests/golden/minimax-m3 is the flat layout,
-// minimax-m3-vl the released checkpoint's. expected.json holds what the reference computed in float32.
+// The reference's logits for small checkpoints of every family. minimax-m3 and minimax-m3-vl have the same weights: the
+// first in the flat layout, the second in the released checkpoint's. expected.json holds what the reference computed in
+// float32.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,8 +29,9 @@ struct Expected {
   std::vector<float> greedy_last_logits;
 };
 
-Expected expected() {
-  const nlohmann::json json = read_json_object(std::string(CORVID_GOLDEN_DIR) + "/minimax-m3/expected.json");
+Expected expected(const std::string& checkpoint) {
+  const std::string name = checkpoint == "minimax-m3-vl" ? "minimax-m3" : checkpoint;
+  const nlohmann::json json = read_json_object(concat(CORVID_GOLDEN_DIR, "/", name, "/expected.json"));
   return {json["prompt"], json["greedy"], json["prefill_positions"], json["prefill_logits"],
           json["greedy_last_logits"]};
 }
@@ -61,7 +63,7 @@ class GoldenTest : public testing::TestWithParam<std::tuple<const char*, const c
 
   TempDir dir_;
   kernels::Exec exec_{2};
-  const Expected expected_ = expected();
+  const Expected expected_ = expected(std::get<0>(GetParam()));
 };
 
 TEST_P(GoldenTest, EveryStoredLogitIsTheReferences) {
@@ -71,6 +73,15 @@ TEST_P(GoldenTest, EveryStoredLogitIsTheReferences) {
   for (size_t i = 0; i < logits.size(); ++i) {
     EXPECT_LT(difference(logits[i], expected_.logits[i]), kTolerance) << "position " << expected_.positions[i];
   }
+}
+
+TEST_P(GoldenTest, EvaluatingAtOnceEqualsTokenByToken) {
+  const auto model = load();
+  Sequence at_once(model, exec_, 300), one_by_one(model, exec_, 300);
+  at_once.sync(expected_.prompt);
+  for (const Token token : expected_.prompt) one_by_one.append(token);
+  EXPECT_EQ(std::vector<float>(at_once.logits().begin(), at_once.logits().end()),
+            std::vector<float>(one_by_one.logits().begin(), one_by_one.logits().end()));
 }
 
 TEST_P(GoldenTest, GreedyDecodingGivesTheReferencesTokens) {
@@ -87,7 +98,7 @@ TEST_P(GoldenTest, GreedyDecodingGivesTheReferencesTokens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, GoldenTest,
-                         testing::Combine(testing::Values("minimax-m3", "minimax-m3-vl"),
+                         testing::Combine(testing::Values("minimax-m3", "minimax-m3-vl", "minimax-m2", "qwen3-moe"),
                                           testing::Values("folder", "f32", "bf16")),
                          [](const auto& instance) {
                            std::string name = concat(std::get<0>(instance.param), "_", std::get<1>(instance.param));
@@ -99,7 +110,7 @@ TEST(Golden, QuantisedWeightsStayCloseToTheReference) {
   const TempDir dir;
   convert(std::filesystem::path(CORVID_GOLDEN_DIR) / "minimax-m3", dir / "q8.gguf", TensorType::q8_0);
   kernels::Exec exec(2);
-  const Expected wanted = expected();
+  const Expected wanted = expected("minimax-m3");
   // Below top_blocks blocks nothing is chosen, so that rounding the weights can't change a choice.
   const std::vector<int64_t> positions = {0, 1, 7, 31, 63};
   Sequence sequence(Model::load(dir / "q8.gguf"), exec, 300);
@@ -114,7 +125,7 @@ TEST(Golden, QuantisedWeightsStayCloseToTheReference) {
 TEST(Golden, DenseAttentionGivesAnotherAnswerOnceBlocksAreLeftOut) {
   kernels::Exec exec(2);
   const auto model = Model::load(std::filesystem::path(CORVID_GOLDEN_DIR) / "minimax-m3");
-  const Expected wanted = expected();
+  const Expected wanted = expected("minimax-m3");
   Sequence sparse(model, exec, 300), dense(model, exec, 300, Attention::dense);
   const std::vector<int64_t> positions = {63, 199};  // 4 blocks of 16 are visible, and 13
   const auto a = sparse.logits_at(wanted.prompt, positions), b = dense.logits_at(wanted.prompt, positions);
