@@ -14,7 +14,6 @@ import queue
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
@@ -26,6 +25,7 @@ import torch
 import data
 import evaluate
 import export
+import feeder
 import index_branch
 import m3
 import optim
@@ -72,38 +72,6 @@ def arguments():
         args.evaluate_every = min(args.evaluate_every, 40)
         args.shard, args.validation = min(args.shard, 2000), min(args.validation, 1000)
     return args
-
-
-class Feed:
-    """The generator and the tokenizer in a process of their own, at low priority so that the GPU is never kept waiting."""
-
-    def __init__(self, args, work, vocab):
-        command = [sys.executable, str(pathlib.Path(__file__).with_name("data.py")), "--work", str(work), "--seed", str(args.seed),
-                   "--count", str(args.count), "--jobs", str(args.jobs), "--variants", str(args.variants), "--shard", str(args.shard),
-                   "--bpe-records", str(args.first_records), "--vocab", str(vocab)]  # fmt: skip
-        if args.generator:
-            command += ["--", *args.generator.split()]
-        self.path, self.log = work / "feed.json", work / "feed.log"
-        out = open(self.log, "w")
-        self.process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True, preexec_fn=lambda: os.nice(10))
-
-    def state(self):
-        """Progress; raises where the feeder failed."""
-        code = self.process.poll()
-        if code:
-            raise RuntimeError(f"the generator stopped with {code}:\n{self.tail()}")
-        return json.loads(self.path.read_text()) if self.path.exists() else {"records": 0, "tokens": 0, "read": 0, "seconds": 0}
-
-    def tail(self):
-        return self.log.read_text()[-2000:] if self.log.exists() else ""
-
-    def stop(self):
-        if self.process.poll() is None:
-            try:
-                os.killpg(self.process.pid, 15)
-                self.process.wait(20)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                pass
 
 
 class Prefetch(threading.Thread):
@@ -236,14 +204,14 @@ def train(args, run, trajectories, encoder, feed, end, report):
     run.save(checkpoint, progress=1.0)
 
 
-def train_index(args, run, trajectories, seconds, report):
+def train_index(args, run, trajectories, seconds, report, lr=3e-3):
     row = min(run.row, run.cfg.max_position_embeddings)
     if args.tokens % row or row < run.cfg.index_block_size * (run.cfg.index_topk_blocks + 2):
         log(f"index branch: rows of {row} tokens are too short to choose blocks from; left as it is")
         return
     rng, began, step = random.Random(args.seed + 7), time.monotonic(), 0
     device_batch = run.batch
-    trainer = index_branch.Trainer(run.model, run.layer_inputs, row)
+    trainer = index_branch.Trainer(run.model, run.layer_inputs, row, lr)
     load = lambda: device_batch.load(data.long_rows(trajectories, rng, args.tokens, row))
     before = trainer.measure(load())
     while (spent := time.monotonic() - began) < seconds:
@@ -314,7 +282,8 @@ def deliver(result, out, log_path):
     """Copies the model's shards as they are, and packs the small files into one, so that few files come out."""
     out.mkdir(parents=True, exist_ok=True)
     for shard in result.glob("*.safetensors"):
-        shutil.copy(shard, out / shard.name)
+        shutil.copy(shard, out / (shard.name + ".part"))
+        (out / (shard.name + ".part")).rename(out / shard.name)
     with tarfile.open(out / "small.tar.gz", "w:gz") as tar:
         for path in sorted(result.iterdir()):
             if path.suffix != ".safetensors":
@@ -338,7 +307,7 @@ def main():
     log(f"programs: {' '.join(k for k, v in report['programs'].items() if v)}; missing: "
         f"{' '.join(k for k, v in report['programs'].items() if not v) or 'none'}; {os.cpu_count()} cpus; torch {torch.__version__}")  # fmt: skip
     end = BEGAN + args.minutes * 60 - args.index_seconds - args.tail_seconds
-    feed = Feed(args, work / "data", cfg.vocab_size)
+    feed = feeder.Feed(args, work / "data", cfg.vocab_size)
     try:
         if args.device == "cuda":
             torch._dynamo.config.recompile_limit = 64

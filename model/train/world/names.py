@@ -6,6 +6,8 @@ has to copy what it reads instead of remembering it.
 
 import zlib
 
+from .words import MORE_WORDS, Maker
+
 NOUNS = """
 account acorn address album alley almond anchor ankle answer antler apple apron arch arrow atlas attic aunt autumn award
 axe badge bag bakery balcony ball balloon bamboo banana band bank banner barn barrel basil basin basket bat beach bead
@@ -157,7 +159,8 @@ sensors servers hosts users accounts settings config options changes history ver
 groceries errands chores birthdays wishes goals feedback survey votes errors warnings access system backup export import
 """.split()
 TEXT_EXT = ["txt", "md", "log", "csv", "json", "ini", "conf", "cfg", "sh", "py", "html", "xml", "yaml", "dat", "bak", "tmp",
-            "jpg", "png", "pdf", "old", "css", "js", "tsv", "rst", "out", "mp3"]
+            "jpg", "png", "pdf", "old", "css", "js", "tsv", "rst", "out", "mp3", "bin", "list", "rtf", "toml", "doc", "svg", "key", "lst",
+            "orig", "properties", "data", "sql", "text"]
 SYLLABLES = [c + v for c in "b d f g h j k l m n p r s t v w z br ch cl dr fl gr kl pl pr sh sk sl st th tr".split()
              for v in "a e i o u ai ei ou".split()]
 
@@ -173,7 +176,8 @@ def _split(words):
 
 _POOLS = {name: _split(words) for name, words in dict(
     noun=NOUNS, adjective=ADJECTIVES, verb=VERBS, first=FIRST_NAMES, surname=SURNAMES, city=CITIES, product=PRODUCTS,
-    folder=FOLDERS, stem=STEMS).items()}
+    folder=FOLDERS, stem=STEMS, more=sorted(set(MORE_WORDS))).items()}
+_MAKER = Maker([w for words, _ in _POOLS.values() for w in words])
 
 
 class Names:
@@ -182,9 +186,17 @@ class Names:
     def __init__(self, rng, validation=False):
         self.rng = rng
         self.validation = validation
+        self.unusual = rng.choice([0, 0, 0, 0.15, 0.4, 0.8])  # the share of names in this world that are no known words
 
     def _word(self, pool):
         train, held = _POOLS[pool]
+        if pool not in ("adjective", "verb"):
+            x = self.rng.random()
+            if x < self.unusual:
+                made = _MAKER.draw(self.rng)
+                return made.capitalize() if train[0][0].isupper() else made
+            if x > 0.8 and pool in ("noun", "folder", "stem"):
+                train, held = _POOLS["more"]
         if self.validation and self.rng.random() < 0.5:
             return self.rng.choice(held)
         return self.rng.choice(train)
@@ -289,8 +301,12 @@ class Names:
             return a.upper()
         if x < 0.96:
             return a.capitalize()
-        if x < 0.98:
+        if x < 0.97:
             return "%s.%s" % (a, b)
+        if x < 0.98:
+            return "%s%s" % (a.capitalize(), b.capitalize())
+        if x < 0.985:
+            return "%s_%04d" % (r.choice(["IMG", "DSC", "scan", "SCN", "MVI", "pic"]), r.randint(1, 9999))
         return self.code()
 
     def file(self, ext=None):
@@ -311,8 +327,10 @@ class Names:
             return "%s_%s" % (self.word(), self._word("folder"))
         if x < 0.93:
             return "%s%d" % (self._word("folder"), r.randint(1, 2026))
-        if x < 0.96:
+        if x < 0.95:
             return str(r.randint(2015, 2027))
+        if x < 0.96:
+            return self.code()
         return self.made_up()
 
     def like(self, name):

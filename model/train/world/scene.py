@@ -23,6 +23,10 @@ class Drop(Exception):
     """This trajectory is not fit for training; the text says why."""
 
 
+class Denied(Exception):
+    """The call that a scene wanted denied was reached; nothing was run for it."""
+
+
 class OtherPath(Exception):
     """Other wording led to other calls, so recorded results do not fit."""
 
@@ -58,6 +62,7 @@ class Scene:
         self.messages, self.families, self.calls = [], [], []
         self._want, self._want_dirs, self._free, self._checks = None, None, set(), []
         self._used = set()
+        self.denied_call, self.denial = None, None  # the number of a call that is not run, and (name, args) -> its result
 
     # -- chance -----------------------------------------------------------------------------------------------------
 
@@ -161,6 +166,8 @@ class Scene:
         self.families.append("%08x" % zlib.crc32(template.encode()))
         if not plain and self.say_rng.random() < 0.07:
             template = self._named_before(template, slots)
+        template = self._new_folder(template, slots)
+        template, slots = self._apart(template, slots)
         text = phrases.request(self.say_rng, self._say_names, template, slots, plain)
         if not text.isascii():
             raise Drop("request is not ASCII")
@@ -177,6 +184,31 @@ class Scene:
                     rest = rest.replace("{it|it|it|", "{it|", 1)
                 return self.say_rng.choice(phrases.NAMED_BEFORE).replace("$f", "$" + slot) + " " + rest
         return template
+
+    def _new_folder(self, template, slots):
+        """A folder that is not there yet is now and then called a new one."""
+        d = slots.get("d")
+        if "{the folder |}$d" in template and isinstance(d, Name) and d.removeprefix("./").rstrip("/") not in self.dirs and self.say_rng.random() < 0.3:
+            return template.replace("{the folder |}$d", "{a|a|the} {new folder {called|named}|folder {called|named}|new folder,} $d")
+        return template
+
+    def _apart(self, template, slots):
+        """Now and then a file's folder is said apart from its name: "todo.txt in the garden folder"."""
+        out = dict(slots)
+        for slot, value in slots.items():
+            known = isinstance(value, Name) and "/" in value and (value in self.files or self.skill == "fail.missing")
+            if not known or "$" + slot not in template or self.say_rng.random() >= 0.3:
+                continue
+            folder, _, name = value.rpartition("/")
+            alone = sum(isinstance(v, Name) for v in slots.values()) == 1
+            if alone and self.say_rng.random() < 0.25 and not template.startswith(("$", "in ")):
+                template, out[slot] = "in {the folder $in_folder|the $in_folder folder|$in_folder|folder $in_folder}{,|} " + template, Name(name)
+                out["in_folder"] = Name(folder)
+            else:
+                where = self.say_rng.choice(["$file_ in the $folder_ {folder|folder|directory}", "$file_ in $folder_", "$file_ in {the |}folder $folder_",
+                                             "$file_ {inside|from} {the folder |}$folder_", "$file_ {that is|which is} in {the folder |}$folder_"])
+                out[slot] = T(where, file_=Name(name), folder_=Name(folder))
+        return template, out
 
     def answer(self, templates, **slots):
         template = templates if isinstance(templates, str) else self.say_rng.choice(templates)
@@ -220,11 +252,13 @@ class Scene:
         else:
             if self.box is None:
                 self._materialise()
-            result = self.box.run(name, args)
+            result = self.box.run(name, args) if number != self.denied_call else self.denial(name, args)
         self.calls.append((name, args, result))
         call_id = "call_%d" % (number + 1)
         self.messages.append({"role": "assistant", "text": "", "calls": [{"id": call_id, "name": name, "args": args}]})
         self.messages.append({"role": "tool", "text": result, "call": call_id})
+        if number == self.denied_call:
+            raise Denied(name)
         if "\ufffd" in result:
             raise Drop("a result that is not UTF-8")
         return result
@@ -281,6 +315,11 @@ class Scene:
         if self._want is None:
             self._want = {p: (d, m) for p, (d, m, _) in self.files.items()}
             self._want_dirs = set(self.dirs)
+
+    def nothing_changes(self):
+        """Takes every will_...() back."""
+        self._want, self._checks = None, []
+        self._start()
 
     def will_write(self, path, text):
         """The file holds this text afterwards; a final newline more or less does not matter."""

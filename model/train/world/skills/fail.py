@@ -1,12 +1,13 @@
 """fail.*: what is not there, and what goes wrong. Plus extra.run: the same scripts when they work."""
 
+import functools
 import gzip
 import io
 import tarfile
 
 from world import content
-from world.scene import Name, Quoted, Tail, Value, join
-from world.skills import MISSING, files_change, files_look, missing, skill, text
+from world.scene import Denied, Name, Quoted, Tail, Value, join
+from world.skills import MISSING, files_change, files_look, load, missing, skill, text
 from world.wording import is_missing, kind, kind_name, names, quote
 
 # -- fail.missing -------------------------------------------------------------------------------------------------------
@@ -437,7 +438,9 @@ def no_server(s):
 UNPACK = ["{unpack|extract|untar|unzip|open up} {the archive |}$a", "{unpack|extract} {the archive |}$a {here|in this folder|in the current folder}", "can you {unpack|extract} $a?", "please {unpack|extract} {the archive |}$a", "get the files out of {the archive |}$a", "i want $a {unpacked|extracted}.",
           "{unpack|extract} everything from $a", "i need the files from {the archive |}$a, unpack it", "decompress {the archive |}$a", "take the files out of $a", "restore the files from {the archive |}$a", "$a needs to be {unpacked|extracted}."]
 UNPACK_TO = ["{unpack|extract|untar} {the archive |}$a {into|to|in} {the folder |}$d", "{unpack|extract} $a, the files should go {into|to} {the folder |}$d", "put the {files|contents} of {the archive |}$a {into|in} {the folder |a folder |}$d", "can you {unpack|extract} $a {into|to} {the folder |}$d?",
-             "i want the contents of $a in {the folder |}$d.", "get the files out of $a and put them in {the folder |}$d", "{unpack|extract} everything from $a to {the folder |}$d", "make a folder $d and {unpack|extract} $a {there|into it}", "restore the files from $a into {the folder |}$d"]
+             "i want the contents of $a in {the folder |}$d.", "get the files out of $a and put them in {the folder |}$d", "{unpack|extract} everything from $a to {the folder |}$d", "make a folder $d and {unpack|extract} $a {there|into it}", "restore the files from $a into {the folder |}$d",
+             "{unpack|extract|untar} {the archive |}$a {into|in|to} a {new |}folder {named|called} $d", "{unpack|extract} $a, but {into|in} {the|a} {new |}folder $d", "open up $a in {a|the} {new |}{folder|directory} {named |called |}$d", "{unpack|extract} {the archive |}$a {inside|under} {the folder |}$d",
+             "i need {the archive |}$a {unpacked|extracted} {into|in} {a folder called |a folder named |the folder |}$d.", "{unpack|extract} $a and let the files land in {the folder |}$d"]
 GUNZIP = ["{gunzip|unzip|decompress|unpack|uncompress} {the file |}$a", "can you {decompress|unzip|gunzip} $a?", "please {uncompress|unpack|decompress} $a", "i want $a {decompressed|unzipped|unpacked}.", "undo the compression of $a", "expand $a", "$a should be {unzipped|decompressed|unpacked}."]
 
 
@@ -494,6 +497,49 @@ def no_command(s):
     out = s.shell(command)
     s.require("command not found" in out, out)
     s.answer(["that failed: there is no command {called |}$t (exit code 127).", "$t failed: command not found.", "i could not run it: $t: command not found."], t=Name(tool))
+
+
+# -- denied -------------------------------------------------------------------------------------------------------------
+
+DENIED = "[denied: "
+NO_ANSWER = ["that was {denied|not allowed}: $r, so {nothing was done|i could not do it}.", "i could not do that: $r.", "i was not allowed to {do that|run that}: $r. nothing was {done|changed}.", "the call was denied: $r, so i {can't say|can't tell} more.",
+             "that {was denied|did not work}, $r."]
+TIMED_OUT = ["that failed: it timed out after $r.", "it did not finish: it timed out after $r, so i can't tell {the result|how it ends}.", "the call timed out after $r, so {there is no result|i have no result}."]
+
+
+@functools.lru_cache(1)
+def deniable():
+    usable, _ = load()
+    return [(name, f) for name, fs in sorted(usable.items()) for _, f, _ in fs if name.split(".")[0] not in ("fail", "none", "extra", "chat")]
+
+
+@skill("fail.denied", weight=0.8)
+def denied(s):
+    """Any chore, whose first call (or the one after a look) is not allowed or never ends: no result is made up."""
+    name, function = s.choice(deniable())
+    s.denied_call = 1 if name.split(".")[0] == "table" or name == "multi.config_use" and s.chance(0.5) else 0
+    x = s.rng.random()
+
+    def denial(tool, args):
+        if tool == "http_request" and x < 0.5:
+            host = args["url"].split("/")[2]
+            return "[denied: host %s is not allowed; allow it with --allow-host %s]" % (host, host)
+        if tool in ("write_file", "edit_file") and x < 0.3:
+            return "[denied: %s is protected from writing]" % args["path"]
+        if tool in ("shell", "http_request") and x > 0.85:
+            return "[timed out after %d s]" % (30 if x > 0.9 else 60)
+        return "[denied: the user said no]" if x < 0.65 else "[denied: this call needs an approval, and nobody is there to give it]"
+    s.denial = denial
+    try:
+        function(s)
+        s.require(False, "no such call")
+    except Denied:
+        s.nothing_changes()
+    result = s.messages[-1]["text"]
+    if result.startswith(DENIED):
+        s.answer(NO_ANSWER, r=Value(result[len(DENIED):-1].split(";")[0]))
+    else:
+        s.answer(TIMED_OUT, r=Value(result.removeprefix("[timed out after ").rstrip("]")))
 
 
 # -- extra --------------------------------------------------------------------------------------------------------------

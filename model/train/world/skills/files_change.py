@@ -1,5 +1,7 @@
 """files.*, changing: create, append, replace, move, copy, delete, mkdir."""
 
+import re
+
 from world import content
 from world.scene import Name, Quoted, T, Tail, Value, join
 from world.skills import skill
@@ -30,6 +32,27 @@ def free_line(s):
     return content.line(s)
 
 
+PLAIN_LINE = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+){0,2}")
+
+
+def short_line(s):
+    """One to three words."""
+    n, x = s.names, s.rng.random()
+    if x < 0.4:
+        return n.word()
+    if x < 0.55:
+        return "%s %s" % (n.verb(), n.noun())
+    if x < 0.7:
+        return "%s %s" % (n.adjective(), n.noun())
+    if x < 0.78:
+        return "%s %s" % (s.choice(["call", "ask", "meet", "pay", "thank", "visit", "write"]), n.first())
+    if x < 0.86:
+        return n.first() if s.chance(0.5) else n.person()
+    if x < 0.92:
+        return n.city()
+    return "%s %d" % (n.noun(), s.number(1, 99))
+
+
 # -- create -------------------------------------------------------------------------------------------------------------
 
 CREATE = [
@@ -58,6 +81,16 @@ CREATE_LIST = [
     "put $items in a new file $f, {each on a line of its own|one per line|on separate lines}", "save a list with $items {to|as} $f, one {a|per} line", "new file $f, one per line: $items_tail", "create $f and write {one per line|on separate lines} $items",
     "i need a file $f that lists $items, one per line.",
 ]
+CREATE_BARE = [  # the text stands without quotes in the middle of the request
+    "create {a file |a new file |}{called |named |}$f {with the text|containing|that says|with the word|with the line} $v", "write $v {to|into} {a new file |a file |}{called |}$f", "put $v {into|in} {a new |a |}file {called |named |}$f",
+    "make $f with {just |only |}$v in it", "save {the text |the line |}$v {as|to|in} $f", "i need a file $f that says $v.", "a new file $f should {say|hold|contain} $v.", "make a file called $f and write $v {in|into} it",
+]
+CREATE_LINES_BARE = [
+    "create {a file |a new file |}{called |named |}$f with {the|these} {$n |}lines{:|} $qs", "make {a file |}$f with {$n |the |these }lines: $qs", "write {a file |}$f with $n lines: $qs", "create {a file |}{called |}$f with $n lines: $all",
+    "{create|make} {a file |}$f {containing|holding|that has} {the |}$n lines{:|} $all", "start a {file|list} {called |named |}$f with $n {lines|entries|items}: $all", "write $n lines {to|into} {a new file |}$f: $all", "i want a file $f with $n lines: $qs.",
+    "{make|create} $f, $n lines: $all", "put {these |the |}$n lines {in|into} {a new file |}$f: $all", "new file $f with the lines $qs", "the file $f should have $n lines: $qs.", "save {the|these} lines $qs in $f", "create {a file |}$f. line 1: $first, {then|next|after that} $rest",
+    "{make|create} {a list|a list file} {called |named |}$f with {the entries|the items|entries for|lines for} $qs", "{write|put} $qs in {a file|a new file} {called |named |}$f as $n lines",
+]
 CREATED = ["i created $f.", "created $f.", "$f {is there|is written} now.", "done: $f {has the text|is written}.", "i wrote it to $f."]
 
 
@@ -72,19 +105,26 @@ def create(s):
             s.dirs.discard(d)
     s.clutter(0, 4, 1)
     way = s.rng.random()
+    short = s.chance(0.45)  # lines that may stand without quotes
     if way < 0.45:
-        lines = [free_line(s)]
+        lines = [short_line(s) if short else free_line(s)]
     elif way < 0.8:
-        lines = [free_line(s) for _ in range(s.number(2, 5))]
+        lines = [short_line(s) if short else free_line(s) for _ in range(s.number(2, 5))]
     else:
         lines = s.names.words(s.number(2, 6), s.choice([s.names.word, s.names.first, s.names.product, s.names.noun, s.names.city]))
     text = "\n".join(lines) + "\n"
     number = Value(["", "one", "two", "three", "four", "five", "six"][len(lines)] if s.chance(0.7) else len(lines))
+    bare = all(PLAIN_LINE.fullmatch(line) for line in lines)
     if way < 0.45:
-        if s.say_rng.random() < 0.6:
+        if bare and s.say_rng.random() < 0.7:
+            s.user(CREATE_BARE, f=Name(f), v=Value(lines[0]))
+        elif s.say_rng.random() < 0.6:
             s.user(CREATE, f=Name(f), q=Quoted(lines[0]))
         else:
             s.user(CREATE_TAIL, f=Name(f), t=Tail(lines[0]))
+    elif bare and s.say_rng.random() < (0.6 if way < 0.8 else 0.45):
+        qs = [Value(t) for t in lines]
+        s.user(CREATE_LINES_BARE, f=Name(f), n=number, qs=qs, all=Tail(", ".join(lines)), first=qs[0], rest=qs[1:])
     elif way < 0.8:
         if s.say_rng.random() < 0.6:
             qs = [Quoted(t) for t in lines]
@@ -92,8 +132,8 @@ def create(s):
         else:
             s.user(CREATE_BLOCK, f=Name(f), n=number, block=Tail("\n".join(lines)))
     else:
-        bare = s.say_rng.random() < 0.7
-        s.user(CREATE_LIST, f=Name(f), items=[Value(w) if bare else Quoted(w) for w in lines], items_tail=Tail(", ".join(lines)))
+        quoted = s.say_rng.random() < 0.3
+        s.user(CREATE_LIST, f=Name(f), items=[Quoted(w) if quoted else Value(w) for w in lines], items_tail=Tail(", ".join(lines)))
     s.will_write(f, text)
     s.write(f, text)
     s.answer(CREATED, f=Name(f))
@@ -127,7 +167,14 @@ APPEND_TAIL = [
 ]
 
 
-@skill("files.append", weight=1.4)
+APPEND_BARE = [
+    "add {the line |the word |the entry |}$v {at|to} the {end|bottom|very end} of $f", "append {the line |}$v to {the file |}$f", "add {the line |}$v to {the file |}$f", "put {the line |}$v at the {end|bottom} of $f", "write $v {as the last line of|at the end of} $f",
+    "$f needs {one more line|another line}, $v.", "add one {more |}line, $v, to $f", "add $v as {the last|a new|one more} line {to|of} $f", "$v should be the {new |}last line of $f.", "please add $v {to|at the end of} $f", "i want $v added {to|at the end of} $f.",
+    "could you add $v to $f?", "extend $f {with|by} {the line |}$v", "{add|append} $v {to the list in|to the list} $f", "{add|append} a {new |last |}line $v to $f", "{add|append} a line {that says|saying} $v {to|at the end of} $f",
+]
+
+
+@skill("files.append", weight=1.5)
 def append(s):
     d = s.folder(0.65)
     f = s.fresh(d, s.choice(["txt", "txt", "md", "log", "csv", None, "list"]))
@@ -138,8 +185,10 @@ def append(s):
     if s.chance(0.4):
         s.lookalike(f)
     s.clutter(0, 3, 1)
-    line = free_line(s)
-    if s.say_rng.random() < 0.65:
+    line = short_line(s) if s.chance(0.4) else free_line(s)
+    if PLAIN_LINE.fullmatch(line) and s.say_rng.random() < 0.6:
+        s.user(APPEND_BARE, f=Name(f), v=Value(line))
+    elif s.say_rng.random() < 0.65:
         s.user(APPEND, f=Name(f), q=Quoted(line))
     else:
         s.user(APPEND_TAIL, f=Name(f), t=Tail(line))
@@ -249,7 +298,7 @@ def target(s, avoid=""):
     return d
 
 
-@skill("files.move", weight=0.5)
+@skill("files.move", weight=0.7)
 def move_one(s):
     a = s.file(s.folder(0.7))
     if s.chance(0.4):
@@ -318,7 +367,7 @@ COPY_KIND = [
 COPY_KIND_FROM = [t.replace("$kind1", "$kind1 in $src").replace("$kind ", "$kind from $src ").replace("$kind?", "$kind from $src?") for t in COPY_KIND]
 
 
-@skill("files.copy", weight=0.8)
+@skill("files.copy", weight=1.0)
 def copy(s):
     d = s.folder(0.65)
     a = s.file(d)
@@ -361,6 +410,38 @@ def copy_kind(s):
     out = s.shell("ls %s && mkdir -p %s && cp %s %s/" % (glob, d, glob, d))
     s.require(sorted(out.split("\n")) == sorted(mine), out)
     s.answer(["copied the $kind to $d.", "copies of the $kind are in $d now.", "i copied all $kind {into|to} $d."], kind=kind_name(ext), d=Name(d))
+
+
+EVERYTHING = "{everything|all files|all the files|the contents|all the contents|what is|whatever is|whatever lies|what lies}"
+UNDER = " {in|under|below|inside} {the folder |}$src"
+COPY_ALL = ["copy " + EVERYTHING + UNDER + " {into|to} {the folder |}$d", "make a copy of " + EVERYTHING + UNDER + " in {the folder |}$d", "put a copy of " + EVERYTHING + UNDER + " {into|in} {the folder |}$d", "i need a copy of " + EVERYTHING + UNDER + " in {the folder |}$d.",
+            "back up " + EVERYTHING + UNDER + " {into|to} {the folder |}$d", "can you copy " + EVERYTHING + UNDER + " {into|to} {the folder |}$d?", "take " + EVERYTHING + UNDER + " and copy it {into|to} {the folder |}$d", "{the folder |}$d should get a copy of " + EVERYTHING + UNDER + "."]
+MOVE_ALL = ["move " + EVERYTHING + UNDER + " {into|to} {the folder |}$d", "put " + EVERYTHING + UNDER + " {into|in} {the folder |}$d", EVERYTHING + UNDER + " should go {into|to} {the folder |}$d.", "can you move " + EVERYTHING + UNDER + " {into|to} {the folder |}$d?",
+            "take " + EVERYTHING + UNDER + " and move it {into|to} {the folder |}$d", "i want " + EVERYTHING + UNDER + " moved {into|to} {the folder |}$d.", "empty {the folder |}$src into {the folder |}$d"]
+
+
+@skill("files.copy", weight=0.6)
+def copy_all(s):
+    """What a folder holds, with or without the folders in it, into another folder."""
+    src, moving = s.folder(0), s.chance(0.35)
+    inner = [src] + [s.fresh_folder(src) for _ in range(0 if moving else s.choice([0, 0, 1, 2]))]
+    for p in inner:
+        for _ in range(s.number(1, 4)):
+            s.file(p)
+    mine = [p for p in s.files if p.startswith(src + "/")]
+    s.clutter(0, 3, 0)
+    d = target(s, src)
+    s.require(not (d + "/").startswith(src + "/") and not src.startswith(d + "/") and not any(p.startswith(d + "/") for p in s.files), "inside each other")
+    s.user(MOVE_ALL if moving else COPY_ALL, src=s.dir_name(src), d=s.dir_name(d))
+    s.will_mkdir(d)
+    for p in mine:
+        (s.will_move if moving else s.will_copy)(p, d + p[len(src):])
+    if moving:
+        out = s.shell("ls %s && mkdir -p %s && mv %s/* %s/" % (src, d, src, d))
+    else:
+        out = s.shell("ls %s && mkdir -p %s && cp -r %s/. %s/" % (src, d, src, d))
+    s.require("[" not in out, out)
+    s.answer(["%s everything in $src to $d." % ("moved" if moving else "copied"), "the contents of $src are in $d now.", "i %s what was in $src {into|to} $d." % ("moved" if moving else "copied")], src=Name(src), d=Name(d))
 
 
 # -- delete -------------------------------------------------------------------------------------------------------------

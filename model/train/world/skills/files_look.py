@@ -519,6 +519,34 @@ def search(s):
           ["only $names.", "$names.", "it is in $names.", "$names contains it."])
 
 
+OWNER = [
+    "which file {mentions|has|contains|talks about} $p's $n?", "in which file {is|stands} $p's $n?", "find the file {with|that has|that mentions} $p's $n", "where {is|did i write} $p's $n? which file?", "i wrote about $p's $n somewhere. which file is it?", "search {all |}the files for $p's $n",
+    "which of {my|the} files {mention|mentions} $p's $n?", "{tell me|find out} which file {mentions|has} $p's $n", "look for $p's $n in {all |}the files", "$p's $n is in one of the files, which one?", "what file {says|has} something about $p's $n?", "does any file mention $p's $n, and which?",
+    "i need the file with $p's $n.", "look in the files for $p's name, which {one has|ones have} it?", "$p's name is in which file?",
+]
+
+
+@skill("files.search", weight=0.4)
+def search_owner(s):
+    """Something of somebody's: what is looked for is the name, without its ending."""
+    d = s.folder(0.7)
+    people = s.names.words(s.number(2, 6), s.names.first)
+    thing = s.names.noun()
+    paths = [s.fresh(d, s.choice(["txt", "md", "txt", "log", None])) for _ in people]
+    s.require(not any(p.lower() in path.lower() for p in people for path in paths), "in a name")
+    for person, path in zip(people, paths):
+        lines = [t for t in content.lines(s, 1, 7) if not any(p.lower() in t.lower() for p in people)]
+        own = s.choice(["%s's %s is %s", "the %s of %s is %s", "%s has a %s that is %s", "%s: %s, %s"])
+        words = (thing, person) if own.startswith("the") else (person, thing)
+        lines.insert(s.number(0, len(lines)), own % (*words, s.names.adjective()))
+        s.put(path, "\n".join(lines) + "\n")
+    s.user(OWNER, p=Value(people[0]), n=Value(thing))
+    out = s.shell("grep -rl%sw '%s' %s | sort" % (grep_case(people[0]), people[0], d or "*"))
+    s.require(out == paths[0], out)
+    s.answer(["$f.", "it is in $f.", "only $f.", "i found it in $f."], f=Name(out))
+    s.says(out)
+
+
 @skill("files.search", weight=0.12)
 def search_none(s):
     word = s.names.made_up(3, 4)
