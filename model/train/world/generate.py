@@ -26,7 +26,7 @@ from . import execute, prefixes, skills
 from .scene import Drop, OtherPath, Scene
 
 # Shares of the groups; within a group the skills' own weights count.
-GROUPS = {"files": 27, "text": 10, "meta": 7, "table": 11, "log": 6, "http": 9, "system": 5, "git": 4, "multi": 9, "chat": 17,
+GROUPS = {"files": 29, "text": 10, "meta": 8, "table": 11, "log": 6, "http": 9, "system": 4, "git": 3, "multi": 17, "chat": 15,
           "fail": 15, "none": 5, "extra": 2}
 VALIDATION_SHARE = 0.02
 DEFAULT_PREFIX_SHARE = 0.75

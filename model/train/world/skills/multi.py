@@ -7,7 +7,7 @@ from world.scene import Name, Quoted, T, Value, join, many
 from world.skills import files_change, files_look, skill
 from world.skills.fail import page
 from world.skills.files_change import base
-from world.wording import kind, names, quote
+from world.wording import kind, kind_name, names, quote
 
 # -- find_act -----------------------------------------------------------------------------------------------------------
 
@@ -298,6 +298,114 @@ def config_url(s):
         s.answer(["$u {answers with|gives|returns} status $c.", "the status {code |}is $c.", "it is $c."], u=Name(url), c=Value(status))
 
 
+FILE_TAIL = ["what is the last line of the file $by?", "show me the last line of the file $by", "look up $key in $f and show me the last line of that file", "how does the file $by end? last line only."]
+FILE_WORDS = ["how many words {are in|has} the file $by?", "count the words of the file $by", "look up $key in $f and count the words of that file", "number of words in the file $by?"]
+FILE_COPY = ["copy the file $by to $g", "make a copy of the file $by {called|named} $g", "look up $key in $f and copy that file to $g", "i need a copy of the file $by under the name $g."]
+FILE_MOVE = ["rename the file $by to $g", "look up $key in $f and rename that file to $g", "give the file $by the {new |}name $g", "the file $by should be called $g."]
+FILE_APPEND = ["add {the line |}$q to the file $by", "look up $key in $f and add {the line |}$q {to|at the end of} that file", "append $q to the file $by", "put $q at the end of the file $by"]
+FILE_SUM = ["what is the sha256 {sum|checksum|hash} of the file $by?", "look up $key in $f and {compute|give me} the sha256 {sum|checksum} of that file", "sha256 of the file $by?"]
+FILE_UNIQUE = ["drop the repeated lines from the file $by, keep the order", "look up $key in $f and remove the duplicate lines from that file, keeping the order", "every line of the file $by should be there only once, in the order they are."]
+FOLDER_LARGEST = ["{which is|what is} the largest file in the folder $by?", "look up $key in $f and tell me the largest file in that folder", "which file is the largest in the folder $by?", "$f has a setting $key with a folder. which file in it is the largest?"]
+FOLDER_KIND = ["how many $kind are in the folder $by?", "count the $kind in the folder $by", "look up $key in $f and count the $kind in that folder", "$f has a setting $key with a folder. how many $kind are {in it|there}?"]
+FOLDER_EMPTY = ["{delete|remove} {all |}the $kind in the folder $by", "look up $key in $f and {delete|remove} {all |}the $kind in that folder", "get rid of the $kind in the folder $by"]
+FOLDER_KIND_INTO = ["move {all |}the $kind {into|to} the folder $by", "look up $key in $f and move {all |}the $kind {there|into that folder}", "the $kind belong in the folder $by, move them there", "copy {all |}the $kind {into|to} the folder $by", "look up $key in $f and copy {all |}the $kind {there|into that folder}", "put copies of the $kind {into|in} the folder $by"]
+
+
+@skill("multi.config_use", weight=1.0)
+def config_file_more(s):
+    """The named file looked at or changed in further ways."""
+    key = s.choice(FILE_KEYS)
+    g = s.fresh(s.folder(0.6), s.choice(["txt", "csv", "log", "md", "list"]))
+    f = config(s, key, g)
+    x = s.choice(["tail", "words", "copy", "move", "append", "sum", "unique"])
+    lines = content.lines(s, 2, 9)
+    if x == "unique":
+        lines += [s.choice(lines) for _ in range(s.number(1, 3))]
+    s.put(g, "\n".join(lines) + "\n")
+    s.clutter(0, 3, 1)
+    h, line = s.fresh(g.rpartition("/")[0], g.rpartition(".")[2]), files_change.short_line(s)
+    forms = dict(tail=FILE_TAIL, words=FILE_WORDS, copy=FILE_COPY, move=FILE_MOVE, append=FILE_APPEND, sum=FILE_SUM, unique=FILE_UNIQUE)[x]
+    s.user(forms, g=Name(h), q=Quoted(line) if s.say_rng.random() < 0.6 else Value(line), **by_slots(s, f, key))
+    s.require(g in s.read(f), "not there")
+    if x == "tail":
+        s.answer("$t", t=Value(s.shell("tail -n 1 " + g)))
+    elif x == "words":
+        n = s.shell("wc -w < " + g)
+        s.require(n == str(sum(len(t.split()) for t in lines)), n)
+        s.answer(["$g has $n.", "$n.", "there are $n in $g."], n=many(int(n), "word"), g=Name(g))
+        s.says(n)
+    elif x == "copy":
+        s.will_copy(g, h)
+        s.shell("cp %s %s" % (g, h))
+        s.answer(["copied $a to $b.", "$b is a copy of $a now.", "i copied $a to $b."], a=Name(g), b=Name(h))
+    elif x == "move":
+        s.will_move(g, h)
+        s.shell("mv %s %s" % (g, h))
+        s.answer(["$a is {now called|now} $b.", "renamed $a to $b.", "i renamed $a to $b."], a=Name(g), b=Name(h))
+    elif x == "append":
+        s.will_write(g, "\n".join(lines + [line]) + "\n")
+        s.shell("sed -i '$a\\' %s && echo %s >> %s" % (g, quote(s, line), g))
+        s.answer(["i added the line to $g.", "the line is at the end of $g now."], g=Name(g))
+    elif x == "sum":
+        out = s.shell("sha256sum " + g)
+        s.answer(["$h.", "the sha256 sum {of $g |}is $h.", "it is $h."], h=Value(out.split(" ")[0]), g=Name(g))
+    else:
+        s.will_write(g, "\n".join(dict.fromkeys(lines)) + "\n")
+        s.shell("out=$(awk '!seen[$0]++' %s) && echo \"$out\" > %s" % (g, g))
+        s.answer(["$g has every line once now.", "the repeated lines are gone from $g."], g=Name(g))
+
+
+@skill("multi.config_use", weight=0.8)
+def config_folder_more(s):
+    """The named folder searched, cleared or filled."""
+    key, ext = s.choice(FOLDER_KEYS), s.choice(["txt", "md", "csv", "log", "json"])
+    other = s.choice([e for e in ("txt", "ini", "sh", "md") if e != ext])
+    x = s.choice(["largest", "count", "empty", "into", "into"])
+    d = s.fresh_folder() if x == "into" and s.chance(0.5) else s.folder(0)
+    s.require("." not in d, "like a file")
+    f = config(s, key, d)
+    s.require(f.rpartition("/")[0] != d and not d.startswith(f), "inside")
+    slots = dict(kind=kind(s, ext), **by_slots(s, f, key))
+    if x == "largest":
+        paths = [s.fresh(d) for _ in range(s.number(2, 6))]
+        for p, n in zip(paths, s.sample(range(3, 900), len(paths))):
+            s.put(p, "x" * n + "\n")
+        s.user(FOLDER_LARGEST, **slots)
+        s.require(d in s.read(f), "not there")
+        out = s.shell("ls -Sp %s | grep -v / | head -1" % d)
+        s.require(join(d, out) == max(paths, key=lambda p: len(s.files[p][0])), out)
+        s.answer(["$g.", "the largest file is $g.", "it is $g."], g=Name(out))
+        return
+    source = "" if x == "into" else d
+    mine = [s.file(source, ext) for _ in range(s.number(1, 5))]
+    for _ in range(s.number(1, 4)):
+        s.file(source, other)
+    s.require(f not in mine and not (x == "into" and any(p.startswith(d + "/") for p in s.files)), "in the way")
+    if x == "count":
+        s.user(FOLDER_KIND, **slots)
+        s.require(d in s.read(f), "not there")
+        n = s.shell("find %s -maxdepth 1 -type f -name '*.%s' | wc -l" % (d, ext))
+        s.require(n == str(len(mine)), n)
+        files_look.count_answer(s, int(n), "file")
+    elif x == "empty":
+        s.user(FOLDER_EMPTY, **slots)
+        s.require(d in s.read(f), "not there")
+        for p in mine:
+            s.will_remove(p)
+        s.shell("rm -v %s/*.%s" % (d, ext))
+        s.answer(["deleted the $k in $d.", "the $k in $d are gone."], k=kind_name(ext), d=Name(d))
+    else:
+        template = s.pick(FOLDER_KIND_INTO)
+        copying = "cop" in template
+        s.user(template, **slots)
+        s.require(d in s.read(f), "not there")
+        for p in mine:
+            (s.will_copy if copying else s.will_move)(p, join(d, base(p)))
+        out = s.shell("ls *.%s && mkdir -p %s && %s *.%s %s/" % (ext, d, "cp" if copying else "mv", ext, d))
+        s.require(sorted(out.split("\n")) == sorted(mine), out)
+        s.answer(["the $k are in $d now."] if not copying else ["copies of the $k are in $d now.", "copied the $k to $d."], k=kind_name(ext), d=Name(d))
+
+
 # -- fetch_write --------------------------------------------------------------------------------------------------------
 
 GET = "{fetch|download|get} $u"
@@ -320,7 +428,7 @@ def in_place(command, f):
     return "out=$(%s) && echo \"$out\" > %s" % (command, f)
 
 
-@skill("multi.fetch_write", weight=1.2, needs=("awk",))
+@skill("multi.fetch_write", weight=1.2, needs=("awk", "python3"))
 def fetch_text(s):
     x = s.choice(["sort", "sort", "sort_n", "pick", "pick", "count", "sum", "sum", "largest"])
     f = s.fresh(s.folder(0.75), s.choice(["txt", "txt", "md", "list", "out"]))
@@ -351,11 +459,12 @@ def fetch_text(s):
     else:
         lines = [str(n) for n in numbers] if style == "bare" else ["%s %d" % (s.names.noun(), n) for n in numbers]
         want = [str(sum(numbers) if x == "sum" else max(numbers))]
-        column = "$1" if style == "bare" else "$2"
-        if x == "sum":
-            command = in_place("awk '{n += %s} END {print n}' %s" % (column, f), f)
+        if style == "bare":  # as multi_fetch.py computes
+            command = in_place("python3 -c \"v=[float(t) for t in open('%s')]; print('%%.10g' %% round(%s(v), 2))\"" % (f, "sum" if x == "sum" else "max"), f)
+        elif x == "sum":
+            command = in_place("awk '{n += $2} END {print n}' %s" % f, f)
         else:
-            command = in_place("awk '%s > n {n = %s} END {print n}' %s" % (column, column, f), f)
+            command = in_place("awk '$2 > n {n = $2} END {print n}' %s" % f, f)
         look = True
     body = "\n".join(lines) + "\n"
     s.require(len(body) <= 1000, "a long page")
@@ -446,7 +555,7 @@ def branch(s, f, there):
     """(phrase, what to do: a function that acts and returns (template, slots) of the answer's second half)"""
     d = f.rpartition("/")[0]
     ext = f.rpartition(".")[2]
-    x = s.choice(["copy", "rename", "delete", "append", "create", "mkdir", "move"] if there else ["create", "create", "create", "mkdir"])
+    x = s.choice(["copy", "rename", "delete", "append", "create", "mkdir", "move", "lines", "sort"] if there else ["create", "create", "create", "mkdir"])
     if x == "copy":
         g = s.fresh(d, ext)
 
@@ -478,8 +587,20 @@ def branch(s, f, there):
             s.shell("rm " + f)
             return "{deleted|removed} it", {}
         return T("{delete|remove} it"), run
+    if x == "lines":
+        def run():
+            n = s.shell("grep -c '' " + f)
+            s.require(n == str(len(s.text(f).splitlines())), n)
+            return "counted its lines: $n_", dict(n_=Value(n))
+        return T("{tell me|say} how many lines it has"), run
+    if x == "sort":
+        def run():
+            s.will_write(f, "\n".join(sorted(s.text(f).splitlines(), key=str.encode)) + "\n")
+            s.shell("sort -o %s %s" % (f, f))
+            return "sorted it", {}
+        return T("sort {it|its lines}{ alphabetically|}"), run
     if x == "append":
-        line = content.line(s)
+        line = content.line(s) if s.chance(0.6) else files_change.short_line(s)
 
         def run():
             body = s.text(f)
