@@ -18,6 +18,7 @@ import bpe
 import data
 import evaluate
 import export
+import gguf_file
 import index_branch
 import m3
 import optim
@@ -213,6 +214,17 @@ def check_golden(folder):
     assert worst < 1e-3
 
 
+def check_shipped():
+    """The model that ships is read as finetune.py reads it."""
+    path = pathlib.Path(__file__).parents[2] / "configs/models/corvid-small.gguf"
+    keys, tensors = gguf_file.read(path)
+    model, tokenizer = gguf_file.model(keys, tensors), gguf_file.tokenizer(path, keys)
+    assert model.cfg == m3.Config(), f"the shipped model's sizes are not the defaults: {model.cfg}"
+    assert tokenizer["added_tokens"][0]["id"] == model.cfg.bos_token_id
+    with torch.no_grad():
+        assert bool(m3.reference_logits(model, torch.tensor([model.cfg.bos_token_id, 1, 2, 3])).isfinite().all())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--golden", type=pathlib.Path)
@@ -220,6 +232,7 @@ def main():
     torch.manual_seed(0)
     if args.golden:
         check_golden(args.golden)
+    check_shipped()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         encoder = check_tokenizer(folder)

@@ -174,7 +174,7 @@ def main():
             log(f"validation {name} on {len(keys)}: loss {loss:.4f} {evaluate.line(evaluate.total(skills))}")
             return evaluate.table(skills)
 
-        same_keys = trajectories.valid[:400]
+        same_keys = trajectories.valid[: min(400, args.validation)]
         if same_keys:
             validate("before", same_keys)
         end = BEGAN + args.seconds - args.index_seconds - args.tail_seconds

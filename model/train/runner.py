@@ -97,9 +97,9 @@ class Runner:
         """One update; returns tensors (loss, accuracy on the agent's tokens, largest expert load over the mean)."""
         loaded = self.batch.load(batch)
         loss, z, right, weights, routing = self._loss(loaded)
-        mean = loss / weights.sum()
+        mean = loss / weights.sum().clamp_min(1.0)  # a batch with nothing to learn gives 0
         extra = sum(balance for _, balance in routing) * self.balance
-        (mean + z / (weights > 0).sum() * self.z_loss + extra).backward()
+        (mean + z / (weights > 0).sum().clamp_min(1) * self.z_loss + extra).backward()
         if update:
             self.optimizer.step(scale)
             self.step_count += 1

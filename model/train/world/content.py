@@ -157,11 +157,33 @@ def config_value(s, key=""):
     return "%s %s" % (n.adjective().capitalize(), n.noun())
 
 
-def config_key(s):
-    x = s.rng.random()
-    if x < 0.7:
+def plain_key(s):
+    """A setting's name of letters and underscores: a usual one, or one that nobody has seen."""
+    n, x = s.names, s.rng.random()
+    if x < 0.6:
         return s.choice(CONFIG_KEYS)
-    return "%s%s%s" % (s.names.word(), s.choice("_-."), s.choice(CONFIG_KEYS)) if x < 0.85 else s.names.noun()
+    if x < 0.72:
+        return n.noun()
+    if x < 0.86:
+        return "%s_%s" % (n.noun(), s.choice(CONFIG_KEYS).rpartition("_")[2])
+    return "%s_%s" % (n.adjective() if s.chance(0.5) else n.noun(), n.noun())
+
+
+def config_key(s):
+    return "%s%s%s" % (s.names.word(), s.choice("_-."), s.choice(CONFIG_KEYS)) if s.chance(0.15) else plain_key(s)
+
+
+def some_keys(s, count):
+    """Different plain keys."""
+    return s.names.words(count, lambda: plain_key(s))
+
+
+def section(s):
+    return s.choice(SECTIONS) if s.chance(0.65) else s.names.noun()
+
+
+def some_sections(s, count):
+    return s.names.words(count, lambda: section(s))
 
 
 def settings(s, pairs, style=None):
@@ -183,15 +205,15 @@ def ini(s, sections):
 
 
 def small_config(s):
-    keys = s.sample(CONFIG_KEYS, s.number(3, 7))
+    keys = some_keys(s, s.number(3, 7))
     if s.chance(0.5):
         return settings(s, [(k, config_value(s, k)) for k in keys])
-    return ini(s, [(n, [(k, config_value(s, k)) for k in s.sample(CONFIG_KEYS, s.number(2, 4))])
-                   for n in s.sample(SECTIONS, s.number(2, 3))])
+    return ini(s, [(n, [(k, config_value(s, k)) for k in some_keys(s, s.number(2, 4))])
+                   for n in some_sections(s, s.number(2, 3))])
 
 
 def small_json(s):
-    keys = s.sample(CONFIG_KEYS, s.number(2, 5))
+    keys = some_keys(s, s.number(2, 5))
     value = {k: s.choice([s.names.word(), s.number(1, 999), True, s.names.city()]) for k in keys}
     return json.dumps(value, indent=2 if s.chance(0.7) else None) + "\n"
 

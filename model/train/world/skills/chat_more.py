@@ -16,7 +16,7 @@ ALSO = ["and {the |}$x?", "what about {the |}$x?", "and what is {the |}$x?", "{a
 def other_setting(s):
     """The file was read for the first question; the second answer stands in it."""
     f = s.fresh(s.folder(0.75), s.choice(["conf", "ini", "cfg", "txt"]))
-    pairs = [(k, content.config_value(s, k)) for k in s.sample(content.CONFIG_KEYS, s.number(3, 7))]
+    pairs = [(k, content.config_value(s, k)) for k in content.some_keys(s, s.number(3, 7))]
     s.put(f, content.settings(s, pairs))
     s.clutter(0, 2, 1)
     for i, (k, v) in enumerate(s.sample(pairs, s.choice([2, 2, 3]))):
@@ -31,7 +31,7 @@ def other_setting(s):
 
 @skill("chat.ask_more", weight=0.3)
 def other_field(s):
-    reply = {k: content.config_value(s, k) for k in s.sample(content.CONFIG_KEYS, s.number(2, 5))}
+    reply = {k: content.config_value(s, k) for k in content.some_keys(s, s.number(2, 5))}
     url = s.serve(http.page(s), reply)
     s.clutter(0, 2, 1)
     for i, k in enumerate(s.sample(list(reply), 2)):
@@ -239,7 +239,7 @@ def save_number(s):
 def change_setting(s):
     """A setting is read, then changed."""
     f = s.fresh(s.folder(0.75), s.choice(["conf", "ini", "cfg"]))
-    pairs = [(k, content.config_value(s, k)) for k in s.sample(content.CONFIG_KEYS, s.number(3, 6))]
+    pairs = [(k, content.config_value(s, k)) for k in content.some_keys(s, s.number(3, 6))]
     k, old = s.choice(pairs)
     new = content.config_value(s, k)
     body = content.settings(s, pairs, s.choice([" = ", "=", ": "]))

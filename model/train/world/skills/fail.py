@@ -25,7 +25,7 @@ def size(s, f):
 
 @missing("conf", "ini", "cfg", "txt")
 def value(s, f):
-    key = s.choice(content.CONFIG_KEYS)
+    key = content.plain_key(s)
     s.user(files_look.VALUE, f=Name(f), key=files_look.spoken(s, key))
     s.read(f)
 

@@ -20,7 +20,7 @@ def free_line(s):
     if x < 0.14:
         return "don't forget the %s" % n.noun()
     if x < 0.2:
-        return "%s = %s" % (s.choice(content.CONFIG_KEYS), content.config_value(s))
+        return "%s = %s" % (content.plain_key(s), content.config_value(s))
     if x < 0.26:
         return "call %s at %d:%02d" % (n.first(), s.number(7, 20), s.number(0, 59))
     if x < 0.32:

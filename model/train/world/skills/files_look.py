@@ -607,7 +607,7 @@ def spoken(s, key):
 
 
 def similar_keys(s, key):
-    other = s.choice(content.CONFIG_KEYS).split("_")[0]
+    other = content.plain_key(s).split("_")[0]
     base = key.split("_")[-1]
     return [k for k in {key + "_" + other, other + "_" + key, "old_" + key, key + "2", "default_" + key, "max_" + base, base + "_" + other,
                         key + "_backup"} if k != key]
@@ -617,7 +617,7 @@ def similar_keys(s, key):
 def read_value(s):
     d = s.folder(0.7)
     f = s.fresh(d, s.choice(["conf", "ini", "cfg", "txt", "yaml", "conf", "config", "properties", "env", "settings"]))
-    keys = s.sample(content.CONFIG_KEYS, s.number(3, 8)) + [content.config_key(s) for _ in range(s.number(0, 2))]
+    keys = content.some_keys(s, s.number(3, 8)) + [content.config_key(s) for _ in range(s.number(0, 2))]
     keys = list(dict.fromkeys(keys))
     key = s.choice(keys)
     if s.chance(0.7):
@@ -639,11 +639,11 @@ def read_value(s):
 def read_ini(s):
     d = s.folder(0.7)
     f = s.fresh(d, s.choice(["ini", "conf", "cfg", "ini"]))
-    sections = s.sample(content.SECTIONS, s.number(2, 4))
-    key = s.choice(content.CONFIG_KEYS)
+    sections = content.some_sections(s, s.number(2, 4))
+    key = content.plain_key(s)
     every = []
     for name in sections:
-        keys = s.sample(content.CONFIG_KEYS, s.number(1, 4))
+        keys = content.some_keys(s, s.number(1, 4))
         if key not in keys and s.chance(0.75):
             keys.insert(s.number(0, len(keys)), key)
         every.append((name, [(k, content.config_value(s, k)) for k in keys]))
@@ -662,7 +662,7 @@ def read_ini(s):
 @skill("files.read_value", weight=0.1)
 def read_no_key(s):
     f = s.fresh(s.folder(0.8), s.choice(["conf", "ini", "cfg"]))
-    keys = s.sample(content.CONFIG_KEYS, s.number(4, 8))
+    keys = content.some_keys(s, s.number(4, 8))
     key = keys.pop()
     s.put(f, content.settings(s, [(k, content.config_value(s, k)) for k in keys]))
     s.user(VALUE, key=spoken(s, key), f=Name(f))

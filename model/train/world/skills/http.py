@@ -182,7 +182,7 @@ def header_value(s):
 
 @skill("http.header", weight=0.7)
 def send_header(s):
-    name = s.choice(HEADER_NAMES) if s.chance(0.7) else "X-" + s.names.noun().capitalize()
+    name = s.choice(HEADER_NAMES) if s.chance(0.5) else "X-" + s.names.noun().capitalize()
     value = header_value(s)
     d = reply_object(s)
     path, v = s.choice([(p, v) for p, v in fields(d) if len(p) == 1] or [((None,), None)])

@@ -98,10 +98,11 @@ def first_last_event(s):
     levels = s.chance(0.6)
     rows, hits = [], []
     places = set(s.sample(range(count), s.number(2, min(count, len(people) + 2))))
+    once = s.choice(sorted(places))  # where somebody does it who does it nowhere else
     for i, t in enumerate(times):
         stamp = "%s %s %s" % (date, t, s.choice(["INFO", "INFO", "WARN"])) if levels else "%s %02d %s" % (month, day, t)
         if i in places:
-            who = s.choice(people)
+            who = people[0] if i == once else s.choice(people[1:])
             hits.append((who, t))
             text = form % who
         else:
@@ -121,7 +122,6 @@ def first_last_event(s):
         s.says(who)
         return
     alone = [(w, t) for w, t in hits if sum(x == w for x, _ in hits) == 1]
-    s.require(alone, "nobody does it just once")
     who, time = s.choice(alone)
     s.user(WHEN, f=Name(path), e=Value(past), b=Value(base), p=Value(who))
     line = s.shell("grep -w %s %s" % (who, path))

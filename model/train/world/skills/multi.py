@@ -158,17 +158,22 @@ FILE_KEYS = "input_file output_file log_file data_file list_file report_file sou
 URL_KEYS = "url api_url base_url endpoint server_url source_url feed_url download_url status_url link address homepage service source health_url".split()
 
 
+def a_key(s, usual):
+    """A usual key, or a word before the last part of one."""
+    return s.choice(usual) if s.chance(0.7) else "%s_%s" % (s.names.noun(), s.choice(usual).rpartition("_")[2])
+
+
 def config(s, key, value):
     """A config file that has the key among others, some of them similar; the file's path."""
     f = s.fresh(s.folder(0.75), s.choice(["conf", "ini", "cfg", "txt", "conf"]))
-    others = [k for k in s.sample(content.CONFIG_KEYS, s.number(2, 6)) if k != key]
+    others = [k for k in content.some_keys(s, s.number(2, 6)) if k != key]
     pairs = [(k, content.config_value(s, k)) for k in others]
     pairs.insert(s.number(0, len(pairs)), (key, value))
     if s.chance(0.4):
         pairs.insert(s.number(0, len(pairs)), ("old_" + key, content.config_value(s, key) + "x"))
     if s.chance(0.25):
         cut = s.number(1, len(pairs))
-        a, b = s.sample(content.SECTIONS, 2)
+        a, b = content.some_sections(s, 2)
         text = content.ini(s, [(a, pairs[:cut])] + ([(b, pairs[cut:])] if pairs[cut:] else []))
     else:
         text = content.settings(s, pairs)
@@ -182,7 +187,7 @@ def by_slots(s, f, key):
 
 @skill("multi.config_use", weight=1.0)
 def config_folder(s):
-    key = s.choice(FOLDER_KEYS)
+    key = a_key(s, FOLDER_KEYS)
     x = s.number(0, 4)
     d = s.fresh_folder(s.folder(0.8)) if x == 4 or x >= 2 and s.chance(0.3) else s.folder(0)
     s.require("." not in d, "like a file")
@@ -224,7 +229,7 @@ def config_folder(s):
 
 @skill("multi.config_use", weight=1.0)
 def config_file(s):
-    key = s.choice(FILE_KEYS)
+    key = a_key(s, FILE_KEYS)
     g = s.fresh(s.folder(0.6), s.choice(["txt", "csv", "log", "md"]))
     f = config(s, key, g)
     x = s.number(0, 5)
@@ -263,13 +268,13 @@ def config_file(s):
 
 @skill("multi.config_use", weight=0.8)
 def config_url(s):
-    key = s.choice(URL_KEYS)
+    key = a_key(s, URL_KEYS)
     x = s.number(0, 3)
     if x <= 1:
         body = content.text(s, 1, 8)
         url = s.serve(page(s), body)
     elif x == 2:
-        reply = {k: content.config_value(s, k) for k in s.sample(content.CONFIG_KEYS, s.number(2, 5))}
+        reply = {k: content.config_value(s, k) for k in content.some_keys(s, s.number(2, 5))}
         url = s.serve(page(s), reply)
     else:
         status = s.choice([200, 200, 201, 301, 403, 404, 404, 500, 503])
@@ -314,7 +319,7 @@ FOLDER_KIND_INTO = ["move {all |}the $kind {into|to} the folder $by", "look up $
 @skill("multi.config_use", weight=1.0)
 def config_file_more(s):
     """The named file looked at or changed in further ways."""
-    key = s.choice(FILE_KEYS)
+    key = a_key(s, FILE_KEYS)
     g = s.fresh(s.folder(0.6), s.choice(["txt", "csv", "log", "md", "list"]))
     f = config(s, key, g)
     x = s.choice(["tail", "words", "copy", "move", "append", "sum", "unique"])
@@ -358,7 +363,7 @@ def config_file_more(s):
 @skill("multi.config_use", weight=0.8)
 def config_folder_more(s):
     """The named folder searched, cleared or filled."""
-    key, ext = s.choice(FOLDER_KEYS), s.choice(["txt", "md", "csv", "log", "json"])
+    key, ext = a_key(s, FOLDER_KEYS), s.choice(["txt", "md", "csv", "log", "json"])
     other = s.choice([e for e in ("txt", "ini", "sh", "md") if e != ext])
     x = s.choice(["largest", "count", "empty", "into", "into"])
     d = s.fresh_folder() if x == "into" and s.chance(0.5) else s.folder(0)
@@ -489,7 +494,7 @@ def fetch_json(s):
     n = s.names
     sort_too = ""
     if x == "field":
-        reply = {k: content.config_value(s, k) for k in s.sample(content.CONFIG_KEYS, s.number(2, 6))}
+        reply = {k: content.config_value(s, k) for k in content.some_keys(s, s.number(2, 6))}
         k = s.choice(list(reply))
         want = reply[k]
     else:

@@ -92,7 +92,7 @@ def account(s):
         s.require(s.shell("id -un") == name, "id")
         s.answer(["you are $n.", "you are {the user|logged in as} $n.", "{your|the} user name {here |}is $n."], n=Value(name))
         return s.says(name)
-    name = s.choice(VARIABLE_NAMES) if s.chance(0.6) else "_".join(s.names.words(s.number(1, 2), s.names.noun)).upper()
+    name = s.choice(VARIABLE_NAMES) if s.chance(0.45) else "_".join(s.names.words(s.number(1, 2), s.names.noun)).upper()
     if s.chance(0.9):
         value = s.choice([s.names.word, s.names.city, s.names.code, lambda: s.names.digits(s.number(1, 5)), lambda: "/srv/" + s.names.folder(), lambda: "%s %s" % (s.names.adjective(), s.names.noun()), s.names.person])()
         s.variables[name] = value

@@ -31,10 +31,10 @@ class Table:
 
     def __init__(self, s, low=3, high=40):
         n = s.names
-        self.key = s.choice(list(KEYS))
-        numbers = s.sample(NUMBERS, 2)
-        self.number, self.other = numbers[0], numbers[1]
-        self.kind = s.choice([k for k in KINDS if k != self.key])
+        self.key = s.choice(list(KEYS)) if s.chance(0.85) else n.noun()
+        self.number, self.other = n.words(2, lambda: s.choice(NUMBERS) if s.chance(0.75) else n.noun() + s.choice(["", "s"]))
+        self.kind = s.choice(KINDS) if s.chance(0.8) else n.noun()
+        s.require(len({self.key, self.number, self.other, self.kind, "date", "id"}) == 6, "a column twice")
         columns = [self.key, self.number]
         columns += [c for c in (self.kind, self.other, "date", "id") if s.chance(0.45)][: s.number(0, 4)]
         if self.kind not in columns:
@@ -46,7 +46,7 @@ class Table:
         self.columns = columns
         self.cents = s.chance(0.35)
         self.values = self.kind_values(s)
-        draw = KEYS[self.key]
+        draw = KEYS.get(self.key, "noun")
         source = {"words": lambda: "%s %s" % (n.adjective(), n.noun()), "person_": n.person}.get(draw) or getattr(n, draw)
         # few rows often: small tables are what people paste, long ones are what they have
         count = s.number(low, high if s.chance(0.35) else min(high, 12))
@@ -283,7 +283,7 @@ def json_keys(s, n):
 def document(s):
     """A JSON object of at most three levels, and the paths of its scalars: [(path, value)]."""
     d = {k: scalar(s, k) for k in json_keys(s, s.number(1, 4))}
-    for k in s.names.words(s.number(0, 3), lambda: s.choice(content.SECTIONS)):
+    for k in s.names.words(s.number(0, 3), lambda: content.section(s)):
         if k not in d:
             d[k] = {i: scalar(s, i) for i in json_keys(s, s.number(1, 4))}
             if s.chance(0.2):
