@@ -4,8 +4,8 @@
 
 The tokenizer and the architecture stay. Data are made from the first second, while PyTorch loads and compiles. The
 learning rate warms up to a part of the first training's peak and falls to zero with the clock; then the index branch is
-trained for a short while. The model is written into DIR twice on the way too, so that little is lost when the command
-is cut off.
+trained for a short while. The model is written into DIR on the way too, so that little is lost when the command is cut
+off.
 """
 
 import time
@@ -38,7 +38,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=140, help="wall time from start to the last file")
     parser.add_argument("--index-seconds", type=float, default=9, help="of these, for the index branch")
     parser.add_argument("--tail-seconds", type=float, default=7, help="of these, for export and validation")
-    parser.add_argument("--peak", type=float, default=0.3, help="learning rates as a part of the first training's peaks")
+    parser.add_argument("--peak", type=float, default=0.4, help="learning rates as a part of the first training's peaks")
     parser.add_argument("--warmup", type=int, default=40, help="steps")
     parser.add_argument("--tokens", type=int, default=65536, help="tokens of one step")
     parser.add_argument("--long-share", type=float, default=0.1, help="share of sections that are one long session")
@@ -95,7 +95,7 @@ def scale_at(step, progress, peak, warmup):
 
 
 def learn(args, run, trajectories, feed, end, save):
-    """The training loop, until `end`; save() is called twice on the way."""
+    """The training loop, until `end`; save() is called three times on the way."""
     import torch
 
     import data
@@ -109,7 +109,7 @@ def learn(args, run, trajectories, feed, end, save):
     prefetch.start()
     run.set_context_weight(0.0)
     begin = mark = time.monotonic()
-    losses, tokens, total, saves = [], 0, 0, [0.55, 0.8]
+    losses, tokens, total, saves = [], 0, 0, [0.5, 0.75, 0.92]
     while (progress := (time.monotonic() - begin) / max(1.0, end - begin)) < 1:
         batch = prefetch.get()
         losses.append(run.step(batch, scale_at(run.step_count, progress, args.peak, args.warmup)))

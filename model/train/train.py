@@ -279,15 +279,19 @@ def samples(run, trajectories, encoder, keys, count=4):
 
 
 def deliver(result, out, log_path):
-    """Copies the model's shards as they are, and packs the small files into one, so that few files come out."""
+    """Copies the model's shards as they are, and packs the small files into one, so that few files come out. Each file
+    appears whole: an older delivery may be replaced until the last moment.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    part = out / "next.part"
     for shard in result.glob("*.safetensors"):
-        shutil.copy(shard, out / (shard.name + ".part"))
-        (out / (shard.name + ".part")).rename(out / shard.name)
-    with tarfile.open(out / "small.tar.gz", "w:gz") as tar:
+        shutil.copy(shard, part)
+        part.rename(out / shard.name)
+    with tarfile.open(part, "w:gz") as tar:
         for path in sorted(result.iterdir()):
             if path.suffix != ".safetensors":
                 tar.add(path, path.name)
+    part.rename(out / "small.tar.gz")
     shutil.copy(result / "report.txt", out / "report.txt")
     if log_path.exists():
         shutil.copy(log_path, out / "train.log")

@@ -133,7 +133,7 @@ JOIN_FIRST = ["join {the files |}$a and $b into $g, $b {first|comes first}", "ma
               "make a file $g that begins with $a and ends with $b"]
 
 
-@skill("text.join", weight=0.9)
+@skill("text.join", weight=1.1)
 def join_files(s):
     d = s.folder(0.7)
     n = s.choice([2, 2, 3, 3, 4])
