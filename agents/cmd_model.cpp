@@ -3,16 +3,18 @@
 #include <charconv>
 #include <cmath>
 #include <iostream>
+#include <map>
 
 #include "agents/assemble.h"
 #include "agents/commands.h"
 #include "agents/progress.h"
 #include "model/convert.h"
 #include "model/error.h"
-#include "model/gguf.h"
+#include "model/gguf_files.h"
 #include "model/json_file.h"
+#include "model/mix.h"
 #include "model/model.h"
-#include "model/safetensors.h"
+#include "model/recode.h"
 #include "model/sampler.h"
 #include "model/sequence.h"
 
@@ -40,7 +42,29 @@ bool is_folder(const fs::path& path) {
 model::Tokenizer load_tokenizer(const fs::path& path) {
   if (is_folder(path)) return model::Tokenizer::from_json_file(path / "tokenizer.json");
   if (path.extension() == ".json") return model::Tokenizer::from_json_file(path);
-  return model::Tokenizer::from_gguf(model::Gguf::open(path));
+  return model::Tokenizer::from_gguf(model::open_gguf_files(path).front());
+}
+
+// How many tensors of each type, and how large the files are that hold them.
+struct Contents {
+  std::map<std::string_view, int64_t> types;
+  int64_t bytes = 0;  // of a folder: none
+};
+
+Contents contents_of(const fs::path& path) {
+  Contents contents;
+  if (is_folder(path)) {
+    const model::Checkpoint checkpoint = model::Checkpoint::open(path, {});
+    for (const model::PlannedTensor& tensor : checkpoint.tensors()) {
+      ++contents.types[model::tensor_layout(tensor.source_type()).name];
+    }
+    return contents;
+  }
+  for (const model::Gguf& file : model::open_gguf_files(path)) {
+    contents.bytes += file.file_bytes();
+    for (const model::GgufTensor& tensor : file.tensors()) ++contents.types[model::tensor_layout(tensor.type).name];
+  }
+  return contents;
 }
 
 int run_info(const Args& args) {
@@ -48,11 +72,11 @@ int run_info(const Args& args) {
   const auto loaded = model::Model::load(path);
   const model::Config& config = loaded->config();
   const auto count = [&](auto holds) { return std::count_if(config.layers.begin(), config.layers.end(), holds); };
-  std::error_code failure;
-  const uintmax_t size = fs::file_size(path, failure);
+  const Contents contents = contents_of(path);
   const Json json = {
       {"file", path.string()},
-      {"file_bytes", failure ? Json(nullptr) : Json(size)},  // of a folder: none
+      {"file_bytes", is_folder(path) ? Json(nullptr) : Json(contents.bytes)},  // of all files of a split model
+      {"tensor_types", contents.types},
       {"architecture", config.architecture()},
       {"name", config.name},
       {"context_length", config.context_length},
@@ -73,6 +97,7 @@ int run_info(const Args& args) {
       {"dense_ffn", config.dense_ffn},
       {"experts", config.n_experts},
       {"experts_per_token", config.top_k},
+      {"router", config.family->gating == kernels::Gating::softmax ? "softmax" : "sigmoid"},
       {"expert_ffn", config.expert_ffn},
       {"shared_ffn", config.shared_ffn},
       {"fingerprint", loaded->fingerprint()},
@@ -88,18 +113,12 @@ int run_info(const Args& args) {
   return 0;
 }
 
-// The type that loses nothing: the widest that the checkpoint's matrices have.
-model::TensorType widest_type(const fs::path& folder) {
-  model::TensorType widest = model::TensorType::bf16;
-  const model::SafeTensors checkpoint = model::SafeTensors::open(folder);
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    const std::optional<model::TensorType> type = tensor.type();
-    if (tensor.shape.size() < 2 || !type || *type == widest) continue;
-    if (*type == model::TensorType::f32) return *type;
-    widest = *type;
-  }
-  return widest;
+int written(const fs::path& file, int64_t bytes, const model::Mix& mix) {
+  std::cerr << "wrote " << plain(file.string()) << ": " << bytes << " bytes, matrices as " << mix.name << "\n";
+  return 0;
 }
+
+void print_note(const std::string& note) { std::cerr << plain(note) << "\n"; }
 
 int run_convert(const Args& args) {
   const fs::path folder = model_argument(args);
@@ -107,12 +126,19 @@ int run_convert(const Args& args) {
   if (!is_folder(folder)) throw UsageError("DIR: want a Hugging Face folder, found a file: " + folder.string());
   if (is_folder(file)) throw UsageError("OUT.gguf: want a file, found a folder: " + file.string());
   const auto named = args.text("type");
-  const model::TensorType type = named ? model::parse_weight_type(*named) : widest_type(folder);
-  const int64_t bytes =
-      model::convert(folder, file, type, [](std::string_view note) { std::cerr << plain(note) << "\n"; });
-  std::cerr << "wrote " << plain(file.string()) << ": " << bytes << " bytes, matrices as "
-            << model::tensor_layout(type).name << "\n";
-  return 0;
+  const model::Mix mix =
+      named ? model::Mix::parse(*named) : model::Mix(model::Checkpoint::open(folder, {}).widest_type());
+  return written(file, model::convert(folder, file, mix, print_note), mix);
+}
+
+int run_quantize(const Args& args) {
+  const fs::path from = model_argument(args), to = *args.positional(1);
+  if (is_folder(to)) throw UsageError("OUT.gguf: want a file, found a folder: " + to.string());
+  if (!args.has("type")) throw UsageError("--type is missing");
+  const model::Mix mix = model::Mix::parse(*args.text("type"));
+  return written(
+      to, is_folder(from) ? model::convert(from, to, mix, print_note) : model::quantize(from, to, mix, print_note),
+      mix);
 }
 
 int run_tokenize(const Args& args) {
@@ -215,6 +241,8 @@ int run_logits(const Args& args) {
 }  // namespace
 
 std::vector<Command> model_commands() {
+  const std::vector<std::string> mixes{"f32",    "f16",  "bf16",   "q8_0",   "q4_0", "q4_k", "q4_k_s",
+                                       "q4_k_m", "q5_k", "q5_k_s", "q5_k_m", "q6_k", "mxfp4"};
   const Positional any_model{"MODEL", "a GGUF file or a Hugging Face folder", true, false, Completes::files};
   return {
       {.name = "model info",
@@ -228,10 +256,20 @@ std::vector<Command> model_commands() {
        .summary = "Turn a Hugging Face checkpoint into a GGUF file.",
        .positionals = {{"DIR", "config.json, safetensors and tokenizer.json", true, false, Completes::folders},
                        {"OUT.gguf", "the file to write", true, false, Completes::files}},
-       .flags = {{"type", "TYPE", "of the matrices (default: the checkpoint's own)", {"f32", "f16", "bf16", "q8_0"}}},
+       .flags = {{"type", "TYPE", "of the matrices (default: the checkpoint's own)", mixes}},
        .examples = {"corvid model convert ./checkpoint model.gguf --type q8_0"},
        .notes = "",
        .run = run_convert},
+      {.name = "model quantize",
+       .summary = "Write a model with its matrices in fewer bits.",
+       .positionals = {any_model, {"OUT.gguf", "the file to write", true, false, Completes::files}},
+       .flags = {{"type", "TYPE", "of the matrices", mixes}},
+       .examples = {"corvid model quantize model-f16.gguf model-q4.gguf --type q4_k_m"},
+       .notes =
+           "q4_k_m and q5_k_m give the output matrix and half of the layers' values and down projections 6 bits, as\n"
+           "llama.cpp's mixes of these names do; mxfp4 rounds the routed experts to 4 bits and the rest to 8. Norms,\n"
+           "the router and the index branch stay float32.",
+       .run = run_quantize},
       {.name = "model tokenize",
        .summary = "Turn text into token ids, or ids back into bytes.",
        .positionals = {{"MODEL", "a GGUF file, or a folder with a tokenizer.json", true, false, Completes::files}},

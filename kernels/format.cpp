@@ -1,8 +1,36 @@
 #include "kernels/format.h"
 
-#include <cmath>
+#include "kernels/block_weights.h"
+#include "kernels/quantize.h"
 
 namespace corvid::kernels {
+namespace {
+
+// `row` may lie at any address, so each block is copied out first.
+template <class Block>
+void decode_blocks(const char* row, int64_t n, float* out) {
+  using Traits = BlockTraits<Block>;
+  for (; n > 0; n -= Traits::kSize, row += sizeof(Block)) {
+    Block block;
+    std::memcpy(&block, row, sizeof block);
+    for (int64_t g = 0; g < Traits::kSize / Traits::kGroup; ++g) {
+      const GroupScale s = Traits::scale_of(block, g);
+      for (int64_t i = g * Traits::kGroup; i < (g + 1) * Traits::kGroup; ++i)
+        *out++ = s.scale * static_cast<float>(Traits::quant_of(block, i)) - s.min;
+    }
+  }
+}
+
+template <class Block>
+void encode_blocks(const float* values, int64_t n, char* row) {
+  for (; n > 0; n -= BlockTraits<Block>::kSize, values += BlockTraits<Block>::kSize, row += sizeof(Block)) {
+    Block block;
+    quantize(values, 1, &block);
+    std::memcpy(row, &block, sizeof block);
+  }
+}
+
+}  // namespace
 
 const char* format_name(Format format) {
   switch (format) {
@@ -14,6 +42,16 @@ const char* format_name(Format format) {
       return "bf16";
     case Format::q8_0:
       return "q8_0";
+    case Format::q4_0:
+      return "q4_0";
+    case Format::mxfp4:
+      return "mxfp4";
+    case Format::q4_k:
+      return "q4_k";
+    case Format::q5_k:
+      return "q5_k";
+    case Format::q6_k:
+      return "q6_k";
   }
   return "?";
 }
@@ -34,6 +72,13 @@ uint16_t f32_to_f16(float value) {
   return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000U));
 }
 
+float f8_e4m3_to_f32(uint8_t bits) {
+  const uint32_t sign = uint32_t{bits & 0x80U} << 24, rest = bits & 0x7fU;
+  if (rest == 0x7fU) return std::bit_cast<float>(sign | 0x7fc00000U);
+  if (rest >= 8) return std::bit_cast<float>(sign | ((rest << 20) + 0x3c000000U));
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(rest) * 0x1p-9F) | sign);
+}
+
 void decode_row(Format format, const void* row, int64_t n, float* out) {
   const auto* bytes = static_cast<const char*>(row);
   switch (format) {
@@ -49,13 +94,17 @@ void decode_row(Format format, const void* row, int64_t n, float* out) {
       }
       return;
     case Format::q8_0:
-      for (int64_t b = 0; b < n / kQ8Block; ++b) {
-        BlockQ8 block;
-        std::memcpy(&block, bytes + b * int64_t{sizeof block}, sizeof block);
-        const float d = f16_to_f32(block.d);
-        for (int64_t i = 0; i < kQ8Block; ++i) out[b * kQ8Block + i] = d * static_cast<float>(block.q[i]);
-      }
-      return;
+      return decode_blocks<BlockQ8>(bytes, n, out);
+    case Format::q4_0:
+      return decode_blocks<BlockQ4>(bytes, n, out);
+    case Format::mxfp4:
+      return decode_blocks<BlockMxfp4>(bytes, n, out);
+    case Format::q4_k:
+      return decode_blocks<BlockQ4K>(bytes, n, out);
+    case Format::q5_k:
+      return decode_blocks<BlockQ5K>(bytes, n, out);
+    case Format::q6_k:
+      return decode_blocks<BlockQ6K>(bytes, n, out);
   }
 }
 
@@ -73,18 +122,17 @@ void encode_row(Format format, const float* values, int64_t n, void* row) {
       }
       return;
     case Format::q8_0:
-      for (int64_t b = 0; b < n / kQ8Block; ++b) {
-        const float* x = values + b * kQ8Block;
-        float largest = 0;
-        for (int64_t i = 0; i < kQ8Block; ++i) largest = std::fmax(largest, std::fabs(x[i]));
-        const float d = largest / 127;
-        const float inverse = d != 0 ? 1 / d : 0;
-        BlockQ8 block;
-        block.d = f32_to_f16(d);
-        for (int64_t i = 0; i < kQ8Block; ++i) block.q[i] = static_cast<int8_t>(std::round(x[i] * inverse));
-        std::memcpy(bytes + b * int64_t{sizeof block}, &block, sizeof block);
-      }
-      return;
+      return encode_blocks<BlockQ8>(values, n, bytes);
+    case Format::q4_0:
+      return encode_blocks<BlockQ4>(values, n, bytes);
+    case Format::mxfp4:
+      return encode_blocks<BlockMxfp4>(values, n, bytes);
+    case Format::q4_k:
+      return encode_blocks<BlockQ4K>(values, n, bytes);
+    case Format::q5_k:
+      return encode_blocks<BlockQ5K>(values, n, bytes);
+    case Format::q6_k:
+      return encode_blocks<BlockQ6K>(values, n, bytes);
   }
 }
 

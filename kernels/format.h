@@ -1,11 +1,13 @@
 // Number formats of weights and how they become float32: the one place that knows their bits.
 //
-//   f32, f16 (IEEE half), bf16 (upper half of a float32), and ggml's q8_0: blocks of 32 weights, each block a
-//   half-precision scale d followed by 32 int8 q; the weight is d * q, which float32 holds exactly.
+//   f32, f16 (IEEE half), bf16 (upper half of a float32), and ggml's block formats: q8_0, q4_0, mxfp4 with blocks of 32
+//   weights, q4_k, q5_k, q6_k with blocks of 256 (blocks.h, block_weights.h).
 #pragma once
 #include <bit>
 #include <cstdint>
 #include <cstring>
+
+#include "kernels/blocks.h"
 
 #if defined(__CUDACC__)
 #define CORVID_HOST_DEVICE __host__ __device__
@@ -15,7 +17,7 @@
 
 namespace corvid::kernels {
 
-enum class Format : uint8_t { f32, f16, bf16, q8_0 };
+enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k };
 
 const char* format_name(Format format);
 
@@ -26,29 +28,52 @@ struct Matrix {
   Format format = Format::f32;
 };
 
-constexpr int64_t kQ8Block = 32;
-
-struct BlockQ8 {
-  uint16_t d;  // scale, half precision
-  int8_t q[kQ8Block];
-};
-static_assert(sizeof(BlockQ8) == 34 && alignof(BlockQ8) == 2);
-
 // Weights per indivisible unit of a row: a row's length must be a multiple of it.
-CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) { return format == Format::q8_0 ? kQ8Block : 1; }
+CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) {
+  switch (format) {
+    case Format::f32:
+    case Format::f16:
+    case Format::bf16:
+      return 1;
+    case Format::q8_0:
+    case Format::q4_0:
+    case Format::mxfp4:
+      return kQ8Block;
+    case Format::q4_k:
+    case Format::q5_k:
+    case Format::q6_k:
+      return kKBlock;
+  }
+  return 1;
+}
+
+// Bytes of one block.
+CORVID_HOST_DEVICE constexpr int64_t block_bytes(Format format) {
+  switch (format) {
+    case Format::f32:
+      return 4;
+    case Format::f16:
+    case Format::bf16:
+      return 2;
+    case Format::q8_0:
+      return sizeof(BlockQ8);
+    case Format::q4_0:
+      return sizeof(BlockQ4);
+    case Format::mxfp4:
+      return sizeof(BlockMxfp4);
+    case Format::q4_k:
+      return sizeof(BlockQ4K);
+    case Format::q5_k:
+      return sizeof(BlockQ5K);
+    case Format::q6_k:
+      return sizeof(BlockQ6K);
+  }
+  return 0;
+}
 
 // Bytes of one row of n weights. Needs n >= 0 and a multiple of format_block(format).
 CORVID_HOST_DEVICE constexpr int64_t row_bytes(Format format, int64_t n) {
-  switch (format) {
-    case Format::f32:
-      return 4 * n;
-    case Format::f16:
-    case Format::bf16:
-      return 2 * n;
-    case Format::q8_0:
-      return n / kQ8Block * int64_t{sizeof(BlockQ8)};
-  }
-  return 0;
+  return n / format_block(format) * block_bytes(format);
 }
 
 // The built-in of std::bit_cast, because that is no function of the GPU's.
@@ -73,11 +98,13 @@ CORVID_HOST_DEVICE inline float f16_to_f32(uint16_t bits) {
 // Round to nearest, ties to even; overflow gives infinity; NaN stays NaN.
 uint16_t f32_to_f16(float value);
 
-// n weights at `row` -> float32. Exact in every format. Needs n a multiple of format_block(format).
+// OCP's 8-bit float with 4 bits of exponent: no infinity, NaN where all other bits are set.
+float f8_e4m3_to_f32(uint8_t bits);
+
+// n weights at `row` -> float32, bit for bit as ggml does. Needs n a multiple of format_block(format).
 void decode_row(Format format, const void* row, int64_t n, float* out);
 
-// n float32 -> `row`. q8_0 as ggml's reference: d = max|x| / 127 in float32, q = round(x / d) with halves away from
-// zero, and d stored as half. Needs n a multiple of format_block(format).
+// n float32 -> `row`; the block formats as quantize.h says. Needs n a multiple of format_block(format).
 void encode_row(Format format, const float* values, int64_t n, void* row);
 
 }  // namespace corvid::kernels

@@ -9,18 +9,10 @@
 #include "kernels/format.h"
 #include "model/error.h"
 #include "model/json_file.h"
+#include "model/recode.h"
 
 namespace corvid::model {
 namespace {
-
-using kernels::Format;
-
-// Of a type that is read from a checkpoint or written.
-Format format_of(TensorType type) {
-  const std::optional<Format> format = kernel_format(type);
-  if (!format) throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
-  return *format;
-}
 
 int64_t product(const std::vector<int64_t>& shape) {
   int64_t count = 1;
@@ -28,11 +20,61 @@ int64_t product(const std::vector<int64_t>& shape) {
   return count;
 }
 
+constexpr std::string_view kFp8 = "F8_E4M3";
+
+// Of the matrices that share a scale.
+struct Fp8Blocks {
+  int64_t rows = 128, columns = 128;
+};
+
+// config.json's quantization_config. Throws std::runtime_error for a method that is not known.
+Fp8Blocks read_fp8_blocks(const std::filesystem::path& path) {
+  const nlohmann::json root = read_json_object(path);
+  const std::string file = path.filename().string();
+  const nlohmann::json* found = nullptr;
+  for (const nlohmann::json* in : {&root, root.contains("text_config") ? &root["text_config"] : nullptr}) {
+    if (in && in->is_object() && in->contains("quantization_config")) found = &(*in)["quantization_config"];
+  }
+  if (!found || found->is_null()) return {};
+  const nlohmann::json method = found->is_object() ? found->value("quant_method", nlohmann::json()) : *found;
+  if (method != "fp8") {
+    fail(file, ": quantization_config: quant_method: ", printable(method.dump()), " is not supported, want \"fp8\"");
+  }
+  const nlohmann::json size = found->value("weight_block_size", nlohmann::json::array({128, 128}));
+  const auto fits = [](const nlohmann::json& n) { return n.is_number_integer() && n >= 1 && n <= kMaxWidth; };
+  if (!size.is_array() || size.size() != 2 || !fits(size[0]) || !fits(size[1])) {
+    fail(file, ": quantization_config: weight_block_size: want two numbers from 1 to ", kMaxWidth, ", found ",
+         printable(size.dump()));
+  }
+  return {size[0].get<int64_t>(), size[1].get<int64_t>()};
+}
+
+// Numbers [first, first + count) of a part's tensor as float32.
+void decode_part(const PlannedTensor::Part& part, int64_t first, int64_t count, float* out) {
+  const std::byte* data = part.tensor->data.data();
+  if (!part.scales) {
+    const kernels::Format format = *kernel_format(*part.tensor->type());
+    kernels::decode_row(format, data + kernels::row_bytes(format, first), count, out);
+    return;
+  }
+  const int64_t columns = part.tensor->shape.back(), rows = part.tensor->shape[part.tensor->shape.size() - 2];
+  const int64_t scale_columns = part.scales->shape.back();
+  const int64_t scale_rows = part.scales->shape[part.scales->shape.size() - 2];
+  const kernels::Format format = *kernel_format(*part.scales->type());
+  for (int64_t i = first; i < first + count; ++i) {
+    const int64_t column = i % columns, row = i / columns % rows, matrix = i / columns / rows;
+    float scale = 0;
+    const int64_t at = (matrix * scale_rows + row / part.block_rows) * scale_columns + column / part.block_columns;
+    kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, at), 1, &scale);
+    *out++ = kernels::f8_e4m3_to_f32(static_cast<uint8_t>(data[i])) * scale;
+  }
+}
+
 // Makes the plan: looks up every tensor under its possible names, checks shapes, and keeps account of what was used.
 class Planner {
  public:
-  Planner(const Config& config, const SafeTensors& files, std::string where)
-      : c_(config), files_(files), where_(std::move(where)) {
+  Planner(const Config& config, const Fp8Blocks& blocks, const SafeTensors& files, std::string where)
+      : c_(config), blocks_(blocks), files_(files), where_(std::move(where)) {
     for (const char* prefix : {"language_model.model.", "model.language_model.", "model.", ""}) {
       if (!files_.find(concat(prefix, "embed_tokens.weight"))) continue;
       prefix_ = prefix;
@@ -53,6 +95,9 @@ class Planner {
       add("output.weight", {"lm_head.weight", "language_model.lm_head.weight", "model.lm_head.weight"}, vocab_shape);
     }
     for (int64_t i = 0; i < c_.n_layers(); ++i) layer(i);
+    for (PlannedTensor& tensor : tensors_) {
+      for (PlannedTensor::Part& part : tensor.parts) find_scales(part);
+    }
     account_for_the_rest(note);
     return std::move(tensors_);
   }
@@ -68,11 +113,12 @@ class Planner {
       if (tensor->shape != shape) {
         fail(tensor->file, ": tensor ", name, ": want ", shape_text(shape), ", found ", shape_text(tensor->shape));
       }
-      if (!tensor->type()) {
+      if (!tensor->type() && tensor->dtype != kFp8) {
         fail(tensor->file, ": tensor ", name, ": dtype ", printable(tensor->dtype),
-             " is not supported, want F32, F16 or BF16");
+             " is not supported, want F32, F16, BF16 or ", kFp8);
       }
       used_.insert(name);
+      names_[tensor] = name;
       return tensor;
     }
     return nullptr;
@@ -85,6 +131,21 @@ class Planner {
   }
   bool has(const std::string& name) const { return files_.find(name) != nullptr; }
 
+  // An 8-bit float tensor "x" comes with "x_scale_inv": one scale for each block of its matrix, or of each of them.
+  void find_scales(PlannedTensor::Part& part) {
+    if (part.tensor->dtype != kFp8) return;
+    std::vector<int64_t> shape = part.tensor->shape;
+    const std::string name = names_[part.tensor] + "_scale_inv";
+    if (shape.size() < 2) fail(part.tensor->file, ": tensor ", names_[part.tensor], ": want a matrix for ", kFp8);
+    part.block_rows = blocks_.rows;
+    part.block_columns = blocks_.columns;
+    int64_t &rows = shape[shape.size() - 2], &columns = shape.back();
+    rows = (rows + blocks_.rows - 1) / blocks_.rows;
+    columns = (columns + blocks_.columns - 1) / blocks_.columns;
+    part.scales = require({name}, shape);
+    if (!part.scales->type()) fail(part.scales->file, ": tensor ", name, ": want F32, F16 or BF16, found ", kFp8);
+  }
+
   PlannedTensor& put(const std::string& name, std::vector<int64_t> shape, std::vector<PlannedTensor::Part> parts) {
     tensors_.push_back({name, std::move(shape), std::move(parts)});
     return tensors_.back();
@@ -95,7 +156,6 @@ class Planner {
   void norm(const std::string& name, const Names& from, int64_t size) {
     PlannedTensor& tensor = add(name, from, {size});
     tensor.add_one = c_.family->one_plus_norms;
-    tensor.keep_f32 = true;
   }
 
   void layer(int64_t i) {
@@ -112,9 +172,8 @@ class Planner {
     norm(out + "attn_k_norm.weight", {attn + "k_norm.weight"}, whole ? kv_rows : c_.head_dim);
     if (c_.layers[static_cast<size_t>(i)].sparse_attention) {
       const auto names = [&](const char* part) { return Names{attn + "indexer." + part, attn + "index_" + part}; };
-      add(out + "indexer.q_proj.weight", names("q_proj.weight"), {c_.n_index_heads * c_.index_dim, c_.dim}).keep_f32 =
-          true;
-      add(out + "indexer.k_proj.weight", names("k_proj.weight"), {c_.index_dim, c_.dim}).keep_f32 = true;
+      add(out + "indexer.q_proj.weight", names("q_proj.weight"), {c_.n_index_heads * c_.index_dim, c_.dim});
+      add(out + "indexer.k_proj.weight", names("k_proj.weight"), {c_.index_dim, c_.dim});
       norm(out + "indexer.q_norm.weight", names("q_norm.weight"), c_.index_dim);
       norm(out + "indexer.k_norm.weight", names("k_norm.weight"), c_.index_dim);
     }
@@ -125,14 +184,14 @@ class Planner {
       gated(out, "", ffn, c_.dense_ffn);
       return;
     }
-    add(out + "ffn_gate_inp.weight", {ffn + "gate.weight"}, {c_.n_experts, c_.dim}).keep_f32 = true;
+    add(out + "ffn_gate_inp.weight", {ffn + "gate.weight"}, {c_.n_experts, c_.dim});
     if (c_.family->routing_bias) {
       std::vector<PlannedTensor::Part> bias;  // none: zeros
       if (c_.routing_bias) {
         const Names names{ffn + "gate.e_score_correction_bias", ffn + "e_score_correction_bias"};
         bias.push_back({require(names, {c_.n_experts}), 0, c_.n_experts});
       }
-      put(out + "exp_probs_b.bias", {c_.n_experts}, std::move(bias)).keep_f32 = true;
+      put(out + "exp_probs_b.bias", {c_.n_experts}, std::move(bias));
     }
     experts(out, ffn + "experts.");
     if (c_.shared_ffn > 0) gated(out, "_shexp", ffn + "shared_experts.", c_.shared_ffn);
@@ -207,51 +266,43 @@ class Planner {
   }
 
   const Config& c_;
+  const Fp8Blocks& blocks_;
   const SafeTensors& files_;
   std::string where_, prefix_;
   std::set<std::string, std::less<>> used_;
+  std::map<const SafeTensor*, std::string> names_;
   std::vector<PlannedTensor> tensors_;
 };
 
 }  // namespace
 
-TensorType PlannedTensor::stored_as(TensorType wanted) const {
-  if (keep_f32 || shape.size() == 1) return TensorType::f32;
-  return shape.back() % tensor_layout(wanted).group == 0 ? wanted : TensorType::f16;
-}
-
 TensorType PlannedTensor::source_type() const {
   if (parts.empty()) return TensorType::f32;
-  const TensorType first = *parts[0].tensor->type();
-  const bool same = std::all_of(parts.begin(), parts.end(), [&](const Part& p) { return p.tensor->type() == first; });
-  return same ? first : TensorType::f32;
+  const auto type_of = [](const Part& part) { return part.tensor->type().value_or(TensorType::f32); };
+  const TensorType first = type_of(parts[0]);
+  return std::all_of(parts.begin(), parts.end(), [&](const Part& p) { return type_of(p) == first; }) ? first
+                                                                                                     : TensorType::f32;
 }
 
-void PlannedTensor::read(TensorType type, const std::function<void(std::span<const std::byte>)>& sink) const {
-  const int64_t row = shape.back();
-  const int64_t step = std::max<int64_t>(1, 65536 / row) * row;  // numbers at a time; whole rows
-  std::vector<float> values(static_cast<size_t>(std::min(step, product(shape))));
-  std::vector<std::byte> encoded(static_cast<size_t>(kernels::row_bytes(format_of(type), std::ssize(values))));
-  const auto emit = [&](int64_t count) {
-    kernels::encode_row(format_of(type), values.data(), count, encoded.data());
-    sink(std::span(encoded).first(static_cast<size_t>(kernels::row_bytes(format_of(type), count))));
-  };
+void PlannedTensor::read(TensorType type, const GgufWriter::Sink& sink) const {
   if (parts.empty()) {
-    for (int64_t done = 0; done < product(shape); done += step) emit(std::min(step, product(shape) - done));
+    encode_rows(
+        type, shape.back(), product(shape),
+        [](int64_t, int64_t count, float* values) { std::fill_n(values, count, 0.0F); }, sink);
   }
   for (const Part& part : parts) {
-    const Format format = format_of(*part.tensor->type());
-    const int64_t each = kernels::row_bytes(format, 1);
     if (part.tensor->type() == type && !add_one) {
+      const int64_t each = tensor_layout(type).bytes;
       sink(part.tensor->data.subspan(static_cast<size_t>(part.first * each), static_cast<size_t>(part.count * each)));
       continue;
     }
-    for (int64_t done = 0; done < part.count; done += step) {
-      const int64_t count = std::min(step, part.count - done);
-      kernels::decode_row(format, part.tensor->data.data() + (part.first + done) * each, count, values.data());
-      if (add_one) std::for_each_n(values.begin(), count, [](float& value) { value += 1; });
-      emit(count);
-    }
+    encode_rows(
+        type, shape.back(), part.count,
+        [&](int64_t first, int64_t count, float* values) {
+          decode_part(part, part.first + first, count, values);
+          if (add_one) std::for_each_n(values, count, [](float& value) { value += 1; });
+        },
+        sink);
   }
 }
 
@@ -260,19 +311,33 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const Note& not
   checkpoint.config_ = Config::from_json_file(folder / "config.json");
   checkpoint.config_.name = last_name(folder);
   checkpoint.files_ = SafeTensors::open(folder);
-  checkpoint.tensors_ = Planner(checkpoint.config_, checkpoint.files_, checkpoint.config_.name).plan(note);
+  const Fp8Blocks blocks = read_fp8_blocks(folder / "config.json");
+  checkpoint.tensors_ = Planner(checkpoint.config_, blocks, checkpoint.files_, checkpoint.config_.name).plan(note);
   // Where the plan writes the output matrix out, it is one of its own from here on.
   if (!checkpoint.config_.family->tied_output) checkpoint.config_.tied_output = false;
   return checkpoint;
 }
 
+TensorType Checkpoint::widest_type() const {
+  TensorType widest = TensorType::bf16;
+  for (const PlannedTensor& tensor : tensors_) {
+    if (is_kept_f32(tensor.name, tensor.shape)) continue;
+    for (const PlannedTensor::Part& part : tensor.parts) {
+      const TensorType type = part.tensor->type().value_or(TensorType::bf16);
+      if (type == TensorType::f32) return type;
+      if (type != TensorType::bf16) widest = type;
+    }
+  }
+  return widest;
+}
+
 TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {
   TensorTable table;
   for (const PlannedTensor& tensor : tensors_) {
-    const TensorType type = tensor.stored_as(tensor.source_type());
+    const TensorType type = is_kept_f32(tensor.name, tensor.shape) ? TensorType::f32 : tensor.source_type();
     const auto bytes = static_cast<size_t>(tensor_bytes(type, tensor.shape).value());
     TensorView view{type, tensor.shape, {}};
-    if (tensor.parts.size() == 1 && tensor.source_type() == type && !tensor.add_one) {
+    if (tensor.parts.size() == 1 && tensor.parts[0].tensor->type() == type && !tensor.add_one) {
       const PlannedTensor::Part& part = tensor.parts[0];
       view.data = part.tensor->data.subspan(static_cast<size_t>(part.first * tensor_layout(type).bytes), bytes);
     } else {

@@ -13,12 +13,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "kernels/exec.h"
 #include "model/config.h"
+#include "model/gguf.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 
@@ -29,20 +29,19 @@ struct PlannedTensor {
   struct Part {
     const SafeTensor* tensor;
     int64_t first, count;  // numbers of the tensor, in its order; whole rows
+    // Of an 8-bit float tensor: what its numbers are multiplied by, one scale for each block of rows and columns.
+    const SafeTensor* scales = nullptr;
+    int64_t block_rows = 0, block_columns = 0;
   };
   std::string name;
   std::vector<int64_t> shape;  // outermost first
   std::vector<Part> parts;     // one after the other; none: all zeros
   bool add_one = false;        // norms of a family that stores w and means 1 + w
-  bool keep_f32 = false;       // never rounded: norms, router, its bias, index branch
 
-  // What it is stored as when `wanted` is asked for: float32 when it must be kept, half precision when its rows are no
-  // whole number of the format's groups.
-  TensorType stored_as(TensorType wanted) const;
-  // The type of its pieces in the checkpoint; f32 when they differ.
+  // The type of its pieces in the checkpoint; f32 when they differ, and for 8-bit floats with their scales.
   TensorType source_type() const;
-  // Gives all bytes of the tensor as `type` (f32, f16, bf16 or q8_0), in order, a few hundred KiB at a time.
-  void read(TensorType type, const std::function<void(std::span<const std::byte>)>& sink) const;
+  // Gives all bytes of the tensor as `type`, in order, a few hundred KiB at a time.
+  void read(TensorType type, const GgufWriter::Sink& sink) const;
 };
 
 class Checkpoint {
@@ -54,6 +53,9 @@ class Checkpoint {
 
   const Config& config() const { return config_; }
   const std::vector<PlannedTensor>& tensors() const { return tensors_; }
+
+  // The type that keeps what the matrices hold: the widest that they have. bf16 for 8-bit floats.
+  TensorType widest_type() const;
 
   // All tensors in memory, in their own types. What can be used in place stays in the mapped files, the rest is put
   // into `memory`; both, and this object, must outlive the table.

@@ -94,7 +94,8 @@ Config Config::from_json_file(const std::filesystem::path& path) {
   if (c.rotary_dim < 2) fail(keys.file(), ": rotary_dim: want at least 2, found ", c.rotary_dim);
   c.rope_theta = keys.number({"rope_parameters.rope_theta", "rope_theta"}, 1, 1e12);
   c.norm_eps = static_cast<float>(keys.number({"rms_norm_eps"}, 1e-12, 1));
-  keys.only({"rope_parameters.rope_type", "rope_scaling.rope_type", "rope_scaling.type"}, {"default"});
+  keys.only({"rope_parameters.rope_type"}, {"default"});
+  keys.only({"rope_scaling.rope_type", "rope_scaling.type"}, {"default"});
   keys.only({"use_qk_norm"}, {true});
   keys.only({"attention_output_gate"}, {false});
   if (keys.find({"sliding_window"})) keys.only({"use_sliding_window"}, {false});

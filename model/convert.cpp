@@ -6,29 +6,13 @@
 #include "model/error.h"
 #include "model/gguf.h"
 #include "model/json_file.h"
+#include "model/recode.h"
 #include "model/tokenizer.h"
 
 namespace corvid::model {
 namespace {
 
-constexpr uint32_t kQuantizationVersion = 2;
 constexpr int32_t kUnusedToken = 5;
-
-// llama.cpp's number for "mostly this type".
-uint32_t file_type(TensorType type) {
-  switch (type) {
-    case TensorType::f32:
-      return 0;
-    case TensorType::f16:
-      return 1;
-    case TensorType::q8_0:
-      return 7;
-    case TensorType::bf16:
-      return 32;
-    default:
-      throw std::invalid_argument(concat("type ", tensor_layout(type).name, ": can't be written yet"));
-  }
-}
 
 void write_tokenizer(GgufWriter& out, const Config& c, const std::filesystem::path& folder, const Note& note) {
   if (c.bos) out.set_u32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*c.bos));
@@ -60,34 +44,20 @@ void write_tokenizer(GgufWriter& out, const Config& c, const std::filesystem::pa
 
 }  // namespace
 
-TensorType parse_weight_type(std::string_view text) {
-  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16, TensorType::q8_0}) {
-    if (text == tensor_layout(type).name) return type;
-  }
-  for (const TensorType type : {TensorType::q4_0, TensorType::q4_k, TensorType::q6_k}) {
-    if (text == tensor_layout(type).name) {
-      throw std::invalid_argument(concat("type ", text, ": not supported yet, want f32, f16, bf16 or q8_0"));
-    }
-  }
-  throw std::invalid_argument(concat("type: want f32, f16, bf16 or q8_0, found ", printable(text)));
-}
-
-int64_t convert(const std::filesystem::path& folder, const std::filesystem::path& file, TensorType type,
+int64_t convert(const std::filesystem::path& folder, const std::filesystem::path& file, const Mix& mix,
                 const Note& note) {
   const Checkpoint checkpoint = Checkpoint::open(folder, note);
+  const Config& config = checkpoint.config();
   GgufWriter out;
-  checkpoint.config().to_gguf(out, note);
-  out.set_u32("general.file_type", file_type(type));
-  if (type == TensorType::q8_0) out.set_u32("general.quantization_version", kQuantizationVersion);
-  write_tokenizer(out, checkpoint.config(), folder, note);
+  config.to_gguf(out, note);
+  set_mix(out, mix);
+  write_tokenizer(out, config, folder, note);
   for (const PlannedTensor& tensor : checkpoint.tensors()) {
-    const TensorType stored = tensor.stored_as(type);
-    if (!tensor.keep_f32 && stored != type && note) {
-      note(concat(tensor.name, ": rows of ", tensor.shape.back(), " do not fit ", tensor_layout(type).name,
-                  ", stored as ", tensor_layout(stored).name));
-    }
-    out.add(tensor.name, stored, tensor.shape,
-            [&tensor, stored](const GgufWriter::Sink& sink) { tensor.read(stored, sink); });
+    const bool is_output = tensor.name == (config.tied_output ? "token_embd.weight" : "output.weight");
+    const Mix::Choice choice = mix.choose(tensor.name, tensor.shape, config.n_layers(), is_output);
+    if (!choice.fits && note) note(misfit(tensor.name, tensor.shape, mix, choice.type));
+    out.add(tensor.name, choice.type, tensor.shape,
+            [&tensor, choice](const GgufWriter::Sink& sink) { tensor.read(choice.type, sink); });
   }
   return out.write(file);
 }

@@ -82,7 +82,10 @@ Gguf::Gguf(const std::filesystem::path& file) : file_(file), name_(file.filename
   }
   for (uint64_t i = 0; i < n_keys; ++i) {
     const std::string_view key = cursor.take_text(concat("name of key ", i), kMaxName);
-    const Value value = read_value(cursor, key);
+    const size_t begin = cursor.at;
+    Value value = read_value(cursor, key);
+    value.begin = begin;
+    value.end = cursor.at;
     if (!values_.emplace(key, value).second) fail(name_, ": key ", printable(key), ": found twice");
   }
   read_tensors(cursor, n_tensors);
@@ -166,7 +169,7 @@ void Gguf::read_tensors(Cursor& cursor, uint64_t count) {
       tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(dim));
     }
     const auto type = cursor.take<uint32_t>(what);
-    if (!tensor_layout(type)) fail(name_, ": ", what, ": type ", type, " is not supported");
+    if (!tensor_layout(type)) fail(name_, ": ", what, ": type ", tensor_type_text(type), " is not supported");
     tensor.type = static_cast<TensorType>(type);
     offsets.push_back(cursor.take<uint64_t>(what));
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second) fail(name_, ": ", what, ": found twice");
@@ -318,6 +321,13 @@ std::vector<int64_t> Gguf::integers(std::string_view key, int64_t min, int64_t m
     numbers.push_back(integer_at(key, found.kind, found.at + i * bytes_of(found.kind), min, max));
   }
   return numbers;
+}
+
+std::string_view Gguf::encoded(std::string_view key) const {
+  const auto found = values_.find(key);
+  if (found == values_.end()) fail(name_, ": key ", key, " is missing");
+  return {reinterpret_cast<const char*>(file_.bytes().data()) + found->second.begin,
+          found->second.end - found->second.begin};
 }
 
 std::vector<std::string> Gguf::keys() const {

@@ -49,6 +49,7 @@ class Gguf {
   std::vector<std::string_view> texts(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key, int64_t min, int64_t max) const;  // any integer type, or bool
   std::vector<std::string> keys() const;
+  std::string_view encoded(std::string_view key) const;  // type and value as they stand in the file
 
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the order of the file
   const GgufTensor* find(std::string_view tensor) const;               // null when there is none of this name
@@ -58,8 +59,9 @@ class Gguf {
   struct Value {
     Kind kind;  // of an array: of its elements
     bool is_array;
-    uint64_t count;  // 1 for a single value
-    size_t at;       // where the (first) value stands in the file
+    uint64_t count;             // 1 for a single value
+    size_t at;                  // where the (first) value stands in the file
+    size_t begin = 0, end = 0;  // of type and value together
   };
   struct Cursor;
   explicit Gguf(const std::filesystem::path& file);
@@ -93,6 +95,7 @@ class GgufWriter {
   void set_texts(const std::string& key, std::span<const std::string> values);
   void set_i32s(const std::string& key, std::span<const int32_t> values);
   void set_bools(const std::string& key, const std::vector<bool>& values);
+  void set_encoded(const std::string& key, std::string_view encoded);  // from Gguf::encoded
 
   // `shape` is outermost first, 1 to 4 dimensions. Throws std::invalid_argument when the name is taken or the shape
   // does not fit the type.

@@ -141,6 +141,8 @@ void GgufWriter::set_bools(const std::string& key, const std::vector<bool>& valu
   set(key, std::move(bytes));
 }
 
+void GgufWriter::set_encoded(const std::string& key, std::string_view encoded) { set(key, std::string(encoded)); }
+
 void GgufWriter::add(const std::string& name, TensorType type, std::vector<int64_t> shape, Source source) {
   for (const Tensor& tensor : tensors_) {
     if (tensor.name == name) throw std::invalid_argument(concat("tensor ", name, ": added twice"));

@@ -8,7 +8,7 @@
 
 #include "model/checkpoint.h"
 #include "model/error.h"
-#include "model/gguf.h"
+#include "model/gguf_files.h"
 #include "model/json_file.h"
 #include "model/weights.h"
 
@@ -34,34 +34,6 @@ class Fingerprint {
   uint64_t hash_ = 0xcbf29ce484222325;
 };
 
-// The files of a model split into several: "name-00002-of-00003.gguf". Any of them may be given.
-std::vector<Gguf> open_all(const fs::path& path) {
-  std::vector<Gguf> files;
-  files.push_back(Gguf::open(path));
-  if (!files[0].has("split.count")) return files;
-  constexpr int64_t kMaxSplits = 99999;
-  const int64_t count = files[0].integer("split.count", 1, kMaxSplits);
-  if (count == 1) return files;
-  const std::string name = path.filename().string();
-  const size_t tail = std::string("-00001-of-00001.gguf").size();
-  const std::string of = concat("-of-", std::string(5 - std::to_string(count).size(), '0'), count, ".gguf");
-  if (name.size() <= tail || !name.ends_with(of)) {
-    fail(name, ": split.count is ", count, ": want a file name that ends with -00001", of);
-  }
-  files.clear();
-  for (int64_t i = 1; i <= count; ++i) {
-    const std::string number = std::to_string(i);
-    const std::string file =
-        concat(name.substr(0, name.size() - tail), "-", std::string(5 - number.size(), '0'), number, of);
-    files.push_back(Gguf::open(path.parent_path() / file));
-    if (files.back().integer("split.no", 0, kMaxSplits) != i - 1 ||
-        files.back().integer("split.count", 1, kMaxSplits) != count) {
-      fail(file, ": want split.no ", i - 1, " of ", count, ", found another");
-    }
-  }
-  return files;
-}
-
 }  // namespace
 
 struct Model::Impl {
@@ -78,16 +50,11 @@ struct Model::Impl {
   mutable std::optional<Tokenizer> tokenizer;
 
   void open_gguf() {
-    files = open_all(path);
+    files = open_gguf_files(path);
     config = Config::from_gguf(files[0]);
-    TensorTable table;
+    const TensorTable table = tensors_of(files);
     Fingerprint print;
     for (const Gguf& file : files) {
-      for (const GgufTensor& tensor : file.tensors()) {
-        if (!table.emplace(tensor.name, TensorView{tensor.type, tensor.shape, tensor.data}).second) {
-          fail(file.name(), ": tensor ", printable(tensor.name), ": found in two files");
-        }
-      }
       print.add(file.header());
       print.add(file.file_bytes());
     }

@@ -1,6 +1,7 @@
 #include "model/tensor_type.h"
 
 #include <stdexcept>
+#include <utility>
 
 namespace corvid::model {
 
@@ -46,6 +47,8 @@ std::optional<TensorLayout> tensor_layout(uint32_t type_number) {
       return TensorLayout{"f64", 1, 8};
     case TensorType::bf16:
       return TensorLayout{"bf16", 1, 2};
+    case TensorType::mxfp4:
+      return TensorLayout{"mxfp4", 32, 17};
   }
   return std::nullopt;
 }
@@ -54,6 +57,18 @@ TensorLayout tensor_layout(TensorType type) {
   const std::optional<TensorLayout> layout = tensor_layout(static_cast<uint32_t>(type));
   if (!layout) throw std::invalid_argument("tensor type: not one of the enumerators");
   return *layout;
+}
+
+std::string tensor_type_text(uint32_t type_number) {
+  constexpr std::pair<uint32_t, std::string_view> kOthers[] = {
+      {16, "iq2_xxs"}, {17, "iq2_xs"}, {18, "iq3_xxs"}, {19, "iq1_s"}, {20, "iq4_nl"}, {21, "iq3_s"},
+      {22, "iq2_s"},   {23, "iq4_xs"}, {29, "iq1_m"},   {34, "tq1_0"}, {35, "tq2_0"},  {40, "nvfp4"}};
+  const std::string number = std::to_string(type_number);
+  if (const auto layout = tensor_layout(type_number)) return std::string(layout->name) + " (" + number + ")";
+  for (const auto& [other, name] : kOthers) {
+    if (other == type_number) return std::string(name) + " (" + number + ")";
+  }
+  return number;
 }
 
 std::optional<kernels::Format> kernel_format(TensorType type) {
@@ -67,6 +82,16 @@ std::optional<kernels::Format> kernel_format(TensorType type) {
       return Format::bf16;
     case TensorType::q8_0:
       return Format::q8_0;
+    case TensorType::q4_0:
+      return Format::q4_0;
+    case TensorType::mxfp4:
+      return Format::mxfp4;
+    case TensorType::q4_k:
+      return Format::q4_k;
+    case TensorType::q5_k:
+      return Format::q5_k;
+    case TensorType::q6_k:
+      return Format::q6_k;
     default:
       return std::nullopt;
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/format.h"
@@ -30,6 +31,7 @@ enum class TensorType : uint32_t {
   i64 = 27,
   f64 = 28,
   bf16 = 30,
+  mxfp4 = 39,
 };
 
 // A row is stored as whole groups of `group` numbers in `bytes` bytes each.
@@ -42,6 +44,9 @@ struct TensorLayout {
 // Nothing for a type number that is not in the list above.
 std::optional<TensorLayout> tensor_layout(uint32_t type_number);
 TensorLayout tensor_layout(TensorType type);
+
+// For messages: "iq4_nl (20)", also of ggml's types that are not in the list.
+std::string tensor_type_text(uint32_t type_number);
 
 // How the kernels know it; nothing for a type that they do not compute with.
 std::optional<kernels::Format> kernel_format(TensorType type);

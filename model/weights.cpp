@@ -1,6 +1,11 @@
 #include "model/weights.h"
 
+#include <functional>
+#include <optional>
+#include <set>
+
 #include "model/error.h"
+#include "model/mix.h"
 
 namespace corvid::model {
 namespace {
@@ -30,6 +35,17 @@ class Binder {
     return copy.as();
   }
 
+  // A tensor of the language model that nothing above asked for would change the result if it were left out.
+  void refuse_the_rest(const Config& config) const {
+    for (const auto& [name, tensor] : tensors_) {
+      if (used_.contains(name)) continue;
+      const std::optional<int64_t> layer = layer_of(name);
+      if ((layer && *layer < config.n_layers()) || name.starts_with("rope_") || name.starts_with("output")) {
+        fail(file_, ": tensor ", printable(name), ": not known to ", config.architecture());
+      }
+    }
+  }
+
  private:
   const TensorView& find(const std::string& name, const std::vector<int64_t>& shape) {
     const auto found = tensors_.find(name);
@@ -39,15 +55,16 @@ class Binder {
       fail(file_, ": tensor ", name, ": want ", shape_text(shape), ", found ", shape_text(tensor.shape));
     }
     if (!kernel_format(tensor.type)) {
-      fail(file_, ": tensor ", name, ": type ", tensor_layout(tensor.type).name,
-           " is not supported yet, want f32, f16, bf16 or q8_0");
+      fail(file_, ": tensor ", name, ": type ", tensor_layout(tensor.type).name, " is not supported");
     }
+    used_.insert(name);
     return tensor;
   }
 
   const TensorTable& tensors_;
   const std::string& file_;
   std::vector<kernels::Buffer>& decoded_;
+  std::set<std::string, std::less<>> used_;
 };
 
 // Rows [first, ...) of a matrix with rows of `columns` numbers.
@@ -103,6 +120,7 @@ Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::st
     l.shared_up = bind.matrix(name("ffn_up_shexp.weight"), {c.shared_ffn, c.dim});
     l.shared_down = bind.matrix(name("ffn_down_shexp.weight"), {c.dim, c.shared_ffn});
   }
+  bind.refuse_the_rest(c);
   return w;
 }
 

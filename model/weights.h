@@ -43,8 +43,8 @@ struct Weights {
   const float* output_norm = nullptr;  // [dim]
   kernels::Matrix output;              // [vocab, dim]; the embedding again when they are tied
 
-  // Throws std::runtime_error naming `file`, the tensor, wanted and found. Tensors that the architecture has no use for
-  // are ignored.
+  // Throws std::runtime_error naming `file`, the tensor, wanted and found; for a tensor of a layer that the family does
+  // not know too. Other parts of a model (vision, prediction modules after the last layer) are ignored.
   static Weights bind(const Config& config, const TensorTable& tensors, const std::string& file);
 
  private:

@@ -1,4 +1,5 @@
 // The plain version: a warp per output, its lanes along k, and a few rows for each reading of a weight.
+#include "kernels/block_weights.h"
 #include "kernels/cuda_check.h"
 #include "kernels/matmul/matmul.h"
 
@@ -17,10 +18,18 @@ __device__ float weight_at(Format format, const unsigned char* row, int64_t i) {
       return f16_to_f32(reinterpret_cast<const uint16_t*>(row)[i]);
     case Format::bf16:
       return bf16_to_f32(reinterpret_cast<const uint16_t*>(row)[i]);
-    case Format::q8_0: {
-      const BlockQ8& block = reinterpret_cast<const BlockQ8*>(row)[i / kQ8Block];
-      return f16_to_f32(block.d) * static_cast<float>(block.q[i % kQ8Block]);
-    }
+    case Format::q8_0:
+      return block_weight(reinterpret_cast<const BlockQ8*>(row), i);
+    case Format::q4_0:
+      return block_weight(reinterpret_cast<const BlockQ4*>(row), i);
+    case Format::mxfp4:
+      return block_weight(reinterpret_cast<const BlockMxfp4*>(row), i);
+    case Format::q4_k:
+      return block_weight(reinterpret_cast<const BlockQ4K*>(row), i);
+    case Format::q5_k:
+      return block_weight(reinterpret_cast<const BlockQ5K*>(row), i);
+    case Format::q6_k:
+      return block_weight(reinterpret_cast<const BlockQ6K*>(row), i);
   }
   return 0;
 }

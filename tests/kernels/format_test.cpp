@@ -2,9 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <charconv>
 #include <cmath>
+#include <fstream>
 #include <limits>
+#include <string>
 #include <vector>
+
+#include "kernels/block_weights.h"
+#include "tests/support/backends.h"
+#include "tests/support/weights.h"
 
 namespace corvid::test {
 namespace {
@@ -72,11 +79,99 @@ TEST(Format, Q8BlockOfZerosIsZero) {
   EXPECT_EQ(back, zeros);
 }
 
+template <class Integer>
+std::vector<Integer> from_hex(const std::string& text) {
+  std::vector<Integer> values(text.size() / (2 * sizeof(Integer)));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const char* at = text.data() + i * 2 * sizeof(Integer);
+    std::from_chars(at, at + 2 * sizeof(Integer), values[i], 16);
+  }
+  return values;
+}
+
+// tests/golden/formats/decoded.txt: in each line a format, the bytes of a few blocks (random, with scales of many
+// sizes), and the bits of the floats that ggml makes of them.
+TEST(Format, BlocksDecodeToGgmlsBits) {
+  std::ifstream file(std::string(CORVID_GOLDEN_DIR) + "/formats/decoded.txt");
+  std::string name, bytes, floats;
+  int formats = 0;
+  while (file >> name >> bytes >> floats) {
+    const std::vector<uint8_t> row = from_hex<uint8_t>(bytes);
+    const std::vector<uint32_t> wanted = from_hex<uint32_t>(floats);
+    for (const Format format : kAllFormats) {
+      if (kernels::format_name(format) != name) continue;
+      ++formats;
+      const auto n = static_cast<int64_t>(wanted.size());
+      ASSERT_EQ(kernels::row_bytes(format, n), static_cast<int64_t>(row.size())) << name;
+      std::vector<float> found(wanted.size());
+      decode_row(format, row.data(), n, found.data());
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        // A weight of 0 may have either sign.
+        const bool same = std::bit_cast<uint32_t>(found[i]) == wanted[i] || (found[i] == 0 && wanted[i] << 1 == 0);
+        ASSERT_TRUE(same) << name << " weight " << i << ": " << found[i] << ", want "
+                          << std::bit_cast<float>(wanted[i]);
+      }
+    }
+  }
+  EXPECT_EQ(formats, 6);
+}
+
+// The error left by the best known encoders on normally distributed weights, and a little more.
+TEST(Format, EncodedWeightsStayClose) {
+  const int64_t n = 8192;
+  const std::vector<float> a = random_floats(n, 1), b = random_floats(n, 2), c = random_floats(n, 3);
+  std::vector<float> x(size_t(n), 0.0F);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = a[i] + b[i] + c[i];
+  const std::pair<Format, double> limits[] = {{Format::q8_0, 0.006}, {Format::q6_k, 0.02}, {Format::q5_k, 0.04},
+                                              {Format::q4_k, 0.08},  {Format::q4_0, 0.1},  {Format::mxfp4, 0.13}};
+  for (const auto& [format, limit] : limits) {
+    std::vector<char> row(size_t(kernels::row_bytes(format, n)));
+    std::vector<float> back(x.size());
+    encode_row(format, x.data(), n, row.data());
+    decode_row(format, row.data(), n, back.data());
+    double error = 0, size = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      error += std::pow(double(back[i]) - x[i], 2);
+      size += double(x[i]) * x[i];
+    }
+    EXPECT_LT(std::sqrt(error / size), limit) << kernels::format_name(format);
+  }
+}
+
+TEST(Format, AnyNumbersCanBeEncoded) {
+  const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  for (const Format format : kAllFormats)
+    for (const float fill : {0.0F, 1.0F, -1.0F, 1e-40F, 3e38F, -3e38F, inf, nan}) {
+      std::vector<float> x(512, fill), back(x.size(), 5.0F);
+      x[300] = -1;
+      std::vector<char> row(size_t(kernels::row_bytes(format, 512)));
+      encode_row(format, x.data(), 512, row.data());
+      decode_row(format, row.data(), 512, back.data());
+      if (std::fabs(fill) <= 1 && std::fabs(fill) >= 0.5F) {
+        for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(back[i], x[i], 0.13) << kernels::format_name(format);
+      }
+      if (fill == 0) {
+        EXPECT_EQ(back[0], 0) << kernels::format_name(format);
+      }
+    }
+}
+
+TEST(Format, EightBitFloatsHaveTheirKnownValues) {
+  EXPECT_EQ(kernels::f8_e4m3_to_f32(0x38), 1.0F);
+  EXPECT_EQ(kernels::f8_e4m3_to_f32(0xc4), -3.0F);
+  EXPECT_EQ(kernels::f8_e4m3_to_f32(0x7e), 448.0F);
+  EXPECT_EQ(kernels::f8_e4m3_to_f32(0x01), 0x1p-9F);
+  EXPECT_EQ(kernels::f8_e4m3_to_f32(0x08), 0x1p-6F);
+  EXPECT_EQ(std::bit_cast<uint32_t>(kernels::f8_e4m3_to_f32(0x80)), 0x80000000U);
+  EXPECT_TRUE(std::isnan(kernels::f8_e4m3_to_f32(0x7f)));
+}
+
 TEST(Format, RowsHaveTheBytesOfTheirFormat) {
   EXPECT_EQ(kernels::row_bytes(Format::f32, 7), 28);
   EXPECT_EQ(kernels::row_bytes(Format::f16, 7), 14);
   EXPECT_EQ(kernels::row_bytes(Format::bf16, 7), 14);
   EXPECT_EQ(kernels::row_bytes(Format::q8_0, 64), 68);
+  EXPECT_EQ(kernels::row_bytes(Format::q4_k, 512), 288);
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ std::vector<double> product_sizes(const std::vector<float>& x, const TestWeights
 TEST_P(MatmulTest, AgreesWithFloat64InEveryFormat) {
   const auto exec = GetParam().exec();
   for (const Format format : kAllFormats)
-    for (const int64_t k : {1, 15, 16, 17, 32, 96, 416})
+    for (const int64_t k : {1, 15, 16, 17, 32, 96, 416, 512})
       for (const int64_t n : {0, 1, 3, 8, 13, 97})
         for (const int64_t rows : {0, 1, 2, 3, 5, 66}) {
           if (k % format_block(format) != 0) continue;
@@ -92,7 +92,7 @@ TEST_P(MatmulTest, AddsToWhatIsThere) {
 // The law: a row's result has the same bits alone, in any batch, with any number of threads.
 TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
   for (const Format format : kAllFormats)
-    for (const int64_t k : {32, 64, 416, 23}) {
+    for (const int64_t k : {32, 64, 416, 256, 23}) {
       if (k % format_block(format) != 0) continue;
       const int64_t rows = 70;
       const TestWeights w(format, 101, k, 6);
@@ -116,7 +116,7 @@ TEST_P(MatmulTest, WeightsMayLieAtOddAddresses) {
   const auto exec = GetParam().exec();
   for (const Format format : kAllFormats)
     for (const int64_t rows : {1, 4}) {
-      const TestWeights w(format, 21, 64, 9);
+      const TestWeights w(format, 21, std::max<int64_t>(64, format_block(format)), 9);
       std::vector<char> shifted{0};
       shifted.insert(shifted.end(), w.bytes.begin(), w.bytes.end());
       const std::vector<float> x = random_floats(rows * w.k, 10);

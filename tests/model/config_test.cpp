@@ -106,6 +106,56 @@ TEST(Config, SurvivesTheWayThroughAGgufFile) {
   }
 }
 
+json golden_config(const char* name) {
+  return read_json_object(std::string(CORVID_GOLDEN_DIR) + "/" + name + "/config.json");
+}
+
+TEST(Config, FamiliesDifferInWhatTheyCompute) {
+  const Config m3 = config_of(golden_config("minimax-m3")), m2 = config_of(golden_config("minimax-m2")),
+               qwen = config_of(golden_config("qwen3-moe"));
+  EXPECT_TRUE(m3.has_sparse_attention() && !m2.has_sparse_attention() && !qwen.has_sparse_attention());
+  EXPECT_TRUE(m2.family->whole_qk_norms && !qwen.family->whole_qk_norms);
+  EXPECT_EQ(m2.rotary_dim, 16);
+  EXPECT_EQ(qwen.rotary_dim, 32);
+  EXPECT_EQ(qwen.family->gating, kernels::Gating::softmax);
+  EXPECT_TRUE(qwen.normalised_weights);
+  EXPECT_EQ(qwen.expert_ffn, 64);
+}
+
+TEST(Config, QwensOptionsAreReadOrRefused) {
+  json content = golden_config("qwen3-moe");
+  content["norm_topk_prob"] = false;
+  content["mlp_only_layers"] = {1};
+  const Config c = config_of(content);
+  EXPECT_FALSE(c.normalised_weights);
+  EXPECT_TRUE(c.layers[0].moe && !c.layers[1].moe && c.layers[2].moe);
+  EXPECT_EQ(c.dense_ffn, 192);
+  const auto with = [](const char* key, const json& value) {
+    json changed = golden_config("qwen3-moe");
+    changed[key] = value;
+    return error_of(changed);
+  };
+  EXPECT_THAT(with("attention_bias", true), HasSubstr("attention_bias: true is not supported, want false"));
+  EXPECT_THAT(with("mlp_only_layers", {3}), HasSubstr("mlp_only_layers: want a list of layers below 3, found [3]"));
+  EXPECT_THAT(with("mlp_only_layers", "x"), HasSubstr("mlp_only_layers: want a list"));
+  EXPECT_THAT(with("rope_scaling", {{"type", "yarn"}, {"factor", 4}}), HasSubstr("\"yarn\" is not supported"));
+  EXPECT_THAT(with("decoder_sparse_step", 0), HasSubstr("decoder_sparse_step"));
+}
+
+TEST(Config, MiniMaxM2sOptionsAreReadOrRefused) {
+  json content = golden_config("minimax-m2");
+  content["attn_type_list"] = {1, 1, 1};
+  content["rotary_dim"] = 8;
+  content.erase("rope_parameters");
+  content["rope_theta"] = 1e6;
+  EXPECT_EQ(config_of(content).rotary_dim, 8);
+  content["attn_type_list"] = {1, 0, 1};
+  EXPECT_THAT(error_of(content), HasSubstr("attn_type_list: layer 1: linear attention is not supported"));
+  content["attn_type_list"] = nullptr;
+  content["shared_intermediate_size"] = 64;
+  EXPECT_THAT(error_of(content), HasSubstr("shared_intermediate_size: 64 is not supported, want 0"));
+}
+
 TEST(Config, UnusualActivationConstantsAreKept) {
   json content = TinyCheckpoint{}.config();
   content["swiglu_alpha"] = 1.5;

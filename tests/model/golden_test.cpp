@@ -57,7 +57,7 @@ class GoldenTest : public testing::TestWithParam<std::tuple<const char*, const c
     const auto [layout, as] = GetParam();
     const std::filesystem::path folder = std::filesystem::path(CORVID_GOLDEN_DIR) / layout;
     if (as == std::string("folder")) return Model::load(folder);
-    convert(folder, dir_ / "model.gguf", parse_weight_type(as));
+    convert(folder, dir_ / "model.gguf", Mix::parse(as));
     return Model::load(dir_ / "model.gguf");
   }
 

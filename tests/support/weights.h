@@ -8,8 +8,9 @@
 
 namespace corvid::test {
 
-constexpr kernels::Format kAllFormats[] = {kernels::Format::f32, kernels::Format::f16, kernels::Format::bf16,
-                                           kernels::Format::q8_0};
+constexpr kernels::Format kAllFormats[] = {kernels::Format::f32,  kernels::Format::f16,  kernels::Format::bf16,
+                                           kernels::Format::q8_0, kernels::Format::q4_0, kernels::Format::mxfp4,
+                                           kernels::Format::q4_k, kernels::Format::q5_k, kernels::Format::q6_k};
 
 // [n, k] in `format`, of a size that keeps sums of k products near 1.
 struct TestWeights {
