@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 
 #include "agents/paths.h"
@@ -60,6 +61,23 @@ model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
   for (const tools::ToolSpec& spec : toolbox.specs())
     prompt.tools.push_back({spec.name, spec.description, spec.parameters});
   return prompt;
+}
+
+// This program's file, which a build or an update replaces.
+std::string program_identity() {
+  struct stat info {};
+  if (stat("/proc/self/exe", &info) != 0) return CORVID_VERSION;
+  return CORVID_VERSION " " + std::to_string(info.st_size) + " " + std::to_string(info.st_mtim.tv_sec) + "." +
+         std::to_string(info.st_mtim.tv_nsec);
+}
+
+// Evaluated prompts on disk, unless CORVID_CACHE says off.
+std::optional<runtime::PrefixCache> prefix_cache() {
+  const char* variable = std::getenv("CORVID_CACHE");
+  const std::string wish = variable != nullptr ? variable : "";
+  if (wish == "off") return std::nullopt;
+  if (!wish.empty() && wish != "on") throw UsageError("CORVID_CACHE: want on or off, found \"" + wish + '"');
+  return runtime::PrefixCache(cache_folder() / "prefix", program_identity());
 }
 
 // A resumed session keeps its instructions and tools; of the agent only limits and policy count, and it may be gone.
@@ -170,6 +188,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const auto context = args.integer("context", 1, 1 << 24);
   limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
   sampler_from(args, {});
+  std::optional<runtime::PrefixCache> prefixes = prefix_cache();
   const ModelChoice choice = find_model(args.text("model"), config.model);
 
   runtime::SessionRecord record;
@@ -199,6 +218,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;
   options.attention = attention_from(args);
+  options.prefixes = std::move(prefixes);
   // --context lowers what the model was made for; without it a model of a million tokens must not reserve for them all.
   options.context =
       std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);

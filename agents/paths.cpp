@@ -35,6 +35,8 @@ fs::path config_folder() { return xdg_folder("XDG_CONFIG_HOME", ".config"); }
 
 fs::path data_folder() { return xdg_folder("XDG_DATA_HOME", ".local/share"); }
 
+fs::path cache_folder() { return xdg_folder("XDG_CACHE_HOME", ".cache"); }
+
 std::vector<fs::path> shipped_folders(const std::string& what) {
   std::vector<fs::path> folders;
   std::error_code failure;

@@ -10,6 +10,7 @@ namespace corvid::agents {
 std::filesystem::path home_folder();    // $HOME, or the account's
 std::filesystem::path config_folder();  // $XDG_CONFIG_HOME/corvid, by default ~/.config/corvid
 std::filesystem::path data_folder();    // $XDG_DATA_HOME/corvid, by default ~/.local/share/corvid
+std::filesystem::path cache_folder();   // $XDG_CACHE_HOME/corvid, by default ~/.cache/corvid
 
 // The folders that may hold `what` ("models", "agents") of the program itself: installed beside it, then the source
 // tree that it was built from.

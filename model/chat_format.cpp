@@ -89,13 +89,17 @@ void write_tools(Writer& out, const std::vector<ToolDecl>& tools) {
   write_calls({example}, out.markup());
 }
 
+bool has_developer_turn(const Prompt& prompt) {
+  return !trimmed_at_end(prompt.instructions).empty() || !prompt.tools.empty();
+}
+
 void write_head(Writer& out, const Prompt& prompt) {
   out.open_turn("system");
   out.text(concat("You are corvid, an agent that uses tools.\n\n<thinking_instructions>\n",
                   thinking_instructions(prompt.thinking), "\n</thinking_instructions>"));
   out.close_turn();
+  if (!has_developer_turn(prompt)) return;
   const std::string_view instructions = trimmed_at_end(prompt.instructions);
-  if (instructions.empty() && prompt.tools.empty()) return;
   out.open_turn("developer");
   out.text(instructions);
   if (!instructions.empty() && !prompt.tools.empty()) out.text("\n\n");
@@ -161,6 +165,13 @@ std::vector<Token> ChatFormat::render(const Prompt& prompt, std::span<const Mess
   out.open_turn("ai");
   out.open_thinking(prompt.thinking);
   return out.finish();
+}
+
+int64_t ChatFormat::fixed_tokens(const Prompt& prompt, std::span<const Token> rendered) const {
+  int turns = has_developer_turn(prompt) ? 2 : 1;  // no text can become the marker
+  const auto next = std::find_if(rendered.begin(), rendered.end(),
+                                 [&](Token token) { return token == markers_.turn && turns-- == 0; });
+  return next - rendered.begin() + (next != rendered.end());
 }
 
 }  // namespace corvid::model

@@ -43,6 +43,10 @@ class ChatFormat {
   // arguments are no JSON object, or an argument's name can't be a tag).
   std::vector<Token> render(const Prompt& prompt, std::span<const Message> messages) const;
 
+  // How many tokens of what render() made are the same whatever the messages: instructions, tools, and the marker that
+  // opens the next turn.
+  int64_t fixed_tokens(const Prompt& prompt, std::span<const Token> rendered) const;
+
   bool is_end_of_turn(Token token) const { return token == markers_.end; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 

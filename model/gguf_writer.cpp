@@ -1,15 +1,10 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "model/error.h"
 #include "model/gguf.h"
+#include "model/new_file.h"
 
 namespace corvid::model {
 namespace {
@@ -28,51 +23,6 @@ void put_text(std::string& bytes, std::string_view text) {
 }
 
 int64_t aligned(int64_t at) { return (at + kAlignment - 1) / kAlignment * kAlignment; }
-
-// The file under a name of its own until it is complete; removed unless finish() was reached.
-class NewFile {
- public:
-  explicit NewFile(std::filesystem::path file)
-      : file_(std::move(file)), part_(file_.string() + concat(".part-", getpid())) {
-    fd_ = open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd_ < 0) failed("can't create ");
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  ~NewFile() {
-    if (fd_ >= 0) close(fd_);
-    if (!finished_) unlink(part_.c_str());
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    size_ += static_cast<int64_t>(bytes.size());
-    while (!bytes.empty()) {
-      const ssize_t count = ::write(fd_, bytes.data(), bytes.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) failed("can't write ");
-      bytes = bytes.subspan(static_cast<size_t>(count));
-    }
-  }
-  void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
-  void pad() { write(std::string(static_cast<size_t>(aligned(size_) - size_), '\0')); }
-  void finish() {
-    if (fsync(fd_) != 0) failed("can't write ");
-    if (const int fd = std::exchange(fd_, -1); close(fd) != 0) failed("can't write ");
-    if (std::rename(part_.c_str(), file_.c_str()) != 0) failed("can't replace ");
-    finished_ = true;
-  }
-  int64_t size() const { return size_; }
-
- private:
-  [[noreturn]] void failed(const char* what) const {
-    throw std::system_error(errno, std::generic_category(), what + file_.string());
-  }
-
-  std::filesystem::path file_, part_;
-  int fd_ = -1;
-  int64_t size_ = 0;
-  bool finished_ = false;
-};
 
 }  // namespace
 
@@ -181,7 +131,7 @@ std::string GgufWriter::header() const {
 int64_t GgufWriter::write(const std::filesystem::path& file) const {
   NewFile out(file);
   out.write(header());
-  out.pad();
+  out.pad(kAlignment);
   for (const Tensor& tensor : tensors_) {
     const int64_t begin = out.size();
     tensor.source([&](std::span<const std::byte> bytes) { out.write(bytes); });
@@ -189,7 +139,7 @@ int64_t GgufWriter::write(const std::filesystem::path& file) const {
       throw std::logic_error(concat("tensor ", tensor.name, ": want ", tensor.bytes, " bytes from its source, found ",
                                     out.size() - begin));
     }
-    out.pad();
+    out.pad(kAlignment);
   }
   out.finish();
   return out.size();

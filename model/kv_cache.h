@@ -1,28 +1,50 @@
 // Keys, values and index keys of one sequence, in pages of one block of positions.
 //
-//   page p = positions [p * block, (p + 1) * block), one allocation:
+//   page p = positions [p * block, (p + 1) * block), one piece of memory:
 //     layer 0: keys | values | index keys (sparse layers)     layer 1: ...        each as kernels/kv_pages.h lays it
 //     out
+//
+//   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
+//   A copy of a cache shares all pages; prepare() copies the ones about to be written, here the block in which b goes
+//   on.
 #pragma once
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/exec.h"
 #include "model/config.h"
+#include "model/kv_pool.h"
 
 namespace corvid::model {
 
-// Grows page by page and keeps its pages; what lies behind the positions in use is stale and never read.
+// Grows page by page; what lies behind the positions in use is stale and never read. Copying one costs a few pointers
+// for each page.
 class KvCache {
  public:
-  explicit KvCache(const Config& config);
+  // `pool` gives the memory; null: a pool of its own without a limit.
+  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr);
 
-  // Makes place for positions [0, n_tokens). Throws std::bad_alloc when memory is short; what was there stays.
-  void reserve(int64_t n_tokens);
+  // Makes place for positions [first, end), which become this cache's alone: pages that are missing are made, pages
+  // that others use too are copied. Throws std::length_error when the pool's budget does not allow it, std::bad_alloc
+  // when memory is short; the cache then stays as it was.
+  void prepare(int64_t first, int64_t end);
+  // Lets go of the pages behind the first `n_tokens` positions.
+  void truncate(int64_t n_tokens);
+  // Replaces all pages.
+  void assign(std::vector<KvPage> pages);
 
   int64_t block() const { return block_; }
+  int64_t n_pages() const { return static_cast<int64_t>(pages_.size()); }
+  int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
+  int64_t page_bytes() const { return page_floats_ * int64_t{sizeof(float)}; }
+  const float* page(int64_t i) const { return pages_[static_cast<size_t>(i)].floats.get(); }
+  // Zeroes what a copy of a page holds besides its first `used` positions; with `index` false the index keys as well.
+  void clear_unused(float* page, int64_t used, bool index) const;
 
-  // One pointer for each page there is; valid until the next reserve().
+  // One pointer for each page there is; valid until the next call that is not const. Only positions that were prepared
+  // may be written.
   struct Layer {
     std::vector<float*> keys, values;
     std::vector<float*> index_keys;  // empty in layers that attend to everything
@@ -30,11 +52,14 @@ class KvCache {
   const Layer& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
 
  private:
-  int64_t block_ = 0;
+  void set_page(size_t i, KvPage page);
+
+  std::shared_ptr<KvPool> pool_;
+  int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
   int64_t key_floats_ = 0, value_floats_ = 0, index_floats_ = 0;  // of one layer in one page
   int64_t page_floats_ = 0;
   std::vector<bool> sparse_;  // by layer
-  std::vector<kernels::Buffer> pages_;
+  std::vector<KvPage> pages_;
   std::vector<Layer> layers_;
 };
 

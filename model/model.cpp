@@ -9,6 +9,7 @@
 #include "model/checkpoint.h"
 #include "model/error.h"
 #include "model/gguf_files.h"
+#include "model/hash.h"
 #include "model/json_file.h"
 #include "model/weights.h"
 
@@ -17,21 +18,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// FNV-1a, 64 bits.
 class Fingerprint {
  public:
-  void add(std::span<const std::byte> bytes) {
-    for (const std::byte byte : bytes) hash_ = (hash_ ^ static_cast<uint64_t>(byte)) * 0x100000001b3;
-  }
+  void add(std::span<const std::byte> bytes) { hash_ = xxh64(bytes, hash_); }
   void add(int64_t number) { add(std::as_bytes(std::span(&number, 1))); }
-  std::string hex() const {
-    std::string text;
-    for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[(hash_ >> shift) & 15];
-    return text;
+  // A little of every tensor: models trained further keep their header and their size, and change every tensor. All of
+  // them would be read from the disk otherwise.
+  void add_samples(const TensorTable& table) {
+    constexpr size_t kSampleBytes = 256;
+    for (const auto& [name, tensor] : table) {
+      const size_t size = tensor.data.size(), length = std::min(size, kSampleBytes);
+      add(tensor.data.first(length));
+      add(tensor.data.subspan((size - length) / 2, length));
+    }
   }
+  std::string hex() const { return model::hex(hash_); }
 
  private:
-  uint64_t hash_ = 0xcbf29ce484222325;
+  uint64_t hash_ = 0;
 };
 
 }  // namespace
@@ -58,6 +62,7 @@ struct Model::Impl {
       print.add(file.header());
       print.add(file.file_bytes());
     }
+    print.add_samples(table);
     config.tied_output = table.find("output.weight") == table.end();
     weights = Weights::bind(config, table, name);
     fingerprint = print.hex();
@@ -72,8 +77,10 @@ struct Model::Impl {
     }
     checkpoint = Checkpoint::open(path, {});
     config = checkpoint->config();
-    weights = Weights::bind(config, checkpoint->load(memory), name);
+    const TensorTable table = checkpoint->load(memory);
+    weights = Weights::bind(config, table, name);
     Fingerprint print;
+    print.add_samples(table);
     const std::string text = read_whole(path / "config.json");
     print.add(std::as_bytes(std::span(text)));
     for (const PlannedTensor& tensor : checkpoint->tensors()) {

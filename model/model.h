@@ -23,9 +23,10 @@ class Model {
   const Config& config() const noexcept;
   const Weights& weights() const noexcept;
   bool has_tokenizer() const noexcept;
-  const Tokenizer& tokenizer() const;               // throws std::runtime_error naming the file when the model has none
-  const std::string& name() const noexcept;         // file name, for messages
-  const std::string& fingerprint() const noexcept;  // hex; changes when any header byte or the file's size changes
+  const Tokenizer& tokenizer() const;        // throws std::runtime_error naming the file when the model has none
+  const std::string& name() const noexcept;  // file name, for messages
+  // Hex; changes with any header byte, the file's size, and samples of every tensor.
+  const std::string& fingerprint() const noexcept;
 
  private:
   Model();

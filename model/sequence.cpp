@@ -7,6 +7,7 @@
 #include "model/error.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
+#include "model/kv_snapshot.h"
 
 namespace corvid::model {
 
@@ -34,11 +35,16 @@ struct Sequence::Impl {
     }
   }
 
+  void keep(int64_t n_tokens) {
+    tokens.resize(static_cast<size_t>(n_tokens));
+    cache.truncate(n_tokens);
+  }
+
   // Evaluates `more` behind what is held. `wanted` are places in `more`, ascending; their logits go to `out`, one row
   // after the other. A pass that fails leaves the tokens before it in place.
   void extend(std::span<const Token> more, std::span<const int64_t> wanted, float* out) {
     const Config& config = model->config();
-    cache.reserve(count() + std::ssize(more));
+    cache.prepare(count(), count() + std::ssize(more));
     for (int64_t done = 0; done < std::ssize(more);) {
       const int64_t rows = std::min(kChunkRows, std::ssize(more) - done);
       if (rows > activations.rows) activations = Activations(config, rows);
@@ -61,13 +67,15 @@ struct Sequence::Impl {
   }
 };
 
-Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention) {
+Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention,
+                   std::shared_ptr<KvPool> pool) {
   if (max_tokens < 1) throw std::invalid_argument(concat("sequence: want at least 1 token, found ", max_tokens));
   kernels::require_cpu(exec, "the forward pass");
-  KvCache cache(model->config());
+  KvCache cache(model->config(), std::move(pool));
   impl_ = std::make_unique<Impl>(
       Impl{std::move(model), &exec, max_tokens, attention == Attention::dense, std::move(cache), {}, {}, {}});
 }
+Sequence::Sequence(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Sequence::Sequence(Sequence&&) noexcept = default;
 Sequence& Sequence::operator=(Sequence&&) noexcept = default;
 Sequence::~Sequence() = default;
@@ -78,7 +86,7 @@ int64_t Sequence::sync(std::span<const Token> prompt) {
   s.check(prompt, std::ssize(prompt));
   const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens.begin(), s.tokens.end()).first;
   const int64_t kept = differ - prompt.begin();
-  s.tokens.resize(static_cast<size_t>(kept));
+  s.keep(kept);
   s.extend_to_last(prompt.subspan(static_cast<size_t>(kept)));
   return kept;
 }
@@ -88,9 +96,43 @@ void Sequence::append(Token token) {
   impl_->extend_to_last({&token, 1});
 }
 
+void Sequence::reserve(int64_t n_tokens) {
+  impl_->check({}, n_tokens);
+  if (n_tokens > impl_->count()) impl_->cache.prepare(impl_->count(), n_tokens);
+}
+
 std::span<const float> Sequence::logits() const { return impl_->logits; }
 std::span<const Token> Sequence::tokens() const { return impl_->tokens; }
 int64_t Sequence::max_tokens() const { return impl_->max_tokens; }
+
+Sequence Sequence::fork() const {
+  const Impl& s = *impl_;
+  return Sequence(
+      std::make_unique<Impl>(Impl{s.model, s.exec, s.max_tokens, s.dense, s.cache, {}, s.tokens, s.logits}));
+}
+
+std::string Sequence::identity() const {
+  return concat(impl_->model->fingerprint(), " f32 ", kernels::isa_name(impl_->exec->isa()),
+                impl_->dense ? " dense" : " sparse");
+}
+
+int64_t Sequence::cache_bytes(int64_t n_tokens) const {
+  return impl_->cache.pages_for(n_tokens) * impl_->cache.page_bytes();
+}
+
+void Sequence::save(const std::filesystem::path& file, int64_t n_tokens) const {
+  const Impl& s = *impl_;
+  if (n_tokens < 0 || n_tokens > s.count()) {
+    throw std::invalid_argument(concat("snapshot: want 0 to ", s.count(), " tokens, found ", n_tokens));
+  }
+  write_snapshot(file, identity(), std::span(s.tokens).first(static_cast<size_t>(n_tokens)), s.cache, !s.dense);
+}
+
+void Sequence::restore(const std::filesystem::path& file) {
+  Impl& s = *impl_;
+  s.tokens = read_snapshot(file, identity(), s.model->config(), s.max_tokens, s.cache, *s.exec);
+  s.logits.clear();
+}
 
 std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {
   Impl& s = *impl_;
@@ -108,7 +150,7 @@ std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> promp
   places.erase(std::unique(places.begin(), places.end()), places.end());
   const int64_t vocab = s.model->config().vocab_size;
   std::vector<float> all(static_cast<size_t>(std::ssize(places) * vocab));
-  s.tokens.clear();
+  s.keep(0);
   s.extend(prompt, places, all.data());
   const auto row = [&](int64_t place) {
     const int64_t i = std::lower_bound(places.begin(), places.end(), place) - places.begin();

@@ -1,10 +1,13 @@
 // One timeline of tokens with its KV cache: what a session holds of a model.
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "model/kv_pool.h"
 #include "model/model.h"
 
 namespace corvid::model {
@@ -15,22 +18,40 @@ enum class Attention : uint8_t { automatic, sparse, dense };
 // Used by one thread at a time. The Model and the Exec must outlive it (the Model is shared).
 class Sequence {
  public:
-  // Throws std::invalid_argument when max_tokens < 1. Memory grows with the tokens held, page by page.
+  // Throws std::invalid_argument when max_tokens < 1. Memory grows with the tokens held, page by page, and comes from
+  // `pool`; null: from one of its own without a limit.
   Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens,
-           Attention attention = Attention::automatic);
+           Attention attention = Attention::automatic, std::shared_ptr<KvPool> pool = nullptr);
   Sequence(Sequence&&) noexcept;
   Sequence& operator=(Sequence&&) noexcept;
   ~Sequence();
 
   // Makes the sequence hold exactly `prompt`: keeps the common prefix, evaluates the rest in chunks. Returns the number
   // of tokens kept (at most prompt.size() - 1: the last token is always evaluated, so that logits() is its output).
-  // Throws std::length_error when prompt is longer than max_tokens, std::invalid_argument for an empty prompt or an id
-  // outside the vocabulary.
+  // Throws std::length_error when prompt is longer than max_tokens or than the pool's budget allows, before any work,
+  // std::invalid_argument for an empty prompt or an id outside the vocabulary.
   int64_t sync(std::span<const Token> prompt);
   void append(Token token);
-  std::span<const float> logits() const;  // [vocab], of the last token; valid until the next sync or append
+  // Takes the memory for `n_tokens` in all now, for a caller that syncs in steps. Throws std::length_error as sync
+  // does.
+  void reserve(int64_t n_tokens);
+  std::span<const float> logits() const;  // [vocab], of the last token; valid until the next call that is not const
   std::span<const Token> tokens() const;
   int64_t max_tokens() const;
+
+  // A sequence that holds the same; cache pages are shared until either writes to one, which it copies then. On the
+  // same Exec, so not at work at the same time.
+  Sequence fork() const;
+
+  // What the bits of the cached keys and values depend on besides the tokens: model, format, kernels' tier, attention.
+  std::string identity() const;
+  int64_t cache_bytes(int64_t n_tokens) const;  // of the pages of so many tokens
+  // Writes the first `n_tokens` tokens with their pages (kv_snapshot.h). Throws std::invalid_argument when fewer are
+  // held, std::system_error naming the file.
+  void save(const std::filesystem::path& file, int64_t n_tokens) const;
+  // Makes the sequence hold what a file holds; logits() are empty until the next sync or append. Bit for bit what an
+  // evaluation would have left. Throws as read_snapshot does, and then changes nothing.
+  void restore(const std::filesystem::path& file);
 
   // For measurement and golden tests: evaluates `prompt` from nothing and calls back with the logits at `positions`.
   // Row i of the result is [vocab] of positions[i].
@@ -38,6 +59,7 @@ class Sequence {
 
  private:
   struct Impl;
+  explicit Sequence(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -61,6 +61,7 @@ struct LocalChat::Impl {
     const int64_t n = int64_t(prompt.size());
     // No step ends before the common prefix does: a shorter prompt would drop tokens that are still of use.
     int64_t done = std::min(int64_t(differ.first - prompt.begin()), n - 1);
+    sequence.reserve(n);
     for (bool is_first = true; done < n; is_first = false) {
       if (stop.stop_requested()) return false;
       done = std::min(done + kPrefillStep, n);
@@ -95,6 +96,10 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   if (int64_t(prompt.size()) >= s.context)  // one is left for the reply's first token
     throw std::length_error("the transcript does not fit the model's context any more: want at most " +
                             std::to_string(s.context - 1) + " tokens, found " + std::to_string(prompt.size()));
+  // What every conversation begins with need not be evaluated in every process.
+  const std::span<const Token> fixed = std::span(prompt).first(size_t(s.format.fixed_tokens(s.options.prompt, prompt)));
+  const bool is_first = s.options.prefixes && s.sequence.tokens().empty();
+  const bool is_restored = is_first && s.options.prefixes->restore(fixed, s.sequence);
   const bool is_prefilled = s.prefill(prompt, stop, reply.usage.cached_tokens);
   reply.usage.prefill_ms = ms_since(begin);
   if (!is_prefilled) return reply;
@@ -118,6 +123,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   }
   reply.usage.completion_tokens = int64_t(generated.size());
   reply.usage.decode_ms = ms_since(decode_begin);
+  if (is_first && !is_restored) s.options.prefixes->store(fixed, s.sequence);
   const bool is_whole = parser.is_done();
   model::ReplyParser::Result result = parser.finish();
   reply.message = std::move(result.message);

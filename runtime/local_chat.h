@@ -2,12 +2,14 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "model/chat_format.h"
 #include "model/model.h"
 #include "model/sampler.h"
 #include "model/sequence.h"
 #include "runtime/chat.h"
+#include "runtime/prefix_cache.h"
 
 namespace corvid::runtime {
 
@@ -16,6 +18,7 @@ struct LocalChatOptions {
   model::SamplerParams sampler;
   int64_t context = 0;  // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
+  std::optional<PrefixCache> prefixes;  // where instructions and tools are looked up, and stored after the first reply
 };
 
 // Used by one thread at a time; `exec` must outlive it.

@@ -87,6 +87,7 @@ std::vector<fs::path> own_folders() {
   };
   add("XDG_CONFIG_HOME", ".config");
   add("XDG_DATA_HOME", ".local/share");
+  add("XDG_CACHE_HOME", ".cache");
   return out;
 }
 

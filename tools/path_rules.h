@@ -65,7 +65,8 @@ class PathRules {
 // The real path of an open file or folder.
 std::filesystem::path real_path_of(int fd);
 
-// Corvid's own configuration and store ($XDG_CONFIG_HOME/corvid, $XDG_DATA_HOME/corvid): no tool may see them.
+// Corvid's own configuration, store and cache (corvid in $XDG_CONFIG_HOME, $XDG_DATA_HOME, $XDG_CACHE_HOME): no tool
+// may see them.
 std::vector<std::filesystem::path> own_folders();
 
 // HOME, else what the user database says; empty when neither knows.

@@ -47,4 +47,17 @@ void store_values(const StoreRows& a, Exec& exec) {
   });
 }
 
+void clear_unused_keys(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  for (int64_t line = 0; line < n_heads * dim; ++line)
+    std::fill(page + line * padded(block) + used, page + (line + 1) * padded(block), 0.0f);
+}
+
+void clear_unused_values(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  for (int64_t h = 0; h < n_heads; ++h)
+    for (int64_t slot = 0; slot < block; ++slot) {
+      float* row = page + (h * block + slot) * padded(dim);
+      std::fill(row + (slot < used ? dim : 0), row + padded(dim), 0.0f);
+    }
+}
+
 }  // namespace corvid::kernels

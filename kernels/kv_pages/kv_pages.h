@@ -32,6 +32,11 @@ struct StoreRows {
 void store_keys(const StoreRows& a, Exec& exec);
 void store_values(const StoreRows& a, Exec& exec);
 
+// Sets the positions from `used` on and all padding of one page to zero, so that what is kept elsewhere depends on the
+// stored rows alone. `used` in [0, block]; CPU memory.
+void clear_unused_keys(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
+void clear_unused_values(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
+
 // One element, for tests and reference code.
 inline float key_at(const float* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block) {
   return page[(head * dim + i) * padded(block) + slot];

@@ -76,6 +76,30 @@ TEST_F(RunCommand, JsonlIsALineForEachEventAndTheObjectLast) {
   EXPECT_EQ(Json::parse(result.last_line()).at("answer"), kAnswer);
 }
 
+TEST_F(RunCommand, TheSecondRunNeedNotEvaluateInstructionsAndToolsAgain) {
+  const std::string model = answering();
+  const auto cached = [&](const std::string& prompt) {
+    const Finished result = run({"--output", "json", prompt}, model);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return Json::parse(result.last_line())["usage"]["cached_tokens"].get<int>();
+  };
+  home.environment["CORVID_CACHE"] = "off";
+  EXPECT_EQ(cached("hello"), 0);
+  EXPECT_FALSE(std::filesystem::exists(home / "home/.cache"));
+  home.environment.erase("CORVID_CACHE");
+  EXPECT_EQ(cached("hello"), 0);
+  EXPECT_TRUE(std::filesystem::exists(home / "home/.cache/corvid/prefix"));
+  const int fixed = cached("hello again");
+  EXPECT_GT(fixed, 400);
+  home.write("work/AGENTS.md", "Say please.");
+  EXPECT_EQ(cached("hello"), 0);
+  EXPECT_GT(cached("hello"), fixed);
+  home.environment["CORVID_CACHE"] = "of";
+  const Finished wrong = run({"hello"}, model);
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("CORVID_CACHE: want on or off, found \"of\""));
+}
+
 TEST_F(RunCommand, APromptOfDashComesFromStandardInput) {
   const std::string model = answering();
   EXPECT_EQ(home.corvid({"run", "--model", model, "-"}, "hello\n").out, std::string(kAnswer) + "\n");

@@ -38,6 +38,29 @@ TEST(KvPages, StoringARowLeavesItsNeighboursAlone) {
                   slot == 2 ? 7.0F : kernels::key_at(before.data(), h, slot, i, 5, 4));
 }
 
+TEST(KvPages, ClearingKeepsTheRowsInUseAndNothingElse) {
+  Exec exec(1);
+  constexpr int64_t heads = 2, dim = 5, block = 4;
+  for (int64_t used = 0; used <= block; ++used) {
+    const Pages pages(block, heads, dim, block, 1, exec);  // the padding is NaN
+    const std::vector<float> keys(pages.keys[0], pages.keys[0] + kernels::key_page_floats(heads, dim, block));
+    const std::vector<float> values(pages.values[0], pages.values[0] + kernels::value_page_floats(heads, dim, block));
+    std::vector<float> kept_keys(keys.size()), kept_values(values.size());
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t slot = 0; slot < used; ++slot)
+        for (int64_t i = 0; i < dim; ++i) {
+          const auto key = static_cast<size_t>((h * dim + i) * kernels::padded(block) + slot);
+          const auto value = static_cast<size_t>((h * block + slot) * kernels::padded(dim) + i);
+          kept_keys[key] = keys[key];
+          kept_values[value] = values[value];
+        }
+    kernels::clear_unused_keys(pages.keys[0], heads, dim, block, used);
+    kernels::clear_unused_values(pages.values[0], heads, dim, block, used);
+    EXPECT_EQ(std::vector<float>(pages.keys[0], pages.keys[0] + keys.size()), kept_keys) << used;
+    EXPECT_EQ(std::vector<float>(pages.values[0], pages.values[0] + values.size()), kept_values) << used;
+  }
+}
+
 TEST(KvPages, NamesAPositionWithoutAPage) {
   Exec exec(1);
   const float row = 1;

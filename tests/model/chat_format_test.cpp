@@ -52,6 +52,22 @@ TEST(ChatFormatTest, GivesTheTokensOfTheWholeTextWhenNoTextLooksLikeMarkup) {
             chat_tokenizer().encode(golden_chat("conversation.txt"), true));
 }
 
+TEST(ChatFormatTest, CountsTheTokensThatEveryConversationBeginsWith) {
+  Prompt instructed, equipped;
+  instructed.instructions = "Do chores. ]~b]user";
+  equipped.tools = golden_prompt().tools;
+  for (const Prompt& prompt : {golden_prompt(), instructed, equipped, Prompt()}) {
+    const auto tokens_of = [&](const std::vector<Message>& messages) { return chat_format().render(prompt, messages); };
+    const std::vector<Token> one = tokens_of({user("how many files? ]~b]")}), other = tokens_of({assistant("yes")}),
+                             none = tokens_of({});
+    const auto common = std::mismatch(one.begin(), one.end(), other.begin(), other.end()).first - one.begin();
+    EXPECT_EQ(chat_format().fixed_tokens(prompt, one), common);
+    EXPECT_EQ(chat_format().fixed_tokens(prompt, other), common);
+    EXPECT_EQ(chat_format().fixed_tokens(prompt, none), common);
+  }
+  EXPECT_EQ(chat_format().fixed_tokens({}, {}), 0);
+}
+
 TEST(ChatFormatTest, OpensTheTurnAsTheThinkingModeSays) {
   const auto text = [](Thinking thinking) { return rendered({"", {}, thinking}, {user("hi")}); };
   const std::string tail = "</thinking_instructions>[e~[\n]~b]user\nhi[e~[\n]~b]ai\n";

@@ -9,42 +9,20 @@
 #include "model/convert.h"
 #include "model/forward.h"
 #include "model/weights.h"
-#include "tests/support/temp_dir.h"
+#include "tests/support/sequences.h"
 #include "tests/support/throws.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace corvid::model {
 namespace {
 
+using test::copy;
+using test::fresh;
+using test::made_of;
 using test::message_of;
-using test::TempDir;
+using test::prompt_of;
 using test::TinyCheckpoint;
 using testing::HasSubstr;
-
-std::shared_ptr<const Model> made_of(const TinyCheckpoint& shape) {
-  const TempDir dir;
-  shape.write(dir);
-  return Model::load(dir.path());  // the files stay mapped when the folder is gone
-}
-
-std::vector<Token> prompt_of(int64_t count, uint64_t seed = 5, int64_t vocab = 96) {
-  std::vector<Token> tokens;
-  for (uint64_t state = seed; std::ssize(tokens) < count;) {
-    state = state * 6364136223846793005U + 1442695040888963407U;
-    tokens.push_back(static_cast<Token>((state >> 33) % static_cast<uint64_t>(vocab)));
-  }
-  return tokens;
-}
-
-std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
-
-// The logits after `prompt`, evaluated at once.
-std::vector<float> fresh(const std::shared_ptr<const Model>& model, std::span<const Token> prompt) {
-  kernels::Exec exec(2);
-  Sequence sequence(model, exec, std::ssize(prompt));
-  sequence.sync(prompt);
-  return copy(sequence.logits());
-}
 
 // Shapes that reach every branch: index heads shared by key-value heads, blocks of odd size, more local blocks, layers
 // in unusual order, widths that are no multiple of a vector.

@@ -1,0 +1,114 @@
+// Cache pages: shared by forks, copied on write, under a budget.
+#include "model/kv_cache.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/sequences.h"
+#include "tests/support/throws.h"
+
+namespace corvid::model {
+namespace {
+
+using test::copy;
+using test::fresh;
+using test::made_of;
+using test::message_of;
+using test::prompt_of;
+using test::TinyCheckpoint;
+
+std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// Blocks of 8: forks in the middle of a block, at its end, and just behind it.
+TEST(Fork, AForkAndItsParentGoOnLikeUnsharedSequences) {
+  const auto model = made_of({});
+  kernels::Exec exec(2);
+  for (const int64_t at : {1, 43, 47, 48, 49}) {
+    const std::vector<Token> shared = prompt_of(at, 5);
+    const std::vector<Token> left = joined(shared, prompt_of(30, 6)), right = joined(shared, prompt_of(30, 7));
+    Sequence parent(model, exec, 200);
+    parent.sync(shared);
+    Sequence fork = parent.fork();
+    EXPECT_EQ(copy(fork.logits()), copy(parent.logits()));
+    // In turns, so that each writes while the other's content counts.
+    for (size_t i = static_cast<size_t>(at); i < left.size(); ++i) {
+      parent.append(left[i]);
+      fork.append(right[i]);
+    }
+    EXPECT_EQ(copy(parent.logits()), fresh(model, left)) << "forked at " << at;
+    EXPECT_EQ(copy(fork.logits()), fresh(model, right)) << "forked at " << at;
+  }
+}
+
+TEST(Fork, AForkStaysWhenItsParentChangesItsMindOrIsGone) {
+  const auto model = made_of({});
+  kernels::Exec exec(2);
+  const std::vector<Token> shared = prompt_of(60, 5), right = joined(shared, prompt_of(9, 7));
+  std::vector<Token> left = prompt_of(90, 6);
+  std::copy_n(shared.begin(), 21, left.begin());
+  auto parent = std::make_unique<Sequence>(model, exec, 200);
+  parent->sync(shared);
+  Sequence fork = parent->fork(), third = fork.fork();
+  EXPECT_EQ(parent->sync(left), 21);
+  EXPECT_EQ(copy(parent->logits()), fresh(model, left));
+  parent.reset();
+  EXPECT_EQ(fork.sync(right), 60);
+  EXPECT_EQ(copy(fork.logits()), fresh(model, right));
+  EXPECT_EQ(third.sync(shared), 59);
+  EXPECT_EQ(copy(third.logits()), fresh(model, shared));
+}
+
+TEST(KvPool, CountsASharedPageOnceAndACopiedOneTwice) {
+  const auto model = made_of({});
+  const auto pool = KvPool::create();
+  const int64_t page = KvCache(model->config()).page_bytes();
+  kernels::Exec exec(1);
+  {
+    Sequence parent(model, exec, 200, Attention::automatic, pool);
+    parent.sync(prompt_of(20));
+    EXPECT_EQ(pool->used_bytes(), 3 * page);
+    Sequence fork = parent.fork();
+    EXPECT_EQ(pool->used_bytes(), 3 * page);
+    fork.append(1);  // in the third block
+    EXPECT_EQ(pool->used_bytes(), 4 * page);
+    fork.append(1);
+    parent.append(1);
+    EXPECT_EQ(pool->used_bytes(), 4 * page);
+    parent.sync(prompt_of(3));  // has its first page to itself only when it has copied it
+    EXPECT_EQ(pool->used_bytes(), 4 * page);
+  }
+  EXPECT_EQ(pool->used_bytes(), 0);
+}
+
+TEST(KvPool, RefusesWhatCannotFitBeforeAnyWork) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto pool = KvPool::create(3 * page + 100);
+  kernels::Exec exec(1);
+  Sequence sequence(model, exec, 200, Attention::automatic, pool);
+  EXPECT_EQ(message_of([&] { sequence.sync(prompt_of(25)); }), "KV cache: want a page of " + std::to_string(page) +
+                                                                   " bytes more, found 100 left of " +
+                                                                   std::to_string(3 * page + 100));
+  EXPECT_EQ(sequence.tokens().size(), 0u);
+  EXPECT_EQ(pool->used_bytes(), 0);
+  EXPECT_THROW(sequence.reserve(25), std::length_error);
+  EXPECT_EQ(pool->used_bytes(), 0);
+
+  sequence.reserve(24);
+  EXPECT_EQ(pool->used_bytes(), 3 * page);
+  const std::vector<Token> prompt = prompt_of(24);
+  sequence.sync(prompt);
+  EXPECT_THROW(sequence.append(1), std::length_error);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, prompt));
+  EXPECT_EQ(sequence.tokens().size(), 24u);
+  Sequence fork = sequence.fork();  // costs nothing, but could not write
+  EXPECT_THROW(fork.sync(prompt), std::length_error);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, prompt));
+}
+
+TEST(KvPool, RefusesANegativeBudget) { EXPECT_THROW(KvPool::create(-1), std::invalid_argument); }
+
+}  // namespace
+}  // namespace corvid::model

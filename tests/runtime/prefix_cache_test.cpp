@@ -1,0 +1,172 @@
+#include "runtime/prefix_cache.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <thread>
+
+#include "runtime/local_chat.h"
+#include "runtime/transcript.h"
+#include "tests/support/sequences.h"
+#include "tests/support/tiny_model.h"
+
+namespace corvid::runtime {
+namespace {
+
+namespace fs = std::filesystem;
+using model::Sequence;
+using model::Token;
+using test::copy;
+using test::fresh;
+using test::prompt_of;
+using test::TempDir;
+
+class PrefixCacheTest : public ::testing::Test {
+ protected:
+  Sequence empty() { return {model_, exec_, 200}; }
+  Sequence evaluated(std::span<const Token> prompt) {
+    Sequence sequence = empty();
+    sequence.sync(prompt);
+    return sequence;
+  }
+  std::vector<fs::path> files() const {
+    std::vector<fs::path> found;
+    if (fs::exists(folder_))
+      for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) found.push_back(entry.path());
+    return found;
+  }
+
+  const TempDir dir_;
+  const fs::path folder_ = dir_ / "cache" / "prefix";
+  const PrefixCache cache_{folder_, "this build"};
+  const std::shared_ptr<const model::Model> model_ = test::made_of({});
+  kernels::Exec exec_{2};
+  const std::vector<Token> prompt_ = prompt_of(60);
+  const std::span<const Token> prefix_ = std::span(prompt_).first(43);
+};
+
+TEST_F(PrefixCacheTest, WhatOneProcessEvaluatedAnotherRestoresBitForBit) {
+  Sequence second = empty();
+  EXPECT_FALSE(cache_.restore(prefix_, second));
+  cache_.store(prefix_, evaluated(prompt_));
+  ASSERT_TRUE(PrefixCache(folder_, "this build").restore(prefix_, second));
+  EXPECT_EQ(second.sync(prompt_), 43);
+  EXPECT_EQ(copy(second.logits()), fresh(model_, prompt_));
+  struct stat info {};
+  ASSERT_EQ(stat(folder_.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+TEST_F(PrefixCacheTest, AnotherPrefixBuildModelOrAttentionFindsNothing) {
+  cache_.store(prefix_, evaluated(prompt_));
+  Sequence sequence = empty(), dense(model_, exec_, 200, model::Attention::dense),
+           other(test::made_of({.seed = 2}), exec_, 200), narrow(model_, exec_, 42);
+  EXPECT_FALSE(cache_.restore(prefix_.first(42), sequence));
+  EXPECT_FALSE(PrefixCache(folder_, "another build").restore(prefix_, sequence));
+  EXPECT_FALSE(cache_.restore(prefix_, dense));
+  EXPECT_FALSE(cache_.restore(prefix_, other));
+  EXPECT_FALSE(cache_.restore(prefix_, narrow));
+  EXPECT_TRUE(cache_.restore(prefix_, sequence));
+}
+
+TEST_F(PrefixCacheTest, ADamagedFileIsRemovedAndStoredAnew) {
+  cache_.store(prefix_, evaluated(prompt_));
+  ASSERT_EQ(files().size(), 1u);
+  fs::resize_file(files()[0], 5000);
+  Sequence sequence = empty();
+  EXPECT_FALSE(cache_.restore(prefix_, sequence));
+  EXPECT_EQ(files().size(), 0u);
+  cache_.store(prefix_, evaluated(prompt_));
+  EXPECT_TRUE(cache_.restore(prefix_, sequence));
+}
+
+TEST_F(PrefixCacheTest, AFolderThatCannotBeOrIsNotOursAloneIsLeftAlone) {
+  dir_.write("file", "");
+  const PrefixCache beneath_a_file(dir_ / "file" / "prefix", "this build");
+  Sequence sequence = empty();
+  beneath_a_file.store(prefix_, evaluated(prompt_));
+  EXPECT_FALSE(beneath_a_file.restore(prefix_, sequence));
+
+  cache_.store(prefix_, evaluated(prompt_));
+  fs::permissions(folder_, fs::perms::all);  // anyone could plant a file
+  EXPECT_FALSE(cache_.restore(prefix_, sequence));
+  cache_.store(prefix_.first(9), evaluated(prompt_));
+  EXPECT_EQ(files().size(), 1u);
+}
+
+TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirstBeyondTheBounds) {
+  const PrefixCache three(folder_, "this build", {.files = 3, .bytes = 1 << 30});
+  const Sequence sequence = evaluated(prompt_);
+  const auto age = [&](int hours) {  // as if that had passed since all files were used
+    for (const fs::path& file : files())
+      fs::last_write_time(file, fs::last_write_time(file) - std::chrono::hours(hours));
+  };
+  for (const size_t length : {10, 20, 30}) {
+    three.store(prefix_.first(length), sequence);
+    age(1);
+  }
+  Sequence other = empty();
+  EXPECT_TRUE(three.restore(prefix_.first(10), other));
+  dir_.write("cache/prefix/killed.kv.part-1-0", "");
+  age(2);
+  three.store(prefix_.first(40), sequence);
+  EXPECT_EQ(files().size(), 3u);
+  EXPECT_TRUE(three.restore(prefix_.first(10), other));
+  EXPECT_FALSE(three.restore(prefix_.first(20), other));
+  EXPECT_TRUE(three.restore(prefix_.first(30), other));
+
+  const PrefixCache small(folder_, "this build", {.files = 3, .bytes = 2 * sequence.cache_bytes(8) + 20000});
+  small.store(prefix_.first(8), sequence);
+  EXPECT_EQ(files().size(), 1u);
+  small.store(prefix_.first(43), sequence);  // too large by itself
+  EXPECT_EQ(files().size(), 1u);
+  EXPECT_TRUE(small.restore(prefix_.first(8), other));
+}
+
+TEST_F(PrefixCacheTest, ManyMayStoreAndRestoreAtOnce) {
+  std::vector<std::thread> users;
+  std::atomic<int> wrong{0};
+  const std::vector<float> expected = fresh(model_, prompt_);
+  for (int i = 0; i < 4; ++i) {
+    users.emplace_back([&] {
+      kernels::Exec exec(1);
+      for (int round = 0; round < 5; ++round) {
+        Sequence sequence(model_, exec, 200);
+        cache_.restore(prefix_, sequence);
+        sequence.sync(prompt_);
+        wrong += copy(sequence.logits()) != expected;
+        cache_.store(prefix_, sequence);
+      }
+    });
+  }
+  for (std::thread& user : users) user.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(files().size(), 1u);
+}
+
+TEST_F(PrefixCacheTest, AChatRestoresInstructionsAndToolsAndNothingOfWhatWasSaid) {
+  const auto answering = model::Model::load(test::write_tiny_model(dir_ / "model", "There are 3 files."));
+  const auto ask = [&](const std::string& text, const std::string& instructions) {
+    LocalChatOptions options;
+    options.prompt.instructions = instructions;
+    options.prefixes = cache_;
+    LocalChat chat(answering, exec_, options);
+    const std::vector<model::Message> messages{user_entry(text).message};
+    const Reply first = chat.reply(messages, 100, {}, {});
+    EXPECT_EQ(first.message.text, "There are 3 files.");
+    EXPECT_EQ(chat.reply(messages, 100, {}, {}).usage.cached_tokens, first.usage.prompt_tokens - 1);
+    return first.usage;
+  };
+  EXPECT_EQ(ask("how many files?", "Do chores.").cached_tokens, 0);
+  const Usage second = ask("how many files?", "Do chores."), longer = ask("how many files are there?", "Do chores.");
+  EXPECT_GT(second.cached_tokens, 20);
+  EXPECT_LT(second.cached_tokens, second.prompt_tokens);
+  EXPECT_EQ(longer.cached_tokens, second.cached_tokens);
+  EXPECT_EQ(files().size(), 1u);
+  EXPECT_EQ(ask("how many files?", "Do no chores.").cached_tokens, 0);
+  EXPECT_EQ(files().size(), 2u);
+}
+
+}  // namespace
+}  // namespace corvid::runtime
