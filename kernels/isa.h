@@ -9,6 +9,8 @@ enum class Isa : uint8_t {
   scalar,  // plain C++, any processor
   avx2,    // AVX2, FMA, F16C: x86 since 2013
   avx512,  // AVX-512 F, BW, DQ, VL as well
+  vnni,    // AVX-512 VNNI as well: sums of 16-bit products in one instruction
+  amx,     // AMX-INT8 as well: products of tiles of 8-bit integers
 };
 
 const char* isa_name(Isa isa);

@@ -3,6 +3,7 @@
 
 #include "kernels/check.h"
 #include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/matmul/q8.h"
 #include "kernels/matmul/tile.h"
 #include "kernels/simd/arena.h"
 
@@ -13,42 +14,68 @@ namespace corvid::kernels {
 namespace {
 
 using cpu::kMaxTileRows;
-using cpu::tile_outs;
-using cpu::tile_scratch;
+using cpu::kMaxVectors;
+using cpu::kPanelRows;
+using cpu::q8_panel_bytes;
+using cpu::q8_row_bytes;
+
+// The pairs [first, first + rows) of one expert: at most kMaxTileRows.
+struct Chunk {
+  int64_t expert, first, rows, first_panel;
+  bool in_panels() const { return rows > kMaxVectors; }
+};
 
 // A pair is one row at one of its experts. Pairs are sorted by expert, then row, so that an expert's rows lie together.
 //
 //   x --gather--> hidden [pairs, ffn] --> out [pairs, dim] --weighted, expert ascending--> y
+//
+// What q8_0 weights multiply is in integers instead (matmul/q8.h): x is quantised once a row, hidden as it is made. A
+// chunk's panels have room for its rows as they are, where these are few.
 struct Plan {
   int64_t pairs;
-  int64_t* first_pair;     // [n_experts + 1]
-  int64_t* pair_of;        // [rows, top_k], a row's pairs by ascending expert
-  float* weight_of;        // [pairs]
-  const float** x;         // [pairs] input rows
-  const float** hidden_x;  // [pairs] rows of hidden
-  int64_t* first_chunk;    // [n_experts + 1] an expert's chunks of at most kMaxTileRows pairs
+  bool integer_x, integer_hidden;  // some, or all, of the products that read them are in integers
+  int64_t* first_pair;             // [n_experts + 1]
+  int64_t* pair_of;                // [rows, top_k], a row's pairs by ascending expert
+  float* weight_of;                // [pairs]
+  const float** x;                 // [pairs] input rows
+  const float** hidden_x;          // [pairs] rows of hidden
+  int64_t* first_chunk;            // [n_experts + 1] an expert's chunks
+  int64_t* first_panel;            // [n_experts + 1] and its panels
   float* hidden;
   float* out;
+  std::byte* x_rows;          // [rows] quantised
+  const std::byte** x_words;  // [pairs] rows of x_rows
+  std::byte* x_panels;        // [panels]
+  std::byte* hidden_panels;   // [panels]
 
   void lay_out(const ExpertFfn& a, Arena& arena) {
     pairs = a.rows * a.top_k;
+    integer_x = a.gate.format == Format::q8_0 || a.up.format == Format::q8_0;
+    integer_hidden = a.down.format == Format::q8_0;
+    const int64_t panels = std::min(pairs, pairs / kPanelRows + a.n_experts);
     first_pair = arena.take<int64_t>(a.n_experts + 1);
     first_chunk = arena.take<int64_t>(a.n_experts + 1);
+    first_panel = arena.take<int64_t>(a.n_experts + 1);
     pair_of = arena.take<int64_t>(pairs);
     weight_of = arena.take<float>(pairs);
     x = arena.take<const float*>(pairs);
     hidden_x = arena.take<const float*>(pairs);
-    hidden = arena.take<float>(pairs * a.ffn);
+    hidden = arena.take<float>(integer_hidden ? 0 : pairs * a.ffn);
     out = arena.take<float>(pairs * a.dim);
+    x_rows = arena.take<std::byte>(integer_x ? a.rows * q8_row_bytes(a.dim) : 0);
+    x_words = arena.take<const std::byte*>(pairs);
+    x_panels = arena.take<std::byte>(integer_x ? panels * q8_panel_bytes(a.dim) : 0);
+    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * q8_panel_bytes(a.ffn) : 0);
   }
 
   // Counting sort by expert; rows stay in order.
   void sort_pairs(const ExpertFfn& a) {
     std::fill(first_pair, first_pair + a.n_experts + 1, 0);
     for (int64_t i = 0; i < pairs; ++i) ++first_pair[(a.ids == nullptr ? 0 : a.ids[i]) + 1];
-    first_chunk[0] = 0;
+    first_chunk[0] = first_panel[0] = 0;
     for (int64_t e = 0; e < a.n_experts; ++e) {
       first_chunk[e + 1] = first_chunk[e] + (first_pair[e + 1] + kMaxTileRows - 1) / kMaxTileRows;
+      first_panel[e + 1] = first_panel[e] + (first_pair[e + 1] + kPanelRows - 1) / kPanelRows;
       first_pair[e + 1] += first_pair[e];
     }
     // first_pair[e] runs through e's pairs, and ends where e + 1's begin; shifted back below.
@@ -58,10 +85,18 @@ struct Plan {
       weight_of[pair] = a.weights == nullptr ? 1.0F : a.weights[i];
       x[pair] = a.x + i / a.top_k * a.dim;
       hidden_x[pair] = hidden + pair * a.ffn;
+      x_words[pair] = x_rows + i / a.top_k * q8_row_bytes(a.dim);
     }
     std::move_backward(first_pair, first_pair + a.n_experts, first_pair + a.n_experts + 1);
     first_pair[0] = 0;
     for (int64_t r = 0; r < a.rows; ++r) std::sort(pair_of + r * a.top_k, pair_of + (r + 1) * a.top_k);
+  }
+
+  Chunk chunk(const ExpertFfn& a, int64_t i) const {
+    const int64_t expert = std::upper_bound(first_chunk, first_chunk + a.n_experts + 1, i) - first_chunk - 1;
+    const int64_t skipped = (i - first_chunk[expert]) * kMaxTileRows, first = first_pair[expert] + skipped;
+    return {expert, first, std::min(kMaxTileRows, first_pair[expert + 1] - first),
+            first_panel[expert] + skipped / kPanelRows};
   }
 };
 
@@ -80,6 +115,8 @@ void check(const ExpertFfn& a) {
             " for ", format_name(w->format), ", found ", a.dim);
   require(a.ffn % format_block(a.down.format) == 0, "expert_ffn: want ffn a multiple of ", format_block(a.down.format),
           " for ", format_name(a.down.format), ", found ", a.ffn);
+  require(std::max(a.dim, a.ffn) <= cpu::kMaxQ8Length, "expert_ffn: want dim, ffn up to ", cpu::kMaxQ8Length,
+          ", found ", a.dim, ", ", a.ffn);
   if (a.rows == 0) return;  // the arrays may be null
   require((a.ids == nullptr) == (a.weights == nullptr) && (a.ids != nullptr || a.n_experts == 1),
           "expert_ffn: want ids and weights, or neither and one expert; found ", a.n_experts, " experts");
@@ -109,54 +146,95 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
   plan.sort_pairs(a);
 
   const auto tile = tile_function(isa);
+  const Q8Functions& q8 = q8_functions(isa);
   const auto act = CORVID_PICK(isa, activate);
   const auto add_up = CORVID_PICK(isa, accumulate);
-  const int64_t up_floats = kMaxTileRows * tile_outs(a.dim);
-  const auto scratch = pool.scratch(up_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), a.dim}));
+  // A task is one chunk of an expert's pairs and some outputs: a few when there are but a few rows, to keep all threads
+  // busy. Whole blocks, as hidden's are quantised where they are made.
+  const int64_t outs = a.rows <= kMaxVectors ? kQ8Block : kQ8Outs;
+  const int64_t gate_tiles = (a.ffn + outs - 1) / outs, down_tiles = (a.dim + outs - 1) / outs;
+  const int64_t piece_floats = kMaxTileRows * outs;
+  const auto scratch = pool.scratch(
+      3 * piece_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), q8_scratch(a.dim), q8_scratch(a.ffn)}));
   const int64_t chunks = plan.first_chunk[a.n_experts];
 
-  // A task is one chunk of an expert's pairs and one tile of outputs. `few`: with a row or two, small tiles keep all
-  // threads busy. The pairs [first, first + rows) of a chunk, and its expert.
-  struct Chunk {
-    int64_t expert, first, rows;
-  };
-  const auto chunk_at = [&](int64_t chunk) -> Chunk {
-    const int64_t expert =
-        std::upper_bound(plan.first_chunk, plan.first_chunk + a.n_experts + 1, chunk) - plan.first_chunk - 1;
-    const int64_t first = plan.first_pair[expert] + (chunk - plan.first_chunk[expert]) * kMaxTileRows;
-    return {expert, first, std::min(kMaxTileRows, plan.first_pair[expert + 1] - first)};
-  };
-  const auto outs_per_task = [&](int64_t k) {
-    return a.rows <= 2 ? std::min<int64_t>(48, tile_outs(k)) : tile_outs(k);
-  };
+  if (plan.integer_x) {
+    const int64_t blocks = a.dim / kQ8Block;
+    const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
+    pool.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
+      for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
+        std::byte* row = plan.x_rows + r * q8_row_bytes(a.dim);
+        q8.quantize(a.x + r * a.dim, blocks, row, q8_scales(row, a.dim));
+      }
+    });
+    if (a.rows > kMaxVectors) {  // otherwise no expert has so many
+      pool.run(chunks, [&](int64_t task, int) {
+        const Chunk c = plan.chunk(a, task);
+        for (int64_t r = 0; c.in_panels() && r < c.rows; r += kPanelRows)
+          q8.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
+                  plan.x_panels + (c.first_panel + r / kPanelRows) * q8_panel_bytes(a.dim));
+      });
+    }
+  }
 
-  const int64_t gate_outs = outs_per_task(a.dim), gate_tiles = (a.ffn + gate_outs - 1) / gate_outs;
+  // y [c.rows, n] (+)= the chunk's rows times outputs [j, j + n) of its expert's matrix m, [m_outs, k].
+  struct Rows {
+    const float* const* floats;
+    const std::byte* const* vectors;
+    const std::byte* panels;
+  };
+  const auto product = [&](const Chunk& c, const Rows& rows, const Matrix& m, int64_t m_outs, int64_t k, int64_t j,
+                           int64_t n, float* y, int64_t y_stride, bool add, float* rest) {
+    const int64_t w_bytes = row_bytes(m.format, k);
+    const char* w = expert_matrix(m, c.expert, m_outs, k) + j * w_bytes;
+    if (m.format == Format::q8_0)
+      return q8.product({c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, add}, rest);
+    for (int64_t i = 0, step = tile_outs(k); i < n; i += step)
+      tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
+  };
   pool.run(chunks * gate_tiles, [&](int64_t task, int worker) {
-    const Chunk c = chunk_at(task / gate_tiles);
-    const int64_t j = task % gate_tiles * gate_outs, n = std::min(gate_outs, a.ffn - j);
-    float* up = scratch[worker];
-    float* rest = up + up_floats;
-    Tile t{plan.x + c.first, nullptr, plan.hidden + c.first * a.ffn + j, c.rows, n, a.dim, a.ffn, a.gate.format, false};
-    t.w = expert_matrix(a.gate, c.expert, a.ffn, a.dim) + j * row_bytes(a.gate.format, a.dim);
-    tile(t, rest);
-    t.format = a.up.format;
-    t.w = expert_matrix(a.up, c.expert, a.ffn, a.dim) + j * row_bytes(a.up.format, a.dim);
-    t.y = up;
-    t.y_stride = n;
-    tile(t, rest);
-    for (int64_t r = 0; r < c.rows; ++r) act(plan.hidden + (c.first + r) * a.ffn + j, up + r * n, n, a.act);
+    const Chunk c = plan.chunk(a, task / gate_tiles);
+    const int64_t j = task % gate_tiles * outs, n = std::min(outs, a.ffn - j);
+    float *up = scratch[worker], *gate = up + piece_floats, *rest = gate + 2 * piece_floats;
+    auto* words = reinterpret_cast<std::byte*>(gate + piece_floats);
+    int64_t gate_stride = outs;
+    if (!plan.integer_hidden) {
+      gate = plan.hidden + c.first * a.ffn + j;
+      gate_stride = a.ffn;
+    }
+    const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * q8_panel_bytes(a.dim)};
+    product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, rest);
+    product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, rest);
+    for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, n, a.act);
+    if (!plan.integer_hidden) return;
+    const int64_t first = j / kQ8Block, blocks = n / kQ8Block, row_bytes = q8_row_bytes(n);
+    std::byte* hidden = plan.hidden_panels + c.first_panel * q8_panel_bytes(a.ffn);
+    const std::byte* row[kPanelRows];
+    for (int64_t r = 0; r < c.rows; ++r) {
+      if (!c.in_panels()) {
+        std::byte* at = hidden + r * q8_row_bytes(a.ffn);
+        q8.quantize(gate + r * outs, blocks, at + first * 64, q8_scales(at, a.ffn) + first);
+        continue;
+      }
+      std::byte* at = words + r % kPanelRows * row_bytes;
+      q8.quantize(gate + r * outs, blocks, at, q8_scales(at, n));
+      row[r % kPanelRows] = at;
+      if (r + 1 == c.rows || r % kPanelRows == kPanelRows - 1)
+        q8.pack(row, r % kPanelRows + 1, n,
+                hidden + r / kPanelRows * q8_panel_bytes(a.ffn) + first * cpu::kPanelBlockBytes);
+    }
   });
 
   // One dense expert's output is the result, with weight 1 and nothing to add up.
   const bool direct = a.ids == nullptr;
-  const int64_t down_outs = outs_per_task(a.ffn), down_tiles = (a.dim + down_outs - 1) / down_outs;
   pool.run(chunks * down_tiles, [&](int64_t task, int worker) {
-    const Chunk c = chunk_at(task / down_tiles);
-    const int64_t j = task % down_tiles * down_outs;
-    tile({plan.hidden_x + c.first, expert_matrix(a.down, c.expert, a.dim, a.ffn) + j * row_bytes(a.down.format, a.ffn),
-          (direct ? a.y : plan.out) + c.first * a.dim + j, c.rows, std::min(down_outs, a.dim - j), a.ffn, a.dim,
-          a.down.format, direct && a.add},
-         scratch[worker] + up_floats);
+    const Chunk c = plan.chunk(a, task / down_tiles);
+    const int64_t j = task % down_tiles * outs;
+    const std::byte* hidden = plan.hidden_panels + c.first_panel * q8_panel_bytes(a.ffn);
+    const std::byte* vectors[kMaxVectors];
+    for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * q8_row_bytes(a.ffn);
+    product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(outs, a.dim - j),
+            (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add, scratch[worker]);
   });
   if (direct) return;
 

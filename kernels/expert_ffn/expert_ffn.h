@@ -11,8 +11,10 @@
 //            n_experts == top_k == 1. y overlaps nothing else; x == y is not allowed.
 //   Needs    rows >= 0; dim, ffn >= 1 and multiples of the formats' blocks; ids in [0, n_experts), distinct within a
 //            row.
-//   Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn) * bound, with bound = sum_e |weight| *
-//            (H |Wdown[e]|^T) and H = (|x| |Wup|^T + 1) * (|x| |Wgate|^T); ref computes it.
+//   Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn, format) * bound, with bound = sum_e |weight| *
+//            (H |Wdown[e]|^T) and H = (|x| |Wup|^T + 1) * (|x| |Wgate|^T); ref computes it. As in matmul, what q8_0
+//            weights multiply is rounded to 16 bits of its block's largest number, which the bound has in the place of
+//            every number of the block.
 //   Order    as matmul's: a row's bits depend on that row, its experts and the tier alone.
 #pragma once
 #include <cfloat>
@@ -41,8 +43,8 @@ struct ExpertFfn {
   bool add = false;
 };
 
-constexpr double expert_ffn_tolerance(int64_t dim, int64_t ffn) {
-  return (2 * double(dim) / 16 + double(ffn) / 16 + 60) * FLT_EPSILON;
+constexpr double expert_ffn_tolerance(int64_t dim, int64_t ffn, Format format) {
+  return (2 * double(dim) / 16 + double(ffn) / 16 + 60) * FLT_EPSILON + (format == Format::q8_0 ? 4 * 0.51 / 32512 : 0);
 }
 
 void expert_ffn(const ExpertFfn& a, Exec& exec);  // CPU only for now: throws std::invalid_argument for a GPU

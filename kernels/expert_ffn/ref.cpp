@@ -23,6 +23,18 @@ double activated(double g, double u, const Activation& act) {
   return (std::clamp(u, -limit, limit) + 1) * g * sigmoid(double(act.alpha) * g);
 }
 
+// How large the tolerance takes each of n numbers to be: q8_0 rounds them by the largest of their block.
+std::vector<double> sizes(const Matrix& w, const double* x, int64_t n) {
+  const int64_t block = format_block(w.format);
+  std::vector<double> size(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    double& largest = size[size_t(i / block * block)];
+    largest = std::max(largest, std::fabs(x[i]));
+  }
+  for (int64_t i = 0; i < n; ++i) size[size_t(i)] = size[size_t(i / block * block)];
+  return size;
+}
+
 }  // namespace
 
 void ref::expert_ffn(const ExpertFfn& a, double* y, double* bound) {
@@ -37,20 +49,24 @@ void ref::expert_ffn(const ExpertFfn& a, double* y, double* bound) {
       for (int64_t s = 0; s < a.top_k; ++s) {
         if (a.ids != nullptr && a.ids[r * a.top_k + s] != e) continue;
         const double weight = a.ids == nullptr ? 1.0 : a.weights[r * a.top_k + s];
-        for (int64_t f = 0; f < a.ffn; ++f) {
+        const std::vector<double> x(a.x + r * a.dim, a.x + (r + 1) * a.dim);
+        const std::vector<double> gate_x = sizes(a.gate, x.data(), a.dim), up_x = sizes(a.up, x.data(), a.dim);
+        std::vector<double> h(static_cast<size_t>(a.ffn)), h_size(h.size());
+        for (size_t f = 0; f < h.size(); ++f) {
           double g = 0, u = 0, g_size = 0, u_size = 0;
-          for (int64_t i = 0; i < a.dim; ++i) {
-            const double x = a.x[r * a.dim + i];
-            const double pg = x * gate[size_t(f * a.dim + i)], pu = x * up[size_t(f * a.dim + i)];
-            g += pg, u += pu, g_size += std::fabs(pg), u_size += std::fabs(pu);
+          for (size_t i = 0; i < x.size(); ++i) {
+            const double wg = gate[f * x.size() + i], wu = up[f * x.size() + i];
+            g += x[i] * wg, u += x[i] * wu, g_size += gate_x[i] * std::fabs(wg), u_size += up_x[i] * std::fabs(wu);
           }
-          const double h = activated(g, u, a.act), h_size = (u_size + 1) * g_size;
-          for (int64_t i = 0; i < a.dim; ++i) {
-            const double w = weight * down[size_t(i * a.ffn + f)];
-            y[r * a.dim + i] += w * h;
-            bound[r * a.dim + i] += std::fabs(w) * h_size;
-          }
+          h[f] = activated(g, u, a.act), h_size[f] = (u_size + 1) * g_size;
         }
+        h_size = sizes(a.down, h_size.data(), a.ffn);
+        for (size_t f = 0; f < h.size(); ++f)
+          for (int64_t i = 0; i < a.dim; ++i) {
+            const double w = weight * down[size_t(i * a.ffn) + f];
+            y[r * a.dim + i] += w * h[f];
+            bound[r * a.dim + i] += std::fabs(w) * h_size[f];
+          }
       }
   }
 }

@@ -3,6 +3,7 @@
 
 #include "kernels/check.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/matmul/q8.h"
 #include "kernels/matmul/tile.h"
 
 namespace corvid::kernels {
@@ -23,13 +24,49 @@ constexpr int64_t kSerialWork = 20'000;  // multiply-adds below which waking a t
 struct Cut {
   const Matmul* a;
   int64_t outs, out_tiles, first_task;
+  const std::byte* x;  // a.x in integers, for q8_0
 };
+
+// An x that has to be in integers, once for all products that share it.
+struct Quantised {
+  const float* x;
+  int64_t rows, k, offset;
+
+  bool in_panels() const { return rows > cpu::kMaxVectors; }
+  int64_t groups() const { return in_panels() ? (rows + cpu::kPanelRows - 1) / cpu::kPanelRows : 1; }
+  int64_t bytes() const { return in_panels() ? groups() * cpu::q8_panel_bytes(k) : rows * cpu::q8_row_bytes(k); }
+};
+
+// Group g of a's rows: a panel, or all the rows as they are. `scratch` holds the rows of a panel.
+void quantise(const Quantised& a, int64_t g, const cpu::Q8Functions& q8, std::byte* out, std::byte* scratch) {
+  const int64_t first = g * cpu::kPanelRows, rows = std::min(cpu::kPanelRows, a.rows - first);
+  const int64_t bytes = cpu::q8_row_bytes(a.k), blocks = a.k / kQ8Block;
+  std::byte* to = a.in_panels() ? scratch : out;
+  const std::byte* row[cpu::kPanelRows];
+  for (int64_t r = 0; r < rows; ++r) {
+    std::byte* at = to + r * bytes;
+    q8.quantize(a.x + (first + r) * a.k, blocks, at, cpu::q8_scales(at, a.k));
+    row[r] = at;
+  }
+  if (a.in_panels()) q8.pack(row, rows, a.k, out + g * cpu::q8_panel_bytes(a.k));
+}
 
 void check(const Matmul& a) {
   require(a.rows >= 0 && a.n >= 0 && a.k >= 1, "matmul: want rows >= 0, n >= 0, k >= 1, found ", a.rows, ", ", a.n,
           ", ", a.k);
   require(a.k % format_block(a.w.format) == 0, "matmul: want k a multiple of ", format_block(a.w.format), " for ",
           format_name(a.w.format), ", found ", a.k);
+  require(a.w.format != Format::q8_0 || a.k <= cpu::kMaxQ8Length, "matmul: want k up to ", cpu::kMaxQ8Length,
+          " for q8_0, found ", a.k);
+}
+
+// Waking a thread costs more than a little work.
+template <class Fn>
+void run_tasks(int64_t n, bool serial, Pool& pool, const Fn& fn) {
+  if (serial)
+    for (int64_t task = 0; task < n; ++task) fn(task, 0);
+  else
+    pool.run(n, fn);
 }
 
 }  // namespace
@@ -49,39 +86,70 @@ void matmul(std::span<const Matmul> all, Exec& exec) {
 
 void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
   std::array<Cut, kMaxTogether> cuts;
-  int64_t tasks = 0, work = 0, scratch_floats = 0;
-  size_t n_cuts = 0;
+  std::array<Quantised, kMaxTogether> inputs;
+  std::array<size_t, kMaxTogether> input_of;
+  int64_t tasks = 0, work = 0, scratch_floats = 0, bytes = 0;
+  size_t n_cuts = 0, n_inputs = 0;
   for (const Matmul& a : all) {
     if (a.rows == 0 || a.n == 0) continue;
+    const bool integers = a.w.format == Format::q8_0;
     // With few rows a task should read some 30 KB of weights, and there should be tasks for everyone.
-    const int64_t few = std::max<int64_t>(12, (32768 / a.k + 11) / 12 * 12);
-    const int64_t outs = a.rows <= 2 && few < tile_outs(a.k) ? few : tile_outs(a.k);
+    const int64_t most = integers ? kQ8Outs : tile_outs(a.k), unit = integers ? 16 : 12;
+    const int64_t few = std::max(unit, (32768 / a.k + unit - 1) / unit * unit);
+    const int64_t outs = a.rows <= kMaxVectors ? std::min(few, most) : most;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
-    cuts[n_cuts++] = {&a, outs, out_tiles, tasks};
+    if (integers) {
+      size_t i = 0;
+      while (i < n_inputs && (inputs[i].x != a.x || inputs[i].rows != a.rows || inputs[i].k != a.k)) ++i;
+      if (i == n_inputs) {
+        inputs[n_inputs++] = {a.x, a.rows, a.k, bytes};
+        bytes += inputs[i].bytes();
+        scratch_floats = std::max(scratch_floats, kPanelRows * q8_row_bytes(a.k) / int64_t{sizeof(float)});
+      }
+      input_of[n_cuts] = i;
+    }
+    cuts[n_cuts++] = {&a, outs, out_tiles, tasks, nullptr};
     tasks += out_tiles * ((a.rows + kMaxTileRows - 1) / kMaxTileRows);
     work += a.rows * a.n * a.k;
-    scratch_floats = std::max(scratch_floats, tile_scratch(a.k));
+    scratch_floats = std::max(scratch_floats, integers ? q8_scratch(a.k) : tile_scratch(a.k));
   }
-  const auto tile = tile_function(isa);
+  const bool serial = work < kSerialWork;
   const auto scratch = pool.scratch(scratch_floats);
-  const auto run = [&](int64_t task, int worker) {
+  const Q8Functions& q8 = q8_functions(isa);
+  auto* integers = pool.workspace<std::byte>(bytes);
+  for (size_t c = 0; c < n_cuts; ++c)
+    if (cuts[c].a->w.format == Format::q8_0) cuts[c].x = integers + inputs[input_of[c]].offset;
+  for (size_t i = 0; i < n_inputs; ++i) {
+    const auto run = [&](int64_t group, int worker) {
+      quantise(inputs[i], group, q8, integers + inputs[i].offset, reinterpret_cast<std::byte*>(scratch[worker]));
+    };
+    run_tasks(inputs[i].groups(), serial, pool, run);
+  }
+
+  const auto tile = tile_function(isa);
+  run_tasks(tasks, serial, pool, [&](int64_t task, int worker) {
     size_t c = n_cuts - 1;
     while (cuts[c].first_task > task) --c;
     const Cut& cut = cuts[c];
     const Matmul& a = *cut.a;
     const int64_t local = task - cut.first_task;
     const int64_t j = local % cut.out_tiles * cut.outs, r = local / cut.out_tiles * kMaxTileRows;
-    const float* x[kMaxTileRows];
-    const int64_t rows = std::min(kMaxTileRows, a.rows - r);
-    for (int64_t i = 0; i < rows; ++i) x[i] = a.x + (r + i) * a.k;
-    tile({x, static_cast<const char*>(a.w.data) + j * row_bytes(a.w.format, a.k), a.y + r * a.n + j, rows,
-          std::min(cut.outs, a.n - j), a.k, a.n, a.w.format, a.add},
-         scratch[worker]);
-  };
-  if (work < kSerialWork)
-    for (int64_t task = 0; task < tasks; ++task) run(task, 0);
-  else
-    pool.run(tasks, run);
+    const int64_t rows = std::min(kMaxTileRows, a.rows - r), outs = std::min(cut.outs, a.n - j);
+    const char* w = static_cast<const char*>(a.w.data) + j * row_bytes(a.w.format, a.k);
+    float* y = a.y + r * a.n + j;
+    if (cut.x == nullptr) {
+      const float* x[kMaxTileRows];
+      for (int64_t i = 0; i < rows; ++i) x[i] = a.x + (r + i) * a.k;
+      tile({x, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
+    } else if (a.rows > kMaxVectors) {
+      const std::byte* panels = cut.x + r / kPanelRows * q8_panel_bytes(a.k);
+      q8.product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.add}, scratch[worker]);
+    } else {
+      const std::byte* x[kMaxVectors];
+      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * q8_row_bytes(a.k);
+      q8.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.add}, scratch[worker]);
+    }
+  });
 }
 
 }  // namespace corvid::kernels

@@ -1,11 +1,12 @@
-// V: sixteen floats, with the same few operations in each CPU tier, in the namespaces scalar, avx2 and avx512. A
-// kernel's inner loops are written once, over V, and compiled once per tier (for_each_tier.h).
+// V: sixteen floats, and I: sixteen 32-bit integers, with the same few operations in each CPU tier, in the namespaces
+// scalar, avx2 and avx512. A kernel's inner loops are written once, over V, and compiled once per tier
+// (for_each_tier.h). The tiers above avx512 build on its V and I.
 //
 // A tier's code gets its instructions from a target pragma, not from a file with its own -m flags: the linker may keep
 // that file's copy of an inline function for everyone, and machines without the tier then crash.
 //
 // The order of horizontal sums is part of every kernel's contract ("a row's bits depend on that row alone"): lanes l
-// and l + 8 are added first, then l and l + 4, l and l + 2, l and l + 1. All three tiers do that.
+// and l + 8 are added first, then l and l + 4, l and l + 2, l and l + 1. All tiers do that.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -34,45 +35,52 @@
 #endif
 
 #if defined(__x86_64__)
+#define CORVID_PRAGMA(...) _Pragma(#__VA_ARGS__)
 #if defined(__clang__)
-#define CORVID_BEGIN_AVX2 \
-  _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c\"))), apply_to = function)")
-// clang-format off
-#define CORVID_BEGIN_AVX512 \
-  _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\"))), apply_to = function)")
-// clang-format on
+#define CORVID_BEGIN_TIER(features) \
+  CORVID_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define CORVID_END_TIER _Pragma("clang attribute pop")
 #else
-#define CORVID_BEGIN_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,f16c\")")
-#define CORVID_BEGIN_AVX512 \
-  _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\")")
+#define CORVID_BEGIN_TIER(features) _Pragma("GCC push_options") CORVID_PRAGMA(GCC target(features))
 #define CORVID_END_TIER _Pragma("GCC pop_options")
 #endif
-// The function `name` of the tier `isa`.
-#define CORVID_PICK(isa, name) ((isa) == Isa::avx512 ? &avx512::name : (isa) == Isa::avx2 ? &avx2::name : &scalar::name)
+#define CORVID_BEGIN_AVX2 CORVID_BEGIN_TIER("avx2,fma,f16c")
+#define CORVID_BEGIN_AVX512 CORVID_BEGIN_TIER("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
+#define CORVID_BEGIN_VNNI CORVID_BEGIN_TIER("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#define CORVID_BEGIN_AMX \
+  CORVID_BEGIN_TIER("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+// The function `name` of the tier `isa`, for kernels that have nothing better above avx512.
+#define CORVID_PICK(isa, name) ((isa) >= Isa::avx512 ? &avx512::name : (isa) == Isa::avx2 ? &avx2::name : &scalar::name)
 #else
 #define CORVID_PICK(isa, name) (static_cast<void>(isa), &scalar::name)
 #endif
 
 namespace corvid::kernels {
 
+// A block of 32 floats as 16-bit integers: x = q * d to within d / 2, d = max|x| / kMaxWord.
+constexpr float kMaxWord = 32512.0F;    // 127 * 256: both bytes of a word, low one taken as signed, fit 8 bits
+constexpr float kMinBlock = 0x1p-100F;  // a block whose largest number is below becomes zeros: 1 / d would overflow
+
 constexpr float kExpLow = -87.33F;  // below, exp() is 0: the result would leave the normal floats
 constexpr float kExpHigh = 88.0F;   // above, exp() stays at exp(88)
 
 namespace scalar {
 #include "kernels/simd/v16_scalar.inc"
+#include "kernels/simd/v16_scalar_ints.inc"
 }  // namespace scalar
 
 #if defined(__x86_64__)
 CORVID_BEGIN_AVX2
 namespace avx2 {
 #include "kernels/simd/v16_avx2.inc"
+#include "kernels/simd/v16_avx2_ints.inc"
 }  // namespace avx2
 CORVID_END_TIER
 
 CORVID_BEGIN_AVX512
 namespace avx512 {
 #include "kernels/simd/v16_avx512.inc"
+#include "kernels/simd/v16_avx512_ints.inc"
 }  // namespace avx512
 CORVID_END_TIER
 #endif

@@ -69,7 +69,7 @@ void expect_exact(Exec& exec, ExpertFfn a, const std::string& name) {
   const auto n = size_t(a.rows * a.dim);
   std::vector<double> wanted(n), bound(n);
   kernels::ref::expert_ffn(a, wanted.data(), bound.data());
-  expect_close(run(exec, a), wanted, kernels::expert_ffn_tolerance(a.dim, a.ffn), bound, name);
+  expect_close(run(exec, a), wanted, kernels::expert_ffn_tolerance(a.dim, a.ffn, a.gate.format), bound, name);
 }
 
 TEST_P(ExpertFfnTest, AgreesWithFloat64) {

@@ -39,9 +39,14 @@ std::string case_name(const TestWeights& w, int64_t rows) {
          kernels::format_name(w.format);
 }
 
-// sum_i |x_i w_i| of each output: what the tolerance refers to.
-std::vector<double> product_sizes(const std::vector<float>& x, const TestWeights& w, int64_t rows) {
+// sum_i |x_i w_i| of each output, or with q8_0 the largest of a block for each of its x: what the tolerance refers to.
+std::vector<double> product_sizes(std::vector<float> x, const TestWeights& w, int64_t rows) {
   const std::vector<float> values = w.decoded();
+  const auto block = std::ptrdiff_t(format_block(w.format));
+  for (auto first = x.begin(); first != x.end(); first += block)
+    std::fill(first, first + block, std::fabs(*std::max_element(first, first + block, [](float a, float b) {
+                return std::fabs(a) < std::fabs(b);
+              })));
   std::vector<double> sizes(size_t(rows * w.n));
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < w.n; ++j)
@@ -61,7 +66,7 @@ TEST_P(MatmulTest, AgreesWithFloat64InEveryFormat) {
           const std::vector<float> x = random_floats(rows * k, uint32_t(rows));
           std::vector<double> wanted(size_t(rows * n));
           kernels::ref::matmul({x.data(), w.view(), nullptr, rows, n, k}, wanted.data());
-          expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(k), product_sizes(x, w, rows),
+          expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(k, format), product_sizes(x, w, rows),
                        case_name(w, rows));
         }
 }
@@ -73,7 +78,7 @@ TEST_P(MatmulTest, AgreesWithFloat64OnLongRows) {
     const std::vector<float> x = random_floats(rows * w.k, 2);
     std::vector<double> wanted(size_t(rows * w.n));
     kernels::ref::matmul({x.data(), w.view(), nullptr, rows, w.n, w.k}, wanted.data());
-    expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(w.k), product_sizes(x, w, rows),
+    expect_close(run(*exec, x, w, rows), wanted, kernels::matmul_tolerance(w.k, w.format), product_sizes(x, w, rows),
                  case_name(w, rows));
   }
 }
@@ -108,6 +113,50 @@ TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
           ASSERT_EQ(run(*exec, part, w, n), std::vector<float>(all.begin() + r * w.n, all.begin() + (r + n) * w.n))
               << case_name(w, n) << " at row " << r;
         }
+    }
+}
+
+// Blocks of zeros and of all sizes, the largest integers there are, and scales that are negative, tiny and zero.
+TEST_P(MatmulTest, GivesTheSameBitsInEveryTierForQ8) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "a GPU multiplies floats";
+  const auto exec = GetParam().exec();
+  Exec scalar(1, kernels::Isa::scalar);
+  std::mt19937 bits(12);
+  for (const int64_t k : {32, 96, 160, 416})
+    for (const int64_t n : {1, 12, 16, 37, 100})
+      for (const int64_t rows : {1, 3, 4, 16, 21, 70}) {
+        TestWeights w(Format::q8_0, n, k, uint32_t(n + k));
+        auto* blocks = reinterpret_cast<kernels::BlockQ8*>(w.bytes.data());
+        for (int64_t i = 0; i < n * k / 32; ++i) {
+          if (bits() % 4 == 0) std::fill_n(blocks[i].q, 32, int8_t(bits() % 2 == 0 ? -128 : 127));
+          if (bits() % 4 == 0) blocks[i].d = uint16_t(bits() % 2 == 0 ? bits() % 1024 : 0x8000U + bits() % 0x4000U);
+        }
+        std::vector<float> x = random_floats(rows * k, uint32_t(rows));
+        for (size_t i = 0; i < x.size(); i += 32) {
+          const float size = std::ldexp(1.0F, int(bits() % 80) - 60);
+          const bool flat = bits() % 4 == 0, nothing = bits() % 8 == 0;
+          for (size_t j = i; j < i + 32; ++j) x[j] = nothing ? 0 : flat ? std::copysign(size, x[j]) : x[j] * size;
+        }
+        ASSERT_EQ(run(*exec, x, w, rows), run(scalar, x, w, rows)) << case_name(w, rows);
+      }
+}
+
+TEST_P(MatmulTest, ARowWithNanOrInfinityGivesNanAndLeavesTheOthersAlone) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "a GPU multiplies floats";
+  const auto exec = GetParam().exec();
+  const TestWeights w(Format::q8_0, 21, 96, 13);
+  for (const int64_t rows : {1, 3, 20})
+    for (const float bad : {std::nanf(""), -INFINITY, INFINITY}) {
+      std::vector<float> x = random_floats(rows * w.k, 14);
+      const std::vector<float> good = run(*exec, x, w, rows);
+      x[size_t((rows - 1) * w.k + 40)] = bad;
+      const std::vector<float> found = run(*exec, x, w, rows);
+      for (int64_t i = 0; i < rows * w.n; ++i) {
+        if (i < (rows - 1) * w.n)
+          EXPECT_EQ(found[size_t(i)], good[size_t(i)]) << rows << " rows, element " << i;
+        else
+          EXPECT_TRUE(std::isnan(found[size_t(i)])) << rows << " rows, element " << i;
+      }
     }
 }
 
