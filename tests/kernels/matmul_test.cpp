@@ -42,7 +42,7 @@ std::string case_name(const TestWeights& w, int64_t rows) {
 // sum_i |x_i w_i| of each output, or with q8_0 the largest of a block for each of its x: what the tolerance refers to.
 std::vector<double> product_sizes(std::vector<float> x, const TestWeights& w, int64_t rows) {
   const std::vector<float> values = w.decoded();
-  const auto block = std::ptrdiff_t(format_block(w.format));
+  const std::ptrdiff_t block = w.format == Format::q8_0 ? kernels::kQ8Block : 1;
   for (auto first = x.begin(); first != x.end(); first += block)
     std::fill(first, first + block, std::fabs(*std::max_element(first, first + block, [](float a, float b) {
                 return std::fabs(a) < std::fabs(b);
