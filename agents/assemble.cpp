@@ -208,9 +208,6 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const Confinement confinement = read_confinement(args, config, agent.policy, resume ? record.workdir : fs::path("."));
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
-  // The trial sandbox takes as long as a call does: the first call need not wait for it.
-  if (confinement.policy.sandbox == tools::SandboxMode::required)
-    probe_ = std::async(std::launch::async, &tools::Sandbox::missing_mechanism);
 
   exec_ = std::make_unique<kernels::Exec>(threads_from(args, config));
   model_ = model::Model::load(choice.path);
@@ -219,6 +216,10 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.sampler = sampler;
   options.attention = attention_from(args);
   options.prefixes = std::move(prefixes);
+  // The trial sandbox takes as long as a call does: the first call need not wait for it, nor does the first token.
+  if (confinement.policy.sandbox == tools::SandboxMode::required) {
+    options.on_first_token = [this] { probe_ = std::async(std::launch::async, &tools::Sandbox::missing_mechanism); };
+  }
   // --context lowers what the model was made for; without it a model of a million tokens must not reserve for them all.
   options.context =
       std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);

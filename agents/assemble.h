@@ -46,6 +46,7 @@ class Assembly {
  public:
   // Starts a session, or goes on with `resume`.
   Assembly(const Args& args, const std::optional<std::string>& resume);
+  Assembly(const Assembly&) = delete;  // its parts refer to each other
 
   runtime::Session& session() { return *session_; }
   // The limits and the approver of the next run. `stop` ends a question that waits for a person.
@@ -60,7 +61,7 @@ class Assembly {
   std::optional<tools::Toolbox> toolbox_;
   std::unique_ptr<runtime::LocalChat> chat_;
   std::optional<runtime::Session> session_;
-  std::future<std::optional<std::string>> probe_;  // whether commands can be confined, looked up meanwhile
+  std::future<std::optional<std::string>> probe_;  // whether commands can be confined, looked up while the model writes
 };
 
 }  // namespace corvid::agents

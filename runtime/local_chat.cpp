@@ -120,6 +120,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
     generated.push_back(sampler.sample(s.sequence.logits()));
     const std::string text = parser.push(generated.back());
     if (on_text && !text.empty()) on_text(text);
+    if (const auto begun = std::exchange(s.options.on_first_token, nullptr)) begun();
   }
   reply.usage.completion_tokens = int64_t(generated.size());
   reply.usage.decode_ms = ms_since(decode_begin);

@@ -1,6 +1,7 @@
 // Chat over model/: renders the messages, keeps what the KV cache already holds, samples until the turn ends.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -18,7 +19,8 @@ struct LocalChatOptions {
   model::SamplerParams sampler;
   int64_t context = 0;  // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
-  std::optional<PrefixCache> prefixes;  // where instructions and tools are looked up, and stored after the first reply
+  std::function<void()> on_first_token;  // called once; for work that would have slowed down the wait for it
+  std::optional<PrefixCache> prefixes;   // where instructions and tools are looked up, and stored after the first reply
 };
 
 // Used by one thread at a time; `exec` must outlive it.

@@ -97,6 +97,26 @@ TEST_F(ToolsCommand, TheStoreIsOutOfSightWhereverItLies) {
   EXPECT_EQ(home.corvid({"sessions", "list"}).status, 0);
 }
 
+// Who could write to what the model remembers could make it believe anything.
+TEST_F(ToolsCommand, TheCacheIsOutOfSightAlsoInTheHomeFolder) {
+  home.write("home/.cache/corvid/prefix/a.kv", "evaluated");
+  home.write("home/.cache/other", "visible");
+  const auto read = [&](const std::string& path) {
+    return Json::parse(home.corvid({"tools", "call", "read_file", R"({"path":")" + path + R"("})", "--workdir",
+                                    (home / "home").string(), "--output", "json"})
+                           .out)["status"];
+  };
+  EXPECT_EQ(read(".cache/other"), "ok");
+  EXPECT_EQ(read(".cache/corvid/prefix/a.kv"), "denied");
+  if (!can_confine()) GTEST_SKIP() << "commands cannot be confined here";
+  const Finished shell =
+      home.corvid({"sandbox", "--workdir", (home / "home").string(), "--", "bash", "-c",
+                   "cat .cache/other; cd .cache/corvid/prefix && { cat a.kv; echo x > a.kv; rm a.kv; }; "
+                   "mv ~/.cache/corvid ~/seen"});
+  EXPECT_EQ(shell.out, "visible");
+  EXPECT_EQ(home.read("home/.cache/corvid/prefix/a.kv"), "evaluated");
+}
+
 TEST_F(ToolsCommand, AFolderThatCannotBeGivenAwayIsWrongUsage) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{"sandbox", "--workdir", "/", "--", "true"},
                                                 {"tools", "list", "--workdir", "/proc"},

@@ -134,6 +134,20 @@ TEST_F(LocalChatTest, AStopEndsTheReplyWithWhatWasSaid) {
   EXPECT_EQ(nothing.message.text, "");
 }
 
+TEST_F(LocalChatTest, TheFirstTokenIsAnnouncedOnceAndNotBeforeItIsThere) {
+  LocalChatOptions options;
+  std::vector<std::string> order;
+  options.on_first_token = [&] { order.emplace_back("announced"); };
+  LocalChat chat = endless(options);
+  std::stop_source stopped;
+  stopped.request_stop();
+  chat.reply(messages_, 3, {}, stopped.get_token());
+  EXPECT_TRUE(order.empty());
+  chat.reply(messages_, 3, [&](std::string_view) { order.emplace_back("text"); }, {});
+  ask(chat, 3);
+  EXPECT_EQ(order, (std::vector<std::string>{"text", "announced", "text", "text"}));
+}
+
 TEST_F(LocalChatTest, SamplingFollowsTheSeedAndTheMessagesNotWhatWasAskedBefore) {
   LocalChatOptions options;
   options.sampler.temperature = 50;  // the model is very sure of itself
