@@ -15,6 +15,12 @@ int nearest(float x, int low, int high) {
   return static_cast<int>(std::lround(x));
 }
 
+// The same for the search of scales, where ties do not matter: adding and subtracting 1.5 * 2^23 rounds to an integer.
+float rough(float x, float low, float high) {
+  const float cut = !(x > low) ? low : x > high ? high : x;
+  return (cut + 12582912.0F) - 12582912.0F;
+}
+
 float inverse(float x) { return x != 0 ? 1 / x : 0; }
 
 // The number of largest magnitude, with its sign.
@@ -40,7 +46,7 @@ GroupScale fit_range(const float* x, int64_t n, int top) {
     const float to_q = (static_cast<float>(top) + 0.1F * static_cast<float>(step)) / range;
     double sum_q = 0, sum_qq = 0, sum_xq = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const double q = nearest((x[i] - low) * to_q, 0, top);
+      const double q = rough((x[i] - low) * to_q, 0, static_cast<float>(top));
       sum_q += q, sum_qq += q * q, sum_xq += q * x[i];
     }
     const double size = static_cast<double>(n), determinant = size * sum_qq - sum_q * sum_q;
@@ -65,7 +71,7 @@ float fit_scale(const float* x, int64_t n, int half) {
     const float to_q = -(static_cast<float>(half) + 0.1F * static_cast<float>(step)) / far;
     double sum_qq = 0, sum_xq = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const double q = nearest(x[i] * to_q, -half, half - 1);
+      const double q = rough(x[i] * to_q, static_cast<float>(-half), static_cast<float>(half - 1));
       sum_qq += q * q, sum_xq += q * x[i];
     }
     // With the best scale sum_xq / sum_qq the squared error is sum_xx less this.

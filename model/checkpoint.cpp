@@ -61,12 +61,14 @@ void decode_part(const PlannedTensor::Part& part, int64_t first, int64_t count, 
   const int64_t scale_columns = part.scales->shape.back();
   const int64_t scale_rows = part.scales->shape[part.scales->shape.size() - 2];
   const kernels::Format format = *kernel_format(*part.scales->type());
-  for (int64_t i = first; i < first + count; ++i) {
+  for (int64_t i = first; i < first + count;) {
     const int64_t column = i % columns, row = i / columns % rows, matrix = i / columns / rows;
-    float scale = 0;
+    const int64_t in_block = part.block_columns - column % part.block_columns;
+    const int64_t end = std::min({first + count, i + in_block, i + columns - column});
     const int64_t at = (matrix * scale_rows + row / part.block_rows) * scale_columns + column / part.block_columns;
+    float scale = 0;
     kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, at), 1, &scale);
-    *out++ = kernels::f8_e4m3_to_f32(static_cast<uint8_t>(data[i])) * scale;
+    for (; i < end; ++i) *out++ = kernels::f8_e4m3_to_f32(static_cast<uint8_t>(data[i])) * scale;
   }
 }
 
@@ -284,11 +286,11 @@ TensorType PlannedTensor::source_type() const {
                                                                                                      : TensorType::f32;
 }
 
-void PlannedTensor::read(TensorType type, const GgufWriter::Sink& sink) const {
+void PlannedTensor::read(TensorType type, kernels::Pool& pool, const GgufWriter::Sink& sink) const {
   if (parts.empty()) {
     encode_rows(
         type, shape.back(), product(shape),
-        [](int64_t, int64_t count, float* values) { std::fill_n(values, count, 0.0F); }, sink);
+        [](int64_t, int64_t count, float* values) { std::fill_n(values, count, 0.0F); }, pool, sink);
   }
   for (const Part& part : parts) {
     if (part.tensor->type() == type && !add_one) {
@@ -302,7 +304,7 @@ void PlannedTensor::read(TensorType type, const GgufWriter::Sink& sink) const {
           decode_part(part, part.first + first, count, values);
           if (add_one) std::for_each_n(values, count, [](float& value) { value += 1; });
         },
-        sink);
+        pool, sink);
   }
 }
 
@@ -332,6 +334,7 @@ TensorType Checkpoint::widest_type() const {
 }
 
 TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {
+  kernels::Exec exec;
   TensorTable table;
   for (const PlannedTensor& tensor : tensors_) {
     const TensorType type = is_kept_f32(tensor.name, tensor.shape) ? TensorType::f32 : tensor.source_type();
@@ -343,7 +346,7 @@ TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {
     } else {
       kernels::Buffer& buffer = memory.emplace_back(static_cast<int64_t>(bytes));
       std::byte* at = buffer.as<std::byte>();
-      tensor.read(type, [&](std::span<const std::byte> piece) {
+      tensor.read(type, exec.pool(), [&](std::span<const std::byte> piece) {
         std::memcpy(at, piece.data(), piece.size());
         at += piece.size();
       });

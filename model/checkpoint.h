@@ -40,8 +40,8 @@ struct PlannedTensor {
 
   // The type of its pieces in the checkpoint; f32 when they differ, and for 8-bit floats with their scales.
   TensorType source_type() const;
-  // Gives all bytes of the tensor as `type`, in order, a few hundred KiB at a time.
-  void read(TensorType type, const GgufWriter::Sink& sink) const;
+  // Gives all bytes of the tensor as `type`, in order, a few MiB at a time.
+  void read(TensorType type, kernels::Pool& pool, const GgufWriter::Sink& sink) const;
 };
 
 class Checkpoint {

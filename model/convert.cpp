@@ -46,6 +46,7 @@ void write_tokenizer(GgufWriter& out, const Config& c, const std::filesystem::pa
 
 int64_t convert(const std::filesystem::path& folder, const std::filesystem::path& file, const Mix& mix,
                 const Note& note) {
+  kernels::Exec exec;
   const Checkpoint checkpoint = Checkpoint::open(folder, note);
   const Config& config = checkpoint.config();
   GgufWriter out;
@@ -57,7 +58,7 @@ int64_t convert(const std::filesystem::path& folder, const std::filesystem::path
     const Mix::Choice choice = mix.choose(tensor.name, tensor.shape, config.n_layers(), is_output);
     if (!choice.fits && note) note(misfit(tensor.name, tensor.shape, mix, choice.type));
     out.add(tensor.name, choice.type, tensor.shape,
-            [&tensor, choice](const GgufWriter::Sink& sink) { tensor.read(choice.type, sink); });
+            [&exec, &tensor, choice](const GgufWriter::Sink& sink) { tensor.read(choice.type, exec.pool(), sink); });
   }
   return out.write(file);
 }

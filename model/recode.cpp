@@ -21,17 +21,20 @@ kernels::Format format_of(TensorType type) {
 
 }  // namespace
 
-void encode_rows(TensorType type, int64_t row, int64_t total,
-                 const std::function<void(int64_t first, int64_t count, float* out)>& read,
+void encode_rows(TensorType type, int64_t row, int64_t total, const RowReader& read, kernels::Pool& pool,
                  const GgufWriter::Sink& sink) {
+  constexpr int64_t kPieces = 16;  // handed to the threads at a time
   const kernels::Format format = format_of(type);
-  const int64_t step = std::max<int64_t>(1, 65536 / row) * row;
+  const int64_t piece = std::max<int64_t>(1, 65536 / row) * row, step = kPieces * piece;
   std::vector<float> values(static_cast<size_t>(std::min(step, total)));
   std::vector<std::byte> encoded(static_cast<size_t>(kernels::row_bytes(format, std::ssize(values))));
   for (int64_t first = 0; first < total; first += step) {
     const int64_t count = std::min(step, total - first);
-    read(first, count, values.data());
-    kernels::encode_row(format, values.data(), count, encoded.data());
+    pool.run((count + piece - 1) / piece, [&](int64_t task, int) {
+      const int64_t at = task * piece, n = std::min(piece, count - at);
+      read(first + at, n, values.data() + at);
+      kernels::encode_row(format, values.data() + at, n, encoded.data() + kernels::row_bytes(format, at));
+    });
     sink(std::span(encoded).first(static_cast<size_t>(kernels::row_bytes(format, count))));
   }
 }
@@ -47,6 +50,7 @@ std::string misfit(const std::string& tensor, std::span<const int64_t> shape, co
 }
 
 int64_t quantize(const std::filesystem::path& from, const std::filesystem::path& to, const Mix& mix, const Note& note) {
+  kernels::Exec exec;
   const std::vector<Gguf> files = open_gguf_files(from);
   const Config config = Config::from_gguf(files[0]);
   GgufWriter out;
@@ -68,14 +72,14 @@ int64_t quantize(const std::filesystem::path& from, const std::filesystem::path&
       const Mix::Choice choice = mix.choose(tensor.name, tensor.shape, config.n_layers(), is_output);
       if (!choice.fits && note) note(misfit(tensor.name, tensor.shape, mix, choice.type));
       if (choice.type != tensor.type && tensor_layout(tensor.type).group > 1) ++rounded_again;
-      out.add(tensor.name, choice.type, tensor.shape, [&tensor, choice, format](const GgufWriter::Sink& sink) {
+      out.add(tensor.name, choice.type, tensor.shape, [&exec, &tensor, choice, format](const GgufWriter::Sink& sink) {
         if (choice.type == tensor.type) return sink(tensor.data);
         int64_t total = 1;
         for (const int64_t dim : tensor.shape) total *= dim;  // the data is there, so this is far below 2^63
         const auto read = [&](int64_t first, int64_t count, float* values) {
           kernels::decode_row(*format, tensor.data.data() + kernels::row_bytes(*format, first), count, values);
         };
-        encode_rows(choice.type, tensor.shape.back(), total, read, sink);
+        encode_rows(choice.type, tensor.shape.back(), total, read, exec.pool(), sink);
       });
     }
   }

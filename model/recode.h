@@ -1,4 +1,4 @@
-// Tensors on their way from one type to another, a few hundred KiB at a time: a model may be larger than memory.
+// Tensors on their way from one type to another, a few MiB at a time: a model may be larger than memory.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/exec.h"
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/mix.h"
@@ -14,10 +15,11 @@
 
 namespace corvid::model {
 
-// Asks `read` for `total` numbers in order, whole rows of `row` at a time, and gives them to `sink` as `type`.
-//   read(first, count, out): numbers [first, first + count) as float32
-void encode_rows(TensorType type, int64_t row, int64_t total,
-                 const std::function<void(int64_t first, int64_t count, float* out)>& read,
+// Gives numbers [first, first + count) as float32; called by several threads.
+using RowReader = std::function<void(int64_t first, int64_t count, float* out)>;
+
+// Asks `read` for `total` numbers, whole rows of `row` at a time, and gives them to `sink` in order as `type`.
+void encode_rows(TensorType type, int64_t row, int64_t total, const RowReader& read, kernels::Pool& pool,
                  const GgufWriter::Sink& sink);
 
 // The keys that say what a file's matrices are.

@@ -81,6 +81,30 @@ TEST(ModelCommand, LogitsNameWhatIsWrongWithTheRequest) {
   }
 }
 
+TEST(ModelCommand, QuantizeRoundsTheMatricesAndInfoTellsTheirTypes) {
+  const Home home;
+  const std::string file = (home / "m2.gguf").string(), small = (home / "small.gguf").string();
+  ASSERT_EQ(home.corvid({"model", "convert", golden("minimax-m2"), file}).status, 0);
+  const Json before = Json::parse(home.corvid({"model", "info", file, "--output", "json"}).out);
+  EXPECT_EQ(before["tensor_types"]["bf16"], 2 + 3 * 7);
+  for (const std::string& from : {file, golden("minimax-m2")}) {
+    const Finished result = home.corvid({"model", "quantize", from, small, "--type", "q4_0"});
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("bytes, matrices as q4_0"));
+    const Json after = Json::parse(home.corvid({"model", "info", small, "--output", "json"}).out);
+    EXPECT_EQ(after["tensor_types"]["q4_0"], 1 + 3 * 7);  // all but the output matrix
+    EXPECT_EQ(after["tensor_types"]["f32"], before["tensor_types"]["f32"]);
+    EXPECT_EQ(home.corvid({"model", "logits", small, "--prompt-ids", "1,2,3"}).status, 0);
+  }
+  EXPECT_EQ(home.corvid({"model", "quantize", file, small}).status, 2);
+  EXPECT_EQ(home.corvid({"model", "quantize", file, small, "--type", "q3_k"}).status, 2);
+  home.write("bad.gguf", home.read("m2.gguf").substr(0, 4000));
+  const Finished bad =
+      home.corvid({"model", "quantize", (home / "bad.gguf").string(), (home / "out.gguf").string(), "--type", "q8_0"});
+  EXPECT_EQ(bad.status, 1);
+  EXPECT_THAT(bad.err, testing::StartsWith("corvid: bad.gguf: "));
+}
+
 TEST(ModelCommand, InfoTellsTheShape) {
   const Home home;
   const Json json = Json::parse(home.corvid({"model", "info", golden("minimax-m3"), "--output", "json"}).out);

@@ -32,7 +32,7 @@ def config(family):
 
 
 def tensors(family):
-    """name -> shape, with the size of its random numbers."""
+    """Name, shape, and size of the random numbers: such that one layer's rounding does not drown in the next."""
     m3, m2 = family == "minimax-m3", family == "minimax-m2"
     q, kv = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
 
@@ -52,7 +52,7 @@ def tensors(family):
         yield from linear(at + "self_attn.q_proj.weight", q, DIM)
         yield from linear(at + "self_attn.k_proj.weight", kv, DIM)
         yield from linear(at + "self_attn.v_proj.weight", kv, DIM)
-        yield from linear(at + "self_attn.o_proj.weight", DIM, q, 4)
+        yield from linear(at + "self_attn.o_proj.weight", DIM, q, 2)
         yield from norm(at + "self_attn.q_norm.weight", q if m2 else HEAD_DIM)
         yield from norm(at + "self_attn.k_norm.weight", kv if m2 else HEAD_DIM)
         if m3 and i > 0:
@@ -62,24 +62,24 @@ def tensors(family):
             yield from norm(at + "self_attn.indexer.k_norm.weight", 32)
         mlp = at + ("block_sparse_moe." if m2 else "mlp.")
         if m3 and i == 0:
-            yield from linear(mlp + "gate_up_proj.weight", 2 * FFN, DIM, 2)
-            yield from linear(mlp + "down_proj.weight", DIM, FFN, 2)
+            yield from linear(mlp + "gate_up_proj.weight", 2 * FFN, DIM)
+            yield from linear(mlp + "down_proj.weight", DIM, FFN)
             continue
         yield from linear(mlp + "gate.weight", EXPERTS, DIM, 4)
         if m3:
             yield mlp + "gate.e_score_correction_bias", (EXPERTS,), 0.1
-            yield mlp + "experts.gate_up_proj", (EXPERTS, 2 * FFN, DIM), 2 / DIM**0.5
-            yield mlp + "experts.down_proj", (EXPERTS, DIM, FFN), 2 / FFN**0.5
-            yield from linear(mlp + "shared_experts.gate_up_proj.weight", 2 * FFN, DIM, 2)
-            yield from linear(mlp + "shared_experts.down_proj.weight", DIM, FFN, 2)
+            yield mlp + "experts.gate_up_proj", (EXPERTS, 2 * FFN, DIM), 1 / DIM**0.5
+            yield mlp + "experts.down_proj", (EXPERTS, DIM, FFN), 1 / FFN**0.5
+            yield from linear(mlp + "shared_experts.gate_up_proj.weight", 2 * FFN, DIM)
+            yield from linear(mlp + "shared_experts.down_proj.weight", DIM, FFN)
             continue
         if m2:
             yield mlp + "e_score_correction_bias", (EXPERTS,), 0.1
         gate, up, down = ("w1", "w3", "w2") if m2 else ("gate_proj", "up_proj", "down_proj")
         for e in range(EXPERTS):
-            yield from linear(f"{mlp}experts.{e}.{gate}.weight", FFN, DIM, 2)
-            yield from linear(f"{mlp}experts.{e}.{up}.weight", FFN, DIM, 2)
-            yield from linear(f"{mlp}experts.{e}.{down}.weight", DIM, FFN, 2)
+            yield from linear(f"{mlp}experts.{e}.{gate}.weight", FFN, DIM)
+            yield from linear(f"{mlp}experts.{e}.{up}.weight", FFN, DIM)
+            yield from linear(f"{mlp}experts.{e}.{down}.weight", DIM, FFN)
 
 
 def write(family, folder):

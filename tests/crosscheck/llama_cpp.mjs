@@ -7,7 +7,7 @@ const [file, count] = [process.argv[2], Number(process.argv[3])];
 const llama = await getLlama({gpu: false, build: "never", logLevel: "error"});
 const model = await llama.loadModel({modelPath: file, useMmap: true});
 // The index branch of minimax-m3 runs only with flash attention; the cache in F32, as ours.
-const context = await model.createContext({contextSize: 2048, flashAttention: true, threads: 2,
+const context = await model.createContext({contextSize: 2048, flashAttention: true, threads: 1,
                                            experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32"});
 const sequence = context.getSequence();
 for await (const line of createInterface({input: process.stdin})) {

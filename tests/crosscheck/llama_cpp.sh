@@ -40,8 +40,8 @@ PY
 python3 - >"$work/beginnings.prompts" <<'PY'
 import random
 r = random.Random(99)
-prompt = [r.randrange(3, 500) for _ in range(320)]
-for i in range(8, 321, 8):
+prompt = [r.randrange(3, 500) for _ in range(200)]
+for i in range(5, 201, 5):
     print(prompt[:i])
 PY
 shipped=$PWD/configs/models/corvid-small.gguf
@@ -86,7 +86,7 @@ continuations() { # NAME MODEL PROMPTS: each prompt continued by 16 greedy token
 }
 next_tokens() { # NAME MODEL WANTED: the likeliest token after each of the beginnings
   "$corvid" model logits "$2" --prompt-ids "$(tail -1 "$work/beginnings.prompts" | tr -d '[] ')" \
-    --positions "$(seq -s, 7 8 319)" --output json |
+    --positions "$(seq -s, 4 5 199)" --output json |
     python3 -c 'import json, sys
 for logits in json.load(sys.stdin)["logits"]:
     print([max(range(len(logits)), key=logits.__getitem__)])' >"$work/$1.ours"
@@ -99,7 +99,7 @@ for family in $families; do
   # llama.cpp rounds activations to 16 or 8 bits before it multiplies them with rounded weights: where two tokens are
   # nearly as likely, it may choose the other.
   for type in $types; do
-    next_tokens "made-up-$family-$type" "$work/made-up-$family-$type.gguf" 36
+    next_tokens "made-up-$family-$type" "$work/made-up-$family-$type.gguf" 34
   done
 done
 continuations shipped "$shipped" "$work/shipped.prompts"

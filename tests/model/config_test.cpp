@@ -239,7 +239,8 @@ TEST(Config, FlippedBytesGiveAConfigOrAnException) {
   const TempDir dir;
   TinyCheckpoint released;
   released.flat = false;
-  const std::string whole = released.config().dump();
+  const std::string wholes[] = {released.config().dump(), golden_config("minimax-m2").dump(),
+                                golden_config("qwen3-moe").dump()};
   uint64_t state = 3;
   const auto random = [&](uint64_t below) {
     state = state * 6364136223846793005U + 1442695040888963407U;
@@ -247,7 +248,7 @@ TEST(Config, FlippedBytesGiveAConfigOrAnException) {
   };
   int read = 0;
   for (int round = 0; round < 2000; ++round) {
-    std::string bytes = whole;
+    std::string bytes = wholes[round % 3];
     bytes[random(bytes.size())] = static_cast<char>(random(256));
     dir.write("config.json", bytes);
     try {

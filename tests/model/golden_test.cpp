@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 
 #include "model/convert.h"
@@ -119,6 +120,47 @@ TEST(Golden, QuantisedWeightsStayCloseToTheReference) {
     const double apart = difference(logits[i], wanted.logits[i]);
     EXPECT_LT(apart, 0.1) << positions[i];
     EXPECT_GT(apart, 1e-5) << positions[i] << ": not quantised at all";
+  }
+}
+
+// A checkpoint of `family` whose output matrix is its embedding: said so, or written out.
+void write_tied(const std::string& family, const TempDir& dir, bool written_out) {
+  const std::filesystem::path golden = std::filesystem::path(CORVID_GOLDEN_DIR) / family;
+  nlohmann::json config = read_json_object(golden / "config.json");
+  config["tie_word_embeddings"] = !written_out;
+  dir.write("config.json", config.dump());
+  std::string bytes = read_whole(golden / "model.safetensors");
+  uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  nlohmann::json header = nlohmann::json::parse(bytes.substr(8, length));
+  const size_t data = 8 + length, size = header["lm_head.weight"]["data_offsets"][1].get<size_t>() -
+                                         header["lm_head.weight"]["data_offsets"][0].get<size_t>();
+  if (written_out) {
+    bytes.replace(data + header["lm_head.weight"]["data_offsets"][0].get<size_t>(), size,
+                  bytes.substr(data + header["model.embed_tokens.weight"]["data_offsets"][0].get<size_t>(), size));
+  } else {
+    header.erase("lm_head.weight");
+  }
+  std::string text = header.dump();
+  text.resize(length, ' ');
+  dir.write("model.safetensors", bytes.replace(8, length, text));
+}
+
+TEST(Golden, ATiedOutputIsTheEmbeddingInEveryFamily) {
+  kernels::Exec exec(2);
+  for (const char* family : {"minimax-m3", "minimax-m2", "qwen3-moe"}) {
+    const TempDir tied, written_out;
+    write_tied(family, tied, false);
+    write_tied(family, written_out, true);
+    convert(tied.path(), tied / "model.gguf", TensorType::bf16);
+    const std::vector<Token> prompt{3, 1, 4, 1, 5};
+    Sequence wanted(Model::load(written_out.path()), exec, 8);
+    wanted.sync(prompt);
+    for (const auto& path : {tied.path(), tied / "model.gguf"}) {
+      Sequence found(Model::load(path), exec, 8);
+      found.sync(prompt);
+      EXPECT_EQ(difference(found.logits(), wanted.logits()), 0) << family;
+    }
   }
 }
 
