@@ -158,8 +158,8 @@ void quantize(const float* values, int64_t blocks, BlockMxfp4* row) {
     const float* x = values + n * kQ8Block;
     const float far = std::fabs(furthest(x, kQ8Block));
     // Such that the largest magnitude lies between 4 and 8 units; 6 is the largest there is.
-    const int exponent = far > 0 ? static_cast<int>(std::floor(std::log2(far))) - 2 + 127 : 0;
-    row[n].e = static_cast<uint8_t>(std::clamp(exponent, 0, 254));
+    const int exponent = far > 0 ? std::min(std::ilogb(far), 127) - 2 + 127 : 0;  // infinity has the largest int
+    row[n].e = static_cast<uint8_t>(std::max(exponent, 0));
     const float scale = mxfp4_scale(row[n].e);
     const auto code = [&](int64_t i) {
       int best = 0;
