@@ -134,7 +134,9 @@ TEST_F(QuantizeTest, BackToFloat32KeepsTheRoundedWeights) {
   std::vector<std::string> notes;
   quantize(dir_ / "f32.gguf", dir_ / "small.gguf", Mix(TensorType::q5_k));
   quantize(dir_ / "small.gguf", dir_ / "back.gguf", TensorType::f32, [&](const std::string& n) { notes.push_back(n); });
-  EXPECT_EQ(logits("back.gguf"), logits("small.gguf"));
+  // Where rows did not fit they are q8_0, which is multiplied in integers: nearly the same sums.
+  const std::vector<float> back = logits("back.gguf"), small = logits("small.gguf");
+  for (size_t i = 0; i < small.size(); ++i) EXPECT_NEAR(back[i], small[i], 1e-3) << i;
   EXPECT_THAT(notes, testing::Contains(HasSubstr("tensors were rounded before")));
 }
 
