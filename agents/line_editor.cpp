@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,13 +19,16 @@ namespace corvid::agents {
 namespace {
 
 constexpr int kHistoryLines = 1000;
-int interrupts = -1;  // counts the SIGINTs that came; a read of the terminal alone would miss one that comes just before
+// Counts the SIGINTs that came: a read of the terminal alone would miss one that comes just before.
+int interrupts = -1;
 
 void on_interrupt(int) {
   const int before = errno;
   (void)!eventfd_write(interrupts, 1);
   errno = before;
 }
+
+int typed_ahead = 0;  // bytes that were typed before the editor had the terminal, and are still to be read
 
 bool take_interrupt() {
   eventfd_t count = 0;
@@ -47,6 +51,8 @@ int read_key(EditLine*, wchar_t* key) {
     char byte = 0;
     const ssize_t got = read(STDIN_FILENO, &byte, 1);
     if (got <= 0) return static_cast<int>(got);
+    // The terminal's line mode turned a Ctrl-D of that time into a NUL.
+    if (typed_ahead > 0 && typed_ahead-- > 0 && byte == 0) byte = '\x04';
     const size_t length = mbrtowc(key, &byte, 1, &state);
     if (length == static_cast<size_t>(-2)) continue;  // more bytes of the character are to come
     if (length == static_cast<size_t>(-1)) *key = L'?';
@@ -84,8 +90,6 @@ LineEditor::LineEditor(std::string prompt, std::filesystem::path history_file) :
   el_set(impl_->editor, EL_EDITOR, "emacs");
   el_set(impl_->editor, EL_SIGNAL, 0);
   el_set(impl_->editor, EL_GETCFN, read_key);
-  // A Ctrl-D typed before the editor has the terminal comes out of the kernel's line buffer as a NUL.
-  el_set(impl_->editor, EL_BIND, "^@", "em-delete-or-list", nullptr);
   impl_->history = history_init();
   if (impl_->history == nullptr) return;
   history(impl_->history, &impl_->event, H_SETSIZE, kHistoryLines);
@@ -122,6 +126,7 @@ std::optional<std::string> LineEditor::next() {
   for (;;) {
     int count = 0;
     el_set(impl_->editor, EL_PREP_TERM, 1);  // before the prompt is shown: who sees it may type
+    if (ioctl(STDIN_FILENO, FIONREAD, &typed_ahead) != 0) typed_ahead = 0;
     const char* text = el_gets(impl_->editor, &count);
     if (take_interrupt()) {
       std::cout << "^C" << std::endl;

@@ -5,10 +5,10 @@
 //
 //   released checkpoint                                       flat ("text only") checkpoint
 //   language_model.model.layers.N.                            model.layers.N.
-//     block_sparse_moe.{gate,up,down}_proj                      mlp.{gate_up,down}_proj          gate rows, then up
-//     rows block_sparse_moe.gate, .e_score_correction_bias           mlp.gate.{weight, e_score_correction_bias}
-//     block_sparse_moe.experts.E.{w1,w3,w2}                     mlp.experts.{gate_up,down}_proj  [E, 2 ffn, dim], [E,
-//     dim, ffn] block_sparse_moe.shared_experts.{gate,up,down}_proj       mlp.shared_experts.{gate_up,down}_proj
+//     block_sparse_moe.{gate,up,down}_proj                      mlp.{gate_up,down}_proj  (gate rows, then up)
+//     block_sparse_moe.gate, .e_score_correction_bias           mlp.gate.{weight, e_score_correction_bias}
+//     block_sparse_moe.experts.E.{w1,w3,w2}                     mlp.experts.{gate_up,down}_proj  [E, 2 ffn | dim, ...]
+//     block_sparse_moe.shared_experts.{gate,up,down}_proj       mlp.shared_experts.{gate_up,down}_proj
 //     self_attn.index_{q,k}_{proj,norm}                         self_attn.indexer.{q,k}_{proj,norm}
 #pragma once
 #include <cstdint>

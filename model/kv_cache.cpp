@@ -34,12 +34,7 @@ void KvCache::prepare(int64_t first, int64_t end) {
     if (has_content) std::copy_n(page(static_cast<int64_t>(i)), page_floats_, made.back().second.floats.get());
   }
   if (made.empty()) return;
-  pages_.reserve(end_page);
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i].keys.reserve(end_page);
-    layers_[i].values.reserve(end_page);
-    if (sparse_[i]) layers_[i].index_keys.reserve(end_page);
-  }
+  make_room(end_page);
   for (auto& [i, page] : made) set_page(i, std::move(page));
 }
 
@@ -55,6 +50,7 @@ void KvCache::truncate(int64_t n_tokens) {
 }
 
 void KvCache::assign(std::vector<KvPage> pages) {
+  make_room(pages.size());
   truncate(0);
   for (size_t i = 0; i < pages.size(); ++i) set_page(i, std::move(pages[i]));
 }
@@ -67,6 +63,15 @@ void KvCache::clear_unused(float* at, int64_t used, bool index) const {
     if (!sparse) continue;
     kernels::clear_unused_keys(at, 1, index_dim_, block_, index ? used : 0);
     at += index_floats_;
+  }
+}
+
+void KvCache::make_room(size_t n_pages) {
+  pages_.reserve(n_pages);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i].keys.reserve(n_pages);
+    layers_[i].values.reserve(n_pages);
+    if (sparse_[i]) layers_[i].index_keys.reserve(n_pages);
   }
 }
 

@@ -52,6 +52,7 @@ class KvCache {
   const Layer& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
 
  private:
+  void make_room(size_t n_pages);  // so that set_page() cannot fail
   void set_page(size_t i, KvPage page);
 
   std::shared_ptr<KvPool> pool_;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -20,9 +21,20 @@ std::filesystem::path part_of(const std::filesystem::path& file) {
   return file.string() + concat(".part-", getpid(), "-", count++);
 }
 
+// Where to put it: a link stays, and what it names is replaced.
+std::filesystem::path target_of(std::filesystem::path file) {
+  const std::filesystem::file_status found = std::filesystem::status(file);
+  if (!std::filesystem::exists(found)) return file;
+  if (!std::filesystem::is_regular_file(found)) {
+    throw std::runtime_error(concat(file.string(), ": want a new file or one to replace, found ",
+                                    std::filesystem::is_directory(found) ? "a folder" : "a device or a pipe"));
+  }
+  return std::filesystem::canonical(file);
+}
+
 }  // namespace
 
-NewFile::NewFile(std::filesystem::path file, Access access) : file_(std::move(file)), part_(part_of(file_)) {
+NewFile::NewFile(std::filesystem::path file, Access access) : file_(target_of(std::move(file))), part_(part_of(file_)) {
   fd_ =
       open(part_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, access == Access::owner ? 0600 : 0666);
   if (fd_ < 0) failed("can't create ");

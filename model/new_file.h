@@ -12,7 +12,8 @@ namespace corvid::model {
 class NewFile {
  public:
   enum class Access : uint8_t { umask, owner };  // who may read it: those the umask lets, or this user alone
-  // All of these throw std::system_error naming the file (no space, no permission).
+  // All of these throw std::system_error naming the file (no space, no permission); the first also std::runtime_error
+  // when there is something else than a regular file. A link is followed.
   explicit NewFile(std::filesystem::path file, Access access = Access::umask);
   NewFile(const NewFile&) = delete;
   NewFile& operator=(const NewFile&) = delete;

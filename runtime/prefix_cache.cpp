@@ -59,7 +59,8 @@ bool PrefixCache::restore(std::span<const model::Token> prefix, model::Sequence&
 void PrefixCache::store(std::span<const model::Token> prefix, const model::Sequence& sequence) const noexcept try {
   const auto count = static_cast<int64_t>(prefix.size());
   if (sequence.cache_bytes(count) > bounds_.bytes) return;
-  if (fs::create_directories(folder_)) fs::permissions(folder_, fs::perms::owner_all);
+  fs::create_directories(folder_.parent_path());
+  ::mkdir(folder_.c_str(), 0700);  // or it is there
   if (!is_ours_alone(folder_)) return;
   const fs::path file = file_of(prefix, sequence);
   if (fs::exists(file)) return;  // another process was faster

@@ -238,7 +238,7 @@ TEST_F(RunCommand, ChatOnATerminalEditsLinesCancelsATurnAndEndsWithCtrlD) {
   home.environment["CORVID_MODEL"] = endless();
   Program program(Home::command({"--max-tokens", "1000000", "--context", "1000000"}), home.setup("", true));
   ASSERT_TRUE(program.wait_for("> ")) << program.so_far().out;
-  program.type("draft\x03");  // Ctrl-C drops the line
+  program.type(std::string(1, '\0') + "draft\x03");  // Ctrl-Space sets a mark, Ctrl-C drops the line
   ASSERT_TRUE(program.wait_for("^C\r\n> ")) << program.so_far().out;
   const size_t before = program.so_far().out.size();
   program.type("hellp\x7fo ë\r");  // a typo, mended
