@@ -21,14 +21,14 @@ namespace {
 constexpr int kHistoryLines = 1000;
 // Counts the SIGINTs that came: a read of the terminal alone would miss one that comes just before.
 int interrupts = -1;
+// Bytes that were typed before the editor had the terminal, and are still to be read.
+int typed_ahead = 0;
 
 void on_interrupt(int) {
   const int before = errno;
   (void)!eventfd_write(interrupts, 1);
   errno = before;
 }
-
-int typed_ahead = 0;  // bytes that were typed before the editor had the terminal, and are still to be read
 
 bool take_interrupt() {
   eventfd_t count = 0;
@@ -51,8 +51,10 @@ int read_key(EditLine*, wchar_t* key) {
     char byte = 0;
     const ssize_t got = read(STDIN_FILENO, &byte, 1);
     if (got <= 0) return static_cast<int>(got);
-    // The terminal's line mode turned a Ctrl-D of that time into a NUL.
-    if (typed_ahead > 0 && typed_ahead-- > 0 && byte == 0) byte = '\x04';
+    if (typed_ahead > 0) {
+      --typed_ahead;
+      if (byte == 0) byte = '\x04';  // the terminal's line mode turned Ctrl-D into a NUL
+    }
     const size_t length = mbrtowc(key, &byte, 1, &state);
     if (length == static_cast<size_t>(-2)) continue;  // more bytes of the character are to come
     if (length == static_cast<size_t>(-1)) *key = L'?';
