@@ -1,6 +1,7 @@
 #include "model/sequence.h"
 
 #include <algorithm>
+#include <numeric>
 #include <stdexcept>
 
 #include "kernels/check.h"
@@ -19,9 +20,14 @@ struct Sequence::Impl {
   KvCache cache;
   Activations activations;
   std::vector<Token> tokens;  // those whose keys and values are in the cache
-  std::vector<float> logits;  // [vocab], of the last token
+  std::vector<float> logits;  // [rows, vocab], of the last tokens
 
   int64_t count() const { return std::ssize(tokens); }
+  int64_t vocab() const { return model->config().vocab_size; }
+  int64_t logit_rows() const { return std::ssize(logits) / vocab(); }
+  std::span<const float> logits_row(int64_t i) const {
+    return std::span(logits).subspan(static_cast<size_t>(i * vocab()), static_cast<size_t>(vocab()));
+  }
 
   void check(std::span<const Token> more, int64_t total) const {
     if (total > max_tokens) {
@@ -36,15 +42,20 @@ struct Sequence::Impl {
   }
 
   void keep(int64_t n_tokens) {
+    const int64_t dropped = std::min(count() - n_tokens, logit_rows());
+    logits.resize(logits.size() - static_cast<size_t>(dropped * vocab()));
     tokens.resize(static_cast<size_t>(n_tokens));
     cache.truncate(n_tokens);
   }
 
-  // Evaluates `more` behind what is held. `wanted` are places in `more`, ascending; their logits go to `out`, one row
-  // after the other. A pass that fails leaves the tokens before it in place.
-  void extend(std::span<const Token> more, std::span<const int64_t> wanted, float* out) {
+  // Evaluates `more` behind what is held. `wanted` are places in `more`, ascending; logits holds their rows then. A
+  // pass that fails leaves the tokens before it in place.
+  void evaluate(std::span<const Token> more, std::span<const int64_t> wanted) {
     const Config& config = model->config();
     cache.prepare(count(), count() + std::ssize(more));
+    logits.clear();
+    std::vector<float> rows_wanted(static_cast<size_t>(std::ssize(wanted) * vocab()));
+    float* out = rows_wanted.data();
     for (int64_t done = 0; done < std::ssize(more);) {
       const int64_t rows = std::min(kChunkRows, std::ssize(more) - done);
       if (rows > activations.rows) activations = Activations(config, rows);
@@ -55,15 +66,15 @@ struct Sequence::Impl {
       }
       forward(config, model->weights(), {chunk, count(), dense, here, out}, cache, activations, *exec);
       tokens.insert(tokens.end(), chunk.begin(), chunk.end());
-      if (out) out += std::ssize(here) * config.vocab_size;
+      out += std::ssize(here) * vocab();
       done += rows;
     }
+    logits = std::move(rows_wanted);
   }
 
-  void extend_to_last(std::span<const Token> more) {
-    logits.resize(static_cast<size_t>(model->config().vocab_size));
+  void evaluate_to_last(std::span<const Token> more) {
     const int64_t last = std::ssize(more) - 1;
-    extend(more, {&last, 1}, logits.data());
+    evaluate(more, {&last, 1});
   }
 };
 
@@ -87,13 +98,29 @@ int64_t Sequence::sync(std::span<const Token> prompt) {
   const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens.begin(), s.tokens.end()).first;
   const int64_t kept = differ - prompt.begin();
   s.keep(kept);
-  s.extend_to_last(prompt.subspan(static_cast<size_t>(kept)));
+  s.evaluate_to_last(prompt.subspan(static_cast<size_t>(kept)));
   return kept;
 }
 
 void Sequence::append(Token token) {
   impl_->check({&token, 1}, impl_->count() + 1);
-  impl_->extend_to_last({&token, 1});
+  impl_->evaluate_to_last({&token, 1});
+}
+
+void Sequence::extend(std::span<const Token> tokens) {
+  Impl& s = *impl_;
+  s.check(tokens, s.count() + std::ssize(tokens));
+  std::vector<int64_t> all(tokens.size());
+  std::iota(all.begin(), all.end(), 0);
+  if (!tokens.empty()) s.evaluate(tokens, all);
+}
+
+void Sequence::truncate(int64_t n_tokens) {
+  Impl& s = *impl_;
+  if (n_tokens < 0 || n_tokens > s.count()) {
+    throw std::invalid_argument(concat("truncate: want 0 to ", s.count(), " tokens, found ", n_tokens));
+  }
+  s.keep(n_tokens);
 }
 
 void Sequence::reserve(int64_t n_tokens) {
@@ -101,7 +128,17 @@ void Sequence::reserve(int64_t n_tokens) {
   if (n_tokens > impl_->count()) impl_->cache.prepare(impl_->count(), n_tokens);
 }
 
-std::span<const float> Sequence::logits() const { return impl_->logits; }
+std::span<const float> Sequence::logits() const {
+  const int64_t rows = impl_->logit_rows();
+  return rows > 0 ? impl_->logits_row(rows - 1) : std::span<const float>();
+}
+
+std::span<const float> Sequence::logits(int64_t i) const {
+  const int64_t rows = impl_->logit_rows();
+  if (i < 0 || i >= rows) throw std::invalid_argument(concat("logits: want a row below ", rows, ", found ", i));
+  return impl_->logits_row(i);
+}
+
 std::span<const Token> Sequence::tokens() const { return impl_->tokens; }
 int64_t Sequence::max_tokens() const { return impl_->max_tokens; }
 
@@ -148,17 +185,15 @@ std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> promp
   places.push_back(last);
   std::sort(places.begin(), places.end());
   places.erase(std::unique(places.begin(), places.end()), places.end());
-  const int64_t vocab = s.model->config().vocab_size;
-  std::vector<float> all(static_cast<size_t>(std::ssize(places) * vocab));
   s.keep(0);
-  s.extend(prompt, places, all.data());
-  const auto row = [&](int64_t place) {
-    const int64_t i = std::lower_bound(places.begin(), places.end(), place) - places.begin();
-    return std::vector<float>(all.begin() + i * vocab, all.begin() + (i + 1) * vocab);
-  };
-  s.logits = row(last);
+  s.evaluate(prompt, places);
   std::vector<std::vector<float>> rows;
-  for (const int64_t place : positions) rows.push_back(row(place));
+  for (const int64_t position : positions) {
+    const std::span<const float> row =
+        s.logits_row(std::lower_bound(places.begin(), places.end(), position) - places.begin());
+    rows.emplace_back(row.begin(), row.end());
+  }
+  s.logits.erase(s.logits.begin(), s.logits.end() - s.vocab());
   return rows;
 }
 

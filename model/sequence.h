@@ -32,10 +32,19 @@ class Sequence {
   // std::invalid_argument for an empty prompt or an id outside the vocabulary.
   int64_t sync(std::span<const Token> prompt);
   void append(Token token);
+  // Evaluates several tokens at once, for the price of little more than one, and keeps the logits of each: what
+  // verifying guessed tokens takes. Throws as sync does, and then holds what it held.
+  void extend(std::span<const Token> tokens);
+  // Forgets all but the first `n_tokens` tokens; logits() are those of the last one kept, or empty when they are not
+  // held any more. Throws std::invalid_argument unless 0 <= n_tokens <= tokens().size().
+  void truncate(int64_t n_tokens);
   // Takes the memory for `n_tokens` in all now, for a caller that syncs in steps. Throws std::length_error as sync
   // does.
   void reserve(int64_t n_tokens);
   std::span<const float> logits() const;  // [vocab], of the last token; valid until the next call that is not const
+  // [vocab], of the i-th token of the last extend (or of the one token of sync and append). Throws
+  // std::invalid_argument for a token that is not held any more.
+  std::span<const float> logits(int64_t i) const;
   std::span<const Token> tokens() const;
   int64_t max_tokens() const;
 

@@ -98,6 +98,39 @@ TEST(Sequence, AKeptPrefixEqualsAFreshRun) {
   EXPECT_EQ(copy(sequence.logits()), fresh(model, std::span(second).first(20)));
 }
 
+// What guessing takes: several tokens at once, then only the right ones kept.
+TEST(Sequence, ExtendKeepsTheLogitsOfEveryTokenAndTruncateForgetsTheLast) {
+  const auto model = made_of({});
+  kernels::Exec exec(2);
+  const std::vector<Token> prompt = prompt_of(70, 5), guess = prompt_of(6, 6), right = prompt_of(3, 7);
+  Sequence sequence(model, exec, 200);
+  sequence.sync(prompt);
+  sequence.extend(guess);
+  std::vector<Token> held = prompt;
+  for (size_t i = 0; i < guess.size(); ++i) {
+    held.push_back(guess[i]);
+    EXPECT_EQ(copy(sequence.logits(static_cast<int64_t>(i))), fresh(model, held)) << i;
+  }
+  EXPECT_EQ(copy(sequence.logits()), copy(sequence.logits(5)));
+  sequence.truncate(72);
+  held.resize(72);
+  EXPECT_EQ(copy(sequence.tokens()), held);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, held));
+  EXPECT_EQ(copy(sequence.logits(1)), fresh(model, held));
+  EXPECT_EQ(message_of([&] { sequence.logits(2); }), "logits: want a row below 2, found 2");
+  sequence.extend(right);
+  held.insert(held.end(), right.begin(), right.end());
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, held));
+  sequence.truncate(71);  // before the last extend: its logits are gone
+  EXPECT_TRUE(sequence.logits().empty());
+  sequence.extend({});
+  EXPECT_TRUE(sequence.logits().empty());
+  sequence.append(held[71]);
+  held.resize(72);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, held));
+  EXPECT_EQ(message_of([&] { sequence.truncate(73); }), "truncate: want 0 to 72 tokens, found 73");
+}
+
 TEST(Sequence, ThreadsDoNotChangeABit) {
   const auto model = made_of({});
   const std::vector<Token> prompt = prompt_of(100);

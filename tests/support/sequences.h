@@ -27,6 +27,7 @@ inline std::vector<model::Token> prompt_of(int64_t count, uint64_t seed = 5, int
 }
 
 inline std::vector<float> copy(std::span<const float> values) { return {values.begin(), values.end()}; }
+inline std::vector<model::Token> copy(std::span<const model::Token> values) { return {values.begin(), values.end()}; }
 
 // The logits after `prompt`, evaluated at once.
 inline std::vector<float> fresh(const std::shared_ptr<const model::Model>& model, std::span<const model::Token> prompt,
