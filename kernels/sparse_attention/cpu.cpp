@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
@@ -165,24 +166,62 @@ class RowTile {
   float* o_ = nullptr;  // [queries, o_width] sums of weighted values so far
 };
 
+// One job's tasks: tiles of rows at each kv head.
+struct Cut {
+  const SparseAttention* a;
+  int64_t tile_rows, tiles;
+  int64_t first_task;
+};
+
+// An estimate of a job's longest task: queries times blocks.
+int64_t longest(const Cut& cut) {
+  const SparseAttention& a = *cut.a;
+  if (a.rows == 0) return 0;
+  const int64_t blocks = a.ids == nullptr ? a.pos[a.rows - 1] / a.block + 1 : a.top_k;
+  return std::min(cut.tile_rows, a.rows) * (a.n_heads / a.n_kv_heads) * blocks * a.block * a.head_dim;
+}
+
 }  // namespace
 
 void sparse_attention(const SparseAttention& a, Exec& exec) {
-  require_cpu(exec, "sparse_attention");
-  check(a);
-  cpu::sparse_attention(a, exec.isa(), exec.pool());
+  sparse_attention(std::span<const SparseAttention>(&a, 1), exec);
 }
 
-void cpu::sparse_attention(const SparseAttention& a, Isa isa, Pool& pool) {
+void sparse_attention(std::span<const SparseAttention> all, Exec& exec) {
+  require_cpu(exec, "sparse_attention");
+  for (const SparseAttention& a : all) check(a);
+  cpu::sparse_attention(all, exec.isa(), exec.pool());
+}
+
+void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& pool) {
   const Tier tier{CORVID_PICK(isa, score_keys), CORVID_PICK(isa, add_values), CORVID_PICK(isa, softmax_step),
                   CORVID_PICK(isa, finish)};
-  const int64_t tile_rows = std::clamp<int64_t>(kTileQueries / (a.n_heads / a.n_kv_heads), 1, 16);
-  const auto scratch = pool.scratch<std::byte>(RowTile::scratch_bytes(a, tile_rows));
-  const int64_t tiles = (a.rows + tile_rows - 1) / tile_rows;
-  pool.run(tiles * a.n_kv_heads, [&](int64_t task, int worker) {
-    // Late rows see the most keys: they go first, so that the threads end together.
-    const int64_t first = (tiles - 1 - task / a.n_kv_heads) * tile_rows;
-    RowTile(a, tier, first, std::min(tile_rows, a.rows - first), task % a.n_kv_heads, tile_rows, scratch[worker]).run();
+  std::vector<Cut> cuts;
+  int64_t scratch_bytes = 0;
+  for (const SparseAttention& a : all) {
+    const int64_t tile_rows = std::clamp<int64_t>(kTileQueries / (a.n_heads / a.n_kv_heads), 1, 16);
+    const int64_t tiles = (a.rows + tile_rows - 1) / tile_rows;
+    cuts.push_back({&a, tile_rows, tiles, 0});
+    scratch_bytes = std::max(scratch_bytes, RowTile::scratch_bytes(a, tile_rows));
+  }
+  // The jobs with the longest tasks go first, and of each the late rows, which see the most keys: so that the threads
+  // end together.
+  std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& x, const Cut& y) { return longest(x) > longest(y); });
+  int64_t tasks = 0;
+  for (Cut& cut : cuts) {
+    cut.first_task = tasks;
+    tasks += cut.tiles * cut.a->n_kv_heads;
+  }
+  const auto scratch = pool.scratch<std::byte>(scratch_bytes);
+  pool.run(tasks, [&](int64_t task, int worker) {
+    const Cut& cut = *(
+        std::upper_bound(cuts.begin(), cuts.end(), task, [](int64_t t, const Cut& c) { return t < c.first_task; }) - 1);
+    const SparseAttention& a = *cut.a;
+    const int64_t mine = task - cut.first_task;
+    const int64_t first = (cut.tiles - 1 - mine / a.n_kv_heads) * cut.tile_rows;
+    RowTile(a, tier, first, std::min(cut.tile_rows, a.rows - first), mine % a.n_kv_heads, cut.tile_rows,
+            scratch[worker])
+        .run();
   });
 }
 

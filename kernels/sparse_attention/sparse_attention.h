@@ -17,6 +17,7 @@
 #pragma once
 #include <cfloat>
 #include <cstdint>
+#include <span>
 
 #include "kernels/exec.h"
 #include "kernels/kv_pages/kv_pages.h"
@@ -40,8 +41,11 @@ constexpr double sparse_attention_tolerance(int64_t head_dim, int64_t keys) {
 }
 
 void sparse_attention(const SparseAttention& a, Exec& exec);  // CPU only for now
+// Rows of several sequences, each with its own pages, in one go: the threads meet once and share all the work. The
+// outputs must not overlap.
+void sparse_attention(std::span<const SparseAttention> all, Exec& exec);
 namespace cpu {
-void sparse_attention(const SparseAttention& a, Isa isa, Pool& pool);
+void sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& pool);
 }
 namespace ref {
 void sparse_attention(const SparseAttention& a, double* o);

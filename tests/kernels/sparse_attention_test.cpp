@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 
 #include "tests/support/expect_close.h"
 #include "tests/support/guarded.h"
@@ -154,6 +155,31 @@ TEST_P(SparseAttentionTest, GivesARowTheSameBitsInAnyCompany) {
             << r << " by " << step;
       }
   }
+}
+
+// Sequences with pages, shapes and choices of their own in one call, one of them without rows.
+TEST_P(SparseAttentionTest, JobsOfOneCallDoNotTouchEachOther) {
+  for (const int threads : {1, 2, 3}) {
+    const auto exec = GetParam().exec(threads);
+    const Case long_one(300, 40, 6, 2, 40, 16, 5, *exec), one_row(200, 1, 6, 2, 40, 16, 5, *exec),
+        other(33, 33, 4, 1, 16, 7, 3, *exec);
+    std::vector<SparseAttention> jobs = {one_row.dense(), other.args,       long_one.args,
+                                         one_row.args,    long_one.dense(), other.args};
+    jobs.back().rows = 0;
+    std::vector<std::vector<float>> alone;
+    std::deque<Guarded<float>> together;
+    for (const SparseAttention& job : jobs) {
+      alone.push_back(run(*exec, job));
+      together.emplace_back(job.rows * job.n_heads * job.head_dim);
+    }
+    for (size_t i = 0; i < jobs.size(); ++i) jobs[i].o = together[i].data();
+    sparse_attention(jobs, *exec);
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      EXPECT_EQ(together[i].values(), alone[i]) << "job " << i << ", " << threads << " threads";
+      together[i].expect_guards_intact("job " + std::to_string(i));
+    }
+  }
+  sparse_attention(std::span<const SparseAttention>{}, *GetParam().exec());
 }
 
 // What is stored behind a row's position can not reach it, not even NaN.
