@@ -39,6 +39,13 @@ void spread(std::vector<int32_t>& values, int64_t rows, int64_t n_index_heads, i
   }
 }
 
+// Where a segment's rows lie in the batch.
+struct Rows {
+  int64_t first, count;
+  int64_t n_keys;  // positions in the cache when the pass is done
+  bool selects;    // chooses blocks; when it sees no more than top_blocks, dense attention is the same
+};
+
 // Moves the wanted rows, ascending, to the front.
 template <class T>
 void keep_rows(std::span<const int64_t> wanted, int64_t columns, T* data) {
@@ -66,10 +73,7 @@ Activations::Activations(const Config& c, int64_t n_rows)
       expert_weights(floats(rows, c.top_k)),
       pos(static_cast<size_t>(rows)) {}
 
-void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache, Activations& a, kernels::Exec& exec) {
-  auto rows = static_cast<int64_t>(pass.tokens.size());
-  const int64_t n_keys = pass.first + rows;
-  const int64_t n_blocks = (n_keys + cache.block() - 1) / cache.block();
+void forward(const Config& c, const Weights& w, std::span<const Segment> batch, Activations& a, kernels::Exec& exec) {
   float *x = a.x.as(), *h = a.h.as(), *q = a.q.as(), *k = a.k.as(), *v = a.v.as(), *attended = a.attended.as();
   float *index_q = a.index_q.as(), *index_k = a.index_k.as();
   const float attention_scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
@@ -78,26 +82,34 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
   const int64_t q_norms = c.family->whole_qk_norms ? 1 : c.n_heads;
   const int64_t k_norms = c.family->whole_qk_norms ? 1 : c.n_kv_heads;
 
-  for (int64_t r = 0; r < rows; ++r) {
-    a.pos[static_cast<size_t>(r)] = pass.first + r;
-    decode_row_of(w.embedding, pass.tokens[static_cast<size_t>(r)], c.dim, x + r * c.dim);
+  int64_t rows = 0;
+  bool any_indexed = false, any_selects = false;
+  std::vector<Rows> place;      // by segment
+  std::vector<int64_t> wanted;  // rows
+  for (const Segment& segment : batch) {
+    const int64_t count = std::ssize(segment.tokens), n_keys = segment.first + count;
+    const bool indexed = c.has_sparse_attention() && !segment.dense;
+    const bool selects = indexed && n_keys > c.top_blocks * segment.cache->block();
+    any_indexed |= indexed;
+    any_selects |= selects;
+    place.push_back({rows, count, n_keys, selects});
+    for (const int64_t i : segment.wanted) wanted.push_back(rows + i);
+    for (int64_t i = 0; i < count; ++i, ++rows) {
+      a.pos[static_cast<size_t>(rows)] = segment.first + i;
+      decode_row_of(w.embedding, segment.tokens[static_cast<size_t>(i)], c.dim, x + rows * c.dim);
+    }
   }
   const int64_t* pos = a.pos.data();
   kernels::rope_angles({pos, a.cos_sin.as(), rows, c.rotary_dim, c.rope_theta}, exec);
-
-  // Up to top_blocks blocks every one is chosen: then the scores are not needed, and dense attention is the same.
-  const bool select = !pass.dense && c.has_sparse_attention() && n_blocks > c.top_blocks;
-  const int64_t chosen = std::min(c.top_blocks, n_blocks);  // slots per row and head
-  if (select) {
-    a.block_ids.resize(static_cast<size_t>(rows * c.n_kv_heads * chosen));
+  if (any_selects) {
+    a.block_ids.resize(static_cast<size_t>(rows * c.n_kv_heads * c.top_blocks));
     a.block_counts.resize(static_cast<size_t>(rows * c.n_kv_heads));
   }
 
   for (int64_t i = 0; i < c.n_layers(); ++i) {
     const Weights::Layer& l = w.layers[static_cast<size_t>(i)];
-    const KvCache::Layer& kv = cache.layer(i);
-    const bool indexed = c.layers[static_cast<size_t>(i)].sparse_attention && !pass.dense;
-    const bool selects = indexed && select;
+    const bool sparse = c.layers[static_cast<size_t>(i)].sparse_attention;
+    const bool indexed = sparse && any_indexed, selects = sparse && any_selects;
 
     // Attention
     kernels::rms_norm({x, l.attn_norm, h, rows, c.dim, c.norm_eps}, exec);  // h [rows, dim]
@@ -112,37 +124,68 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
     kernels::rms_norm({k, l.k_norm, k, rows * k_norms, c.n_kv_heads / k_norms * c.head_dim, c.norm_eps}, exec);
     kernels::rope({q, a.cos_sin.as(), rows, c.n_heads, c.head_dim, c.rotary_dim}, exec);
     kernels::rope({k, a.cos_sin.as(), rows, c.n_kv_heads, c.head_dim, c.rotary_dim}, exec);
-    kernels::store_keys({k, pos, kv.keys.data(), rows, c.n_kv_heads, c.head_dim, cache.block()}, exec);
-    kernels::store_values({v, pos, kv.values.data(), rows, c.n_kv_heads, c.head_dim, cache.block()}, exec);
     if (indexed) {
       kernels::rms_norm({index_k, l.index_k_norm, index_k, rows, c.index_dim, c.norm_eps}, exec);
       kernels::rope({index_k, a.cos_sin.as(), rows, 1, c.index_dim, c.rotary_dim}, exec);
-      kernels::store_keys({index_k, pos, kv.index_keys.data(), rows, 1, c.index_dim, cache.block()}, exec);
     }
     if (selects) {
       kernels::rms_norm({index_q, l.index_q_norm, index_q, rows * c.n_index_heads, c.index_dim, c.norm_eps}, exec);
       kernels::rope({index_q, a.cos_sin.as(), rows, c.n_index_heads, c.index_dim, c.rotary_dim}, exec);
     }
+    for (size_t s = 0; s < batch.size(); ++s) {
+      const KvCache& cache = *batch[s].cache;
+      const KvCache::Layer& kv = cache.layer(i);
+      const auto& [at, count, n_keys, _] = place[s];
+      const int64_t width = c.n_kv_heads * c.head_dim;
+      kernels::store_keys({k + at * width, pos + at, kv.keys.data(), count, c.n_kv_heads, c.head_dim, cache.block()},
+                          exec);
+      kernels::store_values(
+          {v + at * width, pos + at, kv.values.data(), count, c.n_kv_heads, c.head_dim, cache.block()}, exec);
+      if (!indexed || batch[s].dense) continue;
+      kernels::store_keys(
+          {index_k + at * c.index_dim, pos + at, kv.index_keys.data(), count, 1, c.index_dim, cache.block()}, exec);
+    }
     if (i + 1 == c.n_layers()) {
-      // The cache is complete: from here on only the rows whose logits are wanted matter.
-      if (pass.wanted.empty()) return;
-      keep_rows(pass.wanted, c.dim, x);
-      keep_rows(pass.wanted, c.n_heads * c.head_dim, q);
-      if (selects) keep_rows(pass.wanted, c.n_index_heads * c.index_dim, index_q);
-      keep_rows(pass.wanted, 1, a.pos.data());
-      rows = std::ssize(pass.wanted);
+      // The caches are complete: from here on only the rows whose logits are wanted matter.
+      if (wanted.empty()) return;
+      keep_rows(wanted, c.dim, x);
+      keep_rows(wanted, c.n_heads * c.head_dim, q);
+      if (selects) keep_rows(wanted, c.n_index_heads * c.index_dim, index_q);
+      keep_rows(wanted, 1, a.pos.data());
+      rows = 0;
+      for (size_t s = 0; s < batch.size(); ++s) {
+        place[s].first = rows;
+        place[s].count = std::ssize(batch[s].wanted);
+        rows += place[s].count;
+      }
+    }
+    for (size_t s = 0; selects && s < batch.size(); ++s) {
+      const auto& [at, count, n_keys, is_selecting] = place[s];
+      if (!is_selecting) continue;
+      const KvCache& cache = *batch[s].cache;
+      kernels::block_select(
+          {index_q + at * c.n_index_heads * c.index_dim, cache.layer(i).index_keys.data(), pos + at,
+           a.block_ids.data() + at * c.n_index_heads * c.top_blocks, a.block_counts.data() + at * c.n_index_heads,
+           count, c.n_index_heads, c.index_dim, cache.block(), n_keys, c.top_blocks, c.local_blocks},
+          exec);  // ids [rows, n_index_heads, top_blocks], counts [rows, n_index_heads]
     }
     if (selects) {
-      kernels::block_select({index_q, kv.index_keys.data(), pos, a.block_ids.data(), a.block_counts.data(), rows,
-                             c.n_index_heads, c.index_dim, cache.block(), n_keys, chosen, c.local_blocks},
-                            exec);  // ids [rows, n_index_heads, chosen], counts [rows, n_index_heads]
-      spread(a.block_ids, rows, c.n_index_heads, c.n_kv_heads, chosen);
+      spread(a.block_ids, rows, c.n_index_heads, c.n_kv_heads, c.top_blocks);
       spread(a.block_counts, rows, c.n_index_heads, c.n_kv_heads, 1);
     }
-    kernels::sparse_attention({q, kv.keys.data(), kv.values.data(), pos, selects ? a.block_ids.data() : nullptr,
-                               selects ? a.block_counts.data() : nullptr, attended, rows, c.n_heads, c.n_kv_heads,
-                               c.head_dim, cache.block(), n_keys, selects ? chosen : 0, attention_scale},
-                              exec);  // attended [rows, n_heads, head_dim]
+    for (size_t s = 0; s < batch.size(); ++s) {
+      const auto& [at, count, n_keys, is_selecting] = place[s];
+      const KvCache& cache = *batch[s].cache;
+      const KvCache::Layer& kv = cache.layer(i);
+      const bool chosen = sparse && is_selecting;
+      const int64_t width = c.n_heads * c.head_dim;
+      kernels::sparse_attention(
+          {q + at * width, kv.keys.data(), kv.values.data(), pos + at,
+           chosen ? a.block_ids.data() + at * c.n_kv_heads * c.top_blocks : nullptr,
+           chosen ? a.block_counts.data() + at * c.n_kv_heads : nullptr, attended + at * width, count, c.n_heads,
+           c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? c.top_blocks : 0, attention_scale},
+          exec);  // attended [rows, n_heads, head_dim]
+    }
     kernels::matmul({attended, l.attn_output, x, rows, c.dim, c.n_heads * c.head_dim, true}, exec);  // x += ...
 
     // Feed-forward
@@ -167,7 +210,15 @@ void forward(const Config& c, const Weights& w, const Pass& pass, KvCache& cache
   }
 
   kernels::rms_norm({x, w.output_norm, h, rows, c.dim, c.norm_eps}, exec);
-  kernels::matmul({h, w.output, pass.logits, rows, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
+  const auto who_wants = [](const Segment& segment) { return !segment.wanted.empty(); };
+  if (const auto only = std::ranges::find_if(batch, who_wants); std::ssize(only->wanted) == rows) {
+    kernels::matmul({h, w.output, only->logits, rows, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
+    return;
+  }
+  a.logits.resize(static_cast<size_t>(rows * c.vocab_size));
+  kernels::matmul({h, w.output, a.logits.data(), rows, c.vocab_size, c.dim}, exec);  // logits [rows, vocab]
+  for (size_t s = 0; s < batch.size(); ++s)
+    std::copy_n(a.logits.data() + place[s].first * c.vocab_size, place[s].count * c.vocab_size, batch[s].logits);
 }
 
 }  // namespace corvid::model

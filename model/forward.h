@@ -14,7 +14,7 @@ namespace corvid::model {
 // Rows of one pass that keep all processors busy while the activations stay in cache.
 inline constexpr int64_t kChunkRows = 512;
 
-// What lies between the layers, for up to `rows` tokens at a time. Reused by every pass of a sequence.
+// What lies between the layers, for up to `rows` tokens at a time. Reused by every pass.
 struct Activations {
   Activations() = default;
   Activations(const Config& config, int64_t rows);
@@ -28,20 +28,25 @@ struct Activations {
   kernels::Buffer router;                      // [rows, n_experts]
   kernels::Buffer expert_ids, expert_weights;  // [rows, top_k]
   std::vector<int64_t> pos;                    // [rows]
-  std::vector<int32_t> block_ids,
-      block_counts;  // [rows, n_kv_heads, blocks], [rows, n_kv_heads]; grow with the context
+  std::vector<int32_t> block_ids;              // [rows, n_kv_heads, top_blocks]; made when first needed
+  std::vector<int32_t> block_counts;           // [rows, n_kv_heads]
+  std::vector<float> logits;                   // [wanted, vocab], when several segments want some
 };
 
-struct Pass {
-  std::span<const Token> tokens;  // all inside the vocabulary; at most Activations::rows
-  int64_t first = 0;              // position of tokens[0]; the cache holds everything before it, and has place for all
-  bool dense = false;             // attend to every position in every layer
-  std::span<const int64_t> wanted;  // rows of `tokens` whose logits are wanted, ascending
+// What one sequence has evaluated in a pass.
+struct Segment {
+  std::span<const Token> tokens;    // all inside the vocabulary
+  int64_t first = 0;                // position of tokens[0]
+  KvCache* cache = nullptr;         // holds everything before `first`, and has place for all; no two segments' the same
+  bool dense = false;               // attend to every position in every layer
+  std::span<const int64_t> wanted;  // places in `tokens` whose logits are wanted, ascending
   float* logits = nullptr;          // [wanted, vocab]
 };
 
-// The same tokens at the same positions give the same bits however they are cut into passes.
-void forward(const Config& config, const Weights& weights, const Pass& pass, KvCache& cache, Activations& activations,
+// Evaluates all segments as one batch of rows, at most Activations::rows. The same tokens at the same positions give
+// the same bits however they are cut into passes, and whatever else is in the pass. Throws std::bad_alloc when memory
+// is short; the positions of this pass hold anything then.
+void forward(const Config& config, const Weights& weights, std::span<const Segment> batch, Activations& activations,
              kernels::Exec& exec);
 
 }  // namespace corvid::model

@@ -64,7 +64,8 @@ struct Sequence::Impl {
       for (const int64_t place : wanted) {
         if (place >= done && place < done + rows) here.push_back(place - done);
       }
-      forward(config, model->weights(), {chunk, count(), dense, here, out}, cache, activations, *exec);
+      const Segment segment{chunk, count(), &cache, dense, here, out};
+      forward(config, model->weights(), {&segment, 1}, activations, *exec);
       tokens.insert(tokens.end(), chunk.begin(), chunk.end());
       out += std::ssize(here) * vocab();
       done += rows;

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -36,6 +37,17 @@ inline std::vector<float> fresh(const std::shared_ptr<const model::Model>& model
   model::Sequence sequence(model, exec, std::ssize(prompt), attention);
   sequence.sync(prompt);
   return copy(sequence.logits());
+}
+
+// The logits of every token of `prompt`, evaluated at once.
+inline std::vector<std::vector<float>> fresh_rows(const std::shared_ptr<const model::Model>& model,
+                                                  std::span<const model::Token> prompt,
+                                                  model::Attention attention = model::Attention::automatic) {
+  kernels::Exec exec(2);
+  model::Sequence sequence(model, exec, std::ssize(prompt), attention);
+  std::vector<int64_t> positions(prompt.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  return sequence.logits_at(prompt, positions);
 }
 
 }  // namespace corvid::test
