@@ -13,10 +13,11 @@
 //            differ from the exact one only among blocks whose scores lie that close. NaN scores count as -inf. Rows
 //            that see at most top_k blocks choose all of them and compute no scores.
 //   Order    A row's choice depends on that row, the keys it sees and the tier alone.
-//   Memory   Scores of [64 rows, n_heads, nb] at once; never rows x keys.
+//   Memory   Scores of [rows, n_heads, nb], of some 4 MiB at once; never rows x keys.
 #pragma once
 #include <cfloat>
 #include <cstdint>
+#include <span>
 
 #include "kernels/exec.h"
 #include "kernels/kv_pages/kv_pages.h"
@@ -35,8 +36,10 @@ struct BlockSelect {
 constexpr double block_select_tolerance(int64_t dim) { return (double(dim) + 4) * FLT_EPSILON; }
 
 void block_select(const BlockSelect& a, Exec& exec);  // CPU only for now
+// The rows of several sequences, each with pages of its own, in one go: the threads meet once and share all the work.
+void block_select(std::span<const BlockSelect> all, Exec& exec);
 namespace cpu {
-void block_select(const BlockSelect& a, Isa isa, Pool& pool);
+void block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool);
 }
 // scores: [rows, n_heads, blocks] with blocks = ceil(n_keys / block); -inf where a row sees nothing, +inf for local
 // blocks.

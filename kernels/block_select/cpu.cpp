@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <numeric>
 
@@ -12,9 +13,9 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kTileRows = 16;    // rows scored together: a block of keys is read once for all of them
-constexpr int64_t kRowsAtOnce = 64;  // rows whose scores are in memory at once
-constexpr int64_t kBlocksPerTask = 16;
+constexpr int64_t kTileRows = 16;  // rows scored together: a block of keys is read once for all of them
+constexpr int64_t kBlocksPerTask = 8;
+constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
 
 void check(const BlockSelect& a) {
   require(a.rows >= 0 && a.n_heads >= 1 && a.dim >= 1 && a.block >= 1,
@@ -35,77 +36,175 @@ int64_t scored_blocks(const BlockSelect& a, int64_t row) {
   return nb <= a.top_k ? 0 : nb - a.local_blocks;
 }
 
-// order: scratch for scored_blocks(row) ids.
-void choose(const BlockSelect& a, int64_t row, int64_t head, const float* scores, int32_t* order) {
-  const int64_t nb = visible_blocks(a, row), scored = scored_blocks(a, row);
+// Some rows of one sequence. Its tasks score kBlocksPerTask blocks each; who finishes last chooses.
+struct Tile {
+  const BlockSelect* a;
+  int64_t first, rows;
+  int64_t most;        // scored blocks of the row that sees most
+  float* scores;       // [rows, n_heads, most]
+  int64_t first_task;  // among those of all tiles
+  int32_t unfinished;  // tasks; accessed through std::atomic_ref
+
+  int64_t tasks() const { return std::max<int64_t>(1, (most + kBlocksPerTask - 1) / kBlocksPerTask); }
+  int64_t n_scores() const { return rows * a->n_heads * most; }
+};
+
+Tile make_tile(const BlockSelect& a, int64_t first) {
+  Tile tile{&a, first, std::min(kTileRows, a.rows - first), 0, nullptr, 0, 0};
+  for (int64_t r = first; r < first + tile.rows; ++r) tile.most = std::max(tile.most, scored_blocks(a, r));
+  tile.unfinished = static_cast<int32_t>(tile.tasks());
+  return tile;
+}
+
+// Tiles of all rows in turn, through several calls.
+class Tiles {
+ public:
+  explicit Tiles(std::span<const BlockSelect> all) : all_(all) {}
+  bool at_end() {
+    while (!all_.empty() && first_ >= all_.front().rows) {
+      all_ = all_.subspan(1);
+      first_ = 0;
+    }
+    return all_.empty();
+  }
+  Tile here() const { return make_tile(all_.front(), first_); }
+  void advance() { first_ += kTileRows; }
+
+ private:
+  std::span<const BlockSelect> all_;
+  int64_t first_ = 0;
+};
+
+// What a task needs besides the scores.
+struct Scratch {
+  const float** queries;  // [kTileRows, n_heads] of the rows that score the block
+  float** products_of;
+  float** score_of;
+  float* products;  // [kTileRows, n_heads, padded(block)]
+
+  Scratch(Arena& arena, const BlockSelect& a) {
+    const int64_t n = kTileRows * a.n_heads;
+    queries = arena.take<const float*>(n);
+    products_of = arena.take<float*>(n);
+    score_of = arena.take<float*>(n);
+    products = arena.take<float>(n * padded(a.block));
+  }
+};
+
+template <class Score>
+void score_blocks(const Tile& tile, int64_t b0, int64_t b1, Score score, const Scratch& s) {
+  const BlockSelect& a = *tile.a;
+  for (int64_t b = b0; b < b1; ++b) {
+    int64_t n = 0;
+    for (int64_t r = 0; r < tile.rows; ++r) {
+      if (b >= scored_blocks(a, tile.first + r)) continue;
+      for (int64_t h = 0; h < a.n_heads; ++h, ++n) {
+        s.queries[n] = a.q + ((tile.first + r) * a.n_heads + h) * a.dim;
+        s.products_of[n] = s.products + n * padded(a.block);
+        s.score_of[n] = tile.scores + (r * a.n_heads + h) * tile.most + b;
+      }
+    }
+    if (n > 0) score(s.queries, s.products_of, n, a.key_pages[b], a.dim, a.block, s.score_of);
+  }
+}
+
+// A float as an integer of the same order, and back; no NaN, -0 as 0.
+int32_t to_ordered(float x) {
+  const auto bits = std::bit_cast<int32_t>(x + 0.0F);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+float from_ordered(int32_t x) { return std::bit_cast<float>(x ^ ((x >> 31) & 0x7fffffff)); }
+
+// The largest t with at least `wanted` of the scores >= t, or a smaller one with exactly as many. wanted in [1, n].
+template <class Count>
+float threshold(const float* scores, int64_t n, int64_t wanted, Count count) {
+  const auto [min, max] = std::minmax_element(scores, scores + n);
+  int64_t low = to_ordered(*min), high = to_ordered(*max);
+  while (low < high) {
+    const int64_t middle = low + (high - low + 1) / 2;
+    const float t = from_ordered(static_cast<int32_t>(middle));
+    const int64_t found = count(scores, n, t);
+    if (found == wanted) return t;
+    if (found > wanted) low = middle;
+    if (found < wanted) high = middle - 1;
+  }
+  return from_ordered(static_cast<int32_t>(low));
+}
+
+template <class Count>
+void choose(const Tile& tile, int64_t r, int64_t head, Count count_from) {
+  const BlockSelect& a = *tile.a;
+  const int64_t row = tile.first + r, nb = visible_blocks(a, row), scored = scored_blocks(a, row);
   int32_t* ids = a.ids + (row * a.n_heads + head) * a.top_k;
-  const int64_t count = std::min(nb, a.top_k);
+  const int64_t count = std::min(nb, a.top_k), free_slots = a.top_k - a.local_blocks;
   a.counts[row * a.n_heads + head] = static_cast<int32_t>(count);
   std::fill(ids + count, ids + a.top_k, -1);
   if (scored == 0) return std::iota(ids, ids + count, 0);
-  const int64_t free_slots = a.top_k - a.local_blocks;
-  std::iota(order, order + scored, 0);
-  std::nth_element(order, order + free_slots, order + scored,
-                   [&](int32_t x, int32_t y) { return scores[x] != scores[y] ? scores[x] > scores[y] : x < y; });
-  std::sort(order, order + free_slots);
-  std::copy_n(order, free_slots, ids);
+  if (free_slots > 0) {
+    const float* scores = tile.scores + (r * a.n_heads + head) * tile.most;
+    const float t = threshold(scores, scored, free_slots, count_from);
+    int64_t above = 0;
+    for (int64_t b = 0; b < scored; ++b) above += scores[b] > t;
+    int64_t ties = free_slots - above;  // the first of those with a score of t
+    for (int64_t b = 0, n = 0; n < free_slots; ++b)
+      if (scores[b] > t || (scores[b] == t && ties-- > 0)) ids[n++] = static_cast<int32_t>(b);
+  }
   std::iota(ids + free_slots, ids + a.top_k, static_cast<int32_t>(scored));
 }
 
 }  // namespace
 
-void block_select(const BlockSelect& a, Exec& exec) {
+void block_select(const BlockSelect& a, Exec& exec) { block_select(std::span<const BlockSelect>(&a, 1), exec); }
+
+void block_select(std::span<const BlockSelect> all, Exec& exec) {
   require_cpu(exec, "block_select");
-  check(a);
-  cpu::block_select(a, exec.isa(), exec.pool());
+  for (const BlockSelect& a : all) check(a);
+  cpu::block_select(all, exec.isa(), exec.pool());
 }
 
-void cpu::block_select(const BlockSelect& a, Isa isa, Pool& pool) {
+void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
   const auto score = CORVID_PICK(isa, score_block);
-  for (int64_t first = 0; first < a.rows; first += kRowsAtOnce) {
-    const int64_t end = std::min(a.rows, first + kRowsAtOnce), tiles = (end - first + kTileRows - 1) / kTileRows;
-    int64_t most = 0;
-    for (int64_t r = first; r < end; ++r) most = std::max(most, scored_blocks(a, r));
-    float* scores = pool.workspace(kRowsAtOnce * a.n_heads * most);  // [rows at once, n_heads, most]
-
-    // Scores: a task is a tile of rows against some blocks.
-    const int64_t tile_queries = kTileRows * a.n_heads, width = padded(a.block);
-    const auto lay_out = [&](Arena& arena, const float**& q, float**& lines, float**& out, float*& products) {
-      q = arena.take<const float*>(tile_queries);
-      lines = arena.take<float*>(tile_queries);
-      out = arena.take<float*>(tile_queries);
-      products = arena.take<float>(tile_queries * width);
-    };
-    const float** q;
-    float **lines, **out, *products;
+  const auto count_from = CORVID_PICK(isa, count_from);
+  int64_t scratch_bytes = 0;
+  for (const BlockSelect& a : all) {
     Arena size;
-    lay_out(size, q, lines, out, products);
-    const auto scratch = pool.scratch<std::byte>(std::max(size.bytes(), most * static_cast<int64_t>(sizeof(int32_t))));
-    const int64_t parts = (most + kBlocksPerTask - 1) / kBlocksPerTask;
-    pool.run(tiles * parts, [&](int64_t task, int worker) {
-      const float** queries;
-      float **products_of, **score_of, *space;
-      Arena arena(scratch[worker]);
-      lay_out(arena, queries, products_of, score_of, space);
-      const int64_t from = first + task / parts * kTileRows, to = std::min(end, from + kTileRows);
-      const int64_t b0 = task % parts * kBlocksPerTask, b1 = std::min(most, b0 + kBlocksPerTask);
-      for (int64_t b = b0; b < b1; ++b) {
-        int64_t n = 0;
-        for (int64_t r = from; r < to; ++r) {
-          if (b >= scored_blocks(a, r)) continue;
-          for (int64_t h = 0; h < a.n_heads; ++h, ++n) {
-            queries[n] = a.q + (r * a.n_heads + h) * a.dim;
-            products_of[n] = space + n * width;
-            score_of[n] = scores + ((r - first) * a.n_heads + h) * most + b;
-          }
-        }
-        if (n > 0) score(queries, products_of, n, a.key_pages[b], a.dim, a.block, score_of);
-      }
-    });
+    Scratch(size, a);
+    scratch_bytes = std::max(scratch_bytes, size.bytes());
+  }
+  const auto scratch = pool.scratch<std::byte>(scratch_bytes);
 
-    pool.run(end - first, [&](int64_t task, int worker) {
-      for (int64_t h = 0; h < a.n_heads; ++h)
-        choose(a, first + task, h, scores + (task * a.n_heads + h) * most, reinterpret_cast<int32_t*>(scratch[worker]));
+  for (Tiles next(all); !next.at_end();) {
+    // As many tiles as may have scores in memory at once.
+    int64_t n_tiles = 0, n_scores = 0;
+    for (Tiles ahead = next; !ahead.at_end(); ahead.advance(), ++n_tiles) {
+      const int64_t more = ahead.here().n_scores();
+      if (n_tiles > 0 && n_scores + more > kScoresAtOnce) break;
+      n_scores += more;
+    }
+    Arena size;
+    size.take<Tile>(n_tiles);
+    size.take<float>(n_scores);
+    Arena arena(pool.workspace<std::byte>(size.bytes()));
+    Tile* tiles = arena.take<Tile>(n_tiles);
+    float* scores = arena.take<float>(n_scores);
+    int64_t tasks = 0;
+    for (int64_t i = 0; i < n_tiles && !next.at_end(); ++i, next.advance()) {
+      tiles[i] = next.here();
+      tiles[i].scores = scores;
+      tiles[i].first_task = tasks;
+      scores += tiles[i].n_scores();
+      tasks += tiles[i].tasks();
+    }
+    pool.run(tasks, [&](int64_t task, int worker) {
+      Tile& tile = *(std::upper_bound(tiles, tiles + n_tiles, task,
+                                      [](int64_t t, const Tile& after) { return t < after.first_task; }) -
+                     1);
+      Arena own(scratch[worker]);
+      const int64_t b0 = (task - tile.first_task) * kBlocksPerTask;
+      score_blocks(tile, b0, std::min(tile.most, b0 + kBlocksPerTask), score, Scratch(own, *tile.a));
+      if (std::atomic_ref(tile.unfinished).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+      for (int64_t r = 0; r < tile.rows; ++r)
+        for (int64_t h = 0; h < tile.a->n_heads; ++h) choose(tile, r, h, count_from);
     });
   }
 }

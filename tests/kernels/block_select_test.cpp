@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "tests/support/guarded.h"
 #include "tests/support/pages.h"
@@ -143,6 +144,39 @@ TEST_P(BlockSelectTest, GivesARowTheSameChoiceInAnyCompany) {
     one.q += r * 2 * 24;
     one.pos += r;
     ASSERT_EQ(run(*exec, one).ids, std::vector<int32_t>(all.ids.begin() + r * 8, all.ids.begin() + (r + 1) * 8)) << r;
+  }
+}
+
+// Sequences of several lengths and numbers of rows, some that see little, one without rows.
+TEST_P(BlockSelectTest, GivesASequenceTheSameChoiceAmongOthers) {
+  const auto exec = GetParam().exec();
+  std::vector<std::unique_ptr<Case>> cases;
+  for (const auto& [n_keys, rows] : {std::pair{700, 1}, {30, 3}, {1500, 40}, {200, 0}, {901, 2}, {16, 16}})
+    cases.push_back(std::make_unique<Case>(n_keys, rows, 2, 24, 16, 4, 1, *exec));
+  std::vector<BlockSelect> all;
+  std::vector<Chosen> found;
+  for (const auto& c : cases)
+    found.push_back({std::vector<int32_t>(c->pos.size() * 8), std::vector<int32_t>(c->pos.size() * 2)});
+  for (size_t i = 0; i < cases.size(); ++i) {
+    all.push_back(cases[i]->args);
+    all[i].ids = found[i].ids.data();
+    all[i].counts = found[i].counts.data();
+  }
+  block_select(all, *exec);
+  for (size_t i = 0; i < cases.size(); ++i) EXPECT_EQ(found[i], run(*exec, cases[i]->args)) << cases[i]->name();
+}
+
+// More scores than are in memory at once.
+TEST_P(BlockSelectTest, ChoosesForRowsInSeveralGoes) {
+  const auto exec = GetParam().exec();
+  const Case c(4000, 3000, 3, 4, 1, 5, 1, *exec);
+  const Chosen all = run(*exec, c.args);
+  for (const int64_t r : {0, 1, 40, 1600, 1601, 2999}) {
+    BlockSelect one = c.args;
+    one.rows = 1;
+    one.q += r * 3 * 4;
+    one.pos += r;
+    ASSERT_EQ(run(*exec, one).ids, std::vector<int32_t>(all.ids.begin() + r * 15, all.ids.begin() + (r + 1) * 15)) << r;
   }
 }
 
