@@ -106,6 +106,8 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
     a.block_counts.resize(static_cast<size_t>(rows * c.n_kv_heads));
   }
 
+  std::vector<kernels::BlockSelect> choices;
+  std::vector<kernels::SparseAttention> attentions;
   for (int64_t i = 0; i < c.n_layers(); ++i) {
     const Weights::Layer& l = w.layers[static_cast<size_t>(i)];
     const bool sparse = c.layers[static_cast<size_t>(i)].sparse_attention;
@@ -159,33 +161,35 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
         rows += place[s].count;
       }
     }
-    for (size_t s = 0; selects && s < batch.size(); ++s) {
-      const auto& [at, count, n_keys, is_selecting] = place[s];
-      if (!is_selecting) continue;
-      const KvCache& cache = *batch[s].cache;
-      kernels::block_select(
-          {index_q + at * c.n_index_heads * c.index_dim, cache.layer(i).index_keys.data(), pos + at,
-           a.block_ids.data() + at * c.n_index_heads * c.top_blocks, a.block_counts.data() + at * c.n_index_heads,
-           count, c.n_index_heads, c.index_dim, cache.block(), n_keys, c.top_blocks, c.local_blocks},
-          exec);  // ids [rows, n_index_heads, top_blocks], counts [rows, n_index_heads]
-    }
     if (selects) {
+      choices.clear();
+      for (size_t s = 0; s < batch.size(); ++s) {
+        const auto& [at, count, n_keys, is_selecting] = place[s];
+        if (!is_selecting) continue;
+        const KvCache& cache = *batch[s].cache;
+        choices.push_back({index_q + at * c.n_index_heads * c.index_dim, cache.layer(i).index_keys.data(), pos + at,
+                           a.block_ids.data() + at * c.n_index_heads * c.top_blocks,
+                           a.block_counts.data() + at * c.n_index_heads, count, c.n_index_heads, c.index_dim,
+                           cache.block(), n_keys, c.top_blocks, c.local_blocks});
+      }
+      kernels::block_select(choices, exec);  // ids [rows, n_index_heads, top_blocks], counts [rows, n_index_heads]
       spread(a.block_ids, rows, c.n_index_heads, c.n_kv_heads, c.top_blocks);
       spread(a.block_counts, rows, c.n_index_heads, c.n_kv_heads, 1);
     }
+    attentions.clear();
     for (size_t s = 0; s < batch.size(); ++s) {
       const auto& [at, count, n_keys, is_selecting] = place[s];
       const KvCache& cache = *batch[s].cache;
       const KvCache::Layer& kv = cache.layer(i);
       const bool chosen = sparse && is_selecting;
       const int64_t width = c.n_heads * c.head_dim;
-      kernels::sparse_attention(
-          {q + at * width, kv.keys.data(), kv.values.data(), pos + at,
-           chosen ? a.block_ids.data() + at * c.n_kv_heads * c.top_blocks : nullptr,
-           chosen ? a.block_counts.data() + at * c.n_kv_heads : nullptr, attended + at * width, count, c.n_heads,
-           c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? c.top_blocks : 0, attention_scale},
-          exec);  // attended [rows, n_heads, head_dim]
+      attentions.push_back({q + at * width, kv.keys.data(), kv.values.data(), pos + at,
+                            chosen ? a.block_ids.data() + at * c.n_kv_heads * c.top_blocks : nullptr,
+                            chosen ? a.block_counts.data() + at * c.n_kv_heads : nullptr, attended + at * width, count,
+                            c.n_heads, c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? c.top_blocks : 0,
+                            attention_scale});
     }
+    kernels::sparse_attention(attentions, exec);  // attended [rows, n_heads, head_dim]
     kernels::matmul({attended, l.attn_output, x, rows, c.dim, c.n_heads * c.head_dim, true}, exec);  // x += ...
 
     // Feed-forward
