@@ -138,7 +138,8 @@ int dispatch(const std::vector<std::string>& words) {
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = [] {
     std::vector<Command> list;
-    for (auto family : {run_commands(), sessions_commands(), model_commands(), tools_commands(), doctor_commands()}) {
+    for (auto family : {run_commands(), sessions_commands(), model_commands(), bench_commands(), tools_commands(),
+                        doctor_commands()}) {
       list.insert(list.end(), std::make_move_iterator(family.begin()), std::make_move_iterator(family.end()));
     }
     list.push_back(completion_command());

@@ -10,6 +10,7 @@ namespace corvid::agents {
 std::vector<Command> run_commands();       // run, chat
 std::vector<Command> sessions_commands();  // sessions list, show, resume, rm
 std::vector<Command> model_commands();     // model info, convert, logits, tokenize
+std::vector<Command> bench_commands();     // model bench
 std::vector<Command> tools_commands();     // tools list, call; policy show; sandbox
 std::vector<Command> doctor_commands();    // doctor
 

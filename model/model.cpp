@@ -11,6 +11,7 @@
 #include "model/gguf_files.h"
 #include "model/hash.h"
 #include "model/json_file.h"
+#include "model/random_model.h"
 #include "model/weights.h"
 
 namespace corvid::model {
@@ -46,7 +47,7 @@ struct Model::Impl {
   Config config;
   std::vector<Gguf> files;               // of a GGUF model; its keys are in the first
   std::optional<Checkpoint> checkpoint;  // of a Hugging Face folder
-  std::vector<kernels::Buffer> memory;   // tensors of the checkpoint that can't be used in place
+  std::vector<kernels::Buffer> memory;   // tensors that are made up, or can't be used in place in the checkpoint
   Weights weights;
   bool has_tokenizer = false;
   // Made when first asked for: reading hundreds of thousands of tokens takes longer than starting the model.
@@ -95,6 +96,18 @@ struct Model::Impl {
     fingerprint = print.hex();
     has_tokenizer = fs::exists(path / "tokenizer.json");
   }
+
+  void make_up(const RandomShape& shape) {
+    const RandomModel random(shape);
+    config = random.config();
+    name = config.name;
+    const TensorTable table = random.load(memory);
+    weights = Weights::bind(config, table, name);
+    Fingerprint print;
+    for (const ShapeKey& key : shape_keys()) print.add(shape.*key.value);
+    print.add_samples(table);
+    fingerprint = print.hex();
+  }
 };
 
 Model::Model() = default;
@@ -109,6 +122,14 @@ std::shared_ptr<const Model> Model::load(const fs::path& path) {
   } else {
     impl->open_gguf();
   }
+  const std::shared_ptr<Model> model(new Model);
+  model->impl_ = std::move(impl);
+  return model;
+}
+
+std::shared_ptr<const Model> Model::make_up(const RandomShape& shape) {
+  auto impl = std::make_unique<Impl>();
+  impl->make_up(shape);
   const std::shared_ptr<Model> model(new Model);
   model->impl_ = std::move(impl);
   return model;

@@ -12,12 +12,15 @@
 namespace corvid::model {
 
 struct Weights;
+struct RandomShape;
 
 class Model {
  public:
   // `path` is a GGUF file, a Hugging Face folder, or one shard of a split GGUF. Throws std::runtime_error whose message
   // names the file, the thing, what was wanted and what was found.
   static std::shared_ptr<const Model> load(const std::filesystem::path& path);
+  // For measuring: weights made up in memory (random_model.h). Throws std::runtime_error when the sizes do not fit.
+  static std::shared_ptr<const Model> make_up(const RandomShape& shape);
   ~Model();
 
   const Config& config() const noexcept;

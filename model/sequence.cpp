@@ -9,6 +9,7 @@
 #include "model/forward.h"
 #include "model/kv_cache.h"
 #include "model/kv_snapshot.h"
+#include "model/random_model.h"
 
 namespace corvid::model {
 
@@ -170,6 +171,15 @@ void Sequence::restore(const std::filesystem::path& file) {
   Impl& s = *impl_;
   s.tokens = read_snapshot(file, identity(), s.model->config(), s.max_tokens, s.cache, *s.exec);
   s.logits.clear();
+}
+
+void Sequence::make_up(int64_t n_tokens) {
+  Impl& s = *impl_;
+  s.check({}, n_tokens);
+  s.keep(0);
+  s.logits.clear();
+  fill_cache(s.model->config(), n_tokens, s.cache, *s.exec);
+  for (int64_t i = 0; i < n_tokens; ++i) s.tokens.push_back(static_cast<Token>(i % s.model->config().vocab_size));
 }
 
 std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {

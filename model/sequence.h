@@ -62,6 +62,9 @@ class Sequence {
   // evaluation would have left. Throws as read_snapshot does, and then changes nothing.
   void restore(const std::filesystem::path& file);
 
+  // For measuring: makes the sequence hold `n_tokens` made-up tokens, with keys and values that no evaluation gave
+  // (random_model.h). logits() are empty until the next sync or append. Throws std::length_error as sync does.
+  void make_up(int64_t n_tokens);
   // For measurement and golden tests: evaluates `prompt` from nothing and calls back with the logits at `positions`.
   // Row i of the result is [vocab] of positions[i].
   std::vector<std::vector<float>> logits_at(std::span<const Token> prompt, std::span<const int64_t> positions);

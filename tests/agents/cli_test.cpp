@@ -52,7 +52,7 @@ TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
       {{"rnu"}, "unknown command \"rnu\"; did you mean \"corvid run\"?"},
       {{"sessions", "lst"},
        "unknown command \"sessions lst\"; there is list, show, resume, rm; did you mean \"corvid sessions list\"?"},
-      {{"model"}, "corvid model needs one of: info, convert, quantize, tokenize, logits"},
+      {{"model"}, "corvid model needs one of: info, convert, quantize, tokenize, logits, bench"},
       {{"batch", "x.yaml"}, "unknown command \"batch\""},
       {{"--bogus"}, "unknown flag --bogus"},
       {{"run", "--modle", "x", "hello"}, "unknown flag --modle; did you mean \"--model\"?"},

@@ -1,0 +1,173 @@
+// corvid model bench: how fast a model is here, and what bounds it.
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+
+#include "agents/assemble.h"
+#include "agents/bench.h"
+#include "agents/commands.h"
+#include "agents/progress.h"
+#include "agents/random_shape.h"
+
+namespace corvid::agents {
+
+namespace {
+
+namespace fs = std::filesystem;
+using runtime::Json;
+
+constexpr int64_t kMostTokens = 1 << 24;
+
+const char* name_of(model::Attention attention) { return attention == model::Attention::dense ? "dense" : "sparse"; }
+
+std::vector<model::Attention> attentions_from(const Args& args, const model::Config& config) {
+  const auto text = args.text("attention");
+  if (!text) {
+    return {config.has_sparse_attention() ? model::Attention::sparse : model::Attention::dense};
+  }
+  std::vector<model::Attention> list;
+  for (size_t at = 0; at <= text->size();) {
+    const size_t end = std::min(text->find(',', at), text->size());
+    const std::string item = text->substr(at, end - at);
+    if (item != "sparse" && item != "dense") {
+      throw UsageError("--attention: want sparse, dense or both with a comma between, found \"" + *text + '"');
+    }
+    list.push_back(item == "dense" ? model::Attention::dense : model::Attention::sparse);
+    at = end + 1;
+  }
+  return list;
+}
+
+BenchPlan plan_from(const Args& args) {
+  BenchPlan plan;
+  plan.prompts = args.integers("prompt", 0, kMostTokens).value_or(std::vector<int64_t>{512});
+  std::erase(plan.prompts, 0);
+  plan.gen = args.integer("gen", 0, kMostTokens).value_or(32);
+  plan.depths = args.integers("depth", 0, kMostTokens).value_or(std::vector<int64_t>{0});
+  plan.batches = args.integers("batch", 1, 1).value_or(std::vector<int64_t>{1});
+  plan.repeats = args.integer("repeat", 1, 1000).value_or(5);
+  if (plan.prompts.empty() && plan.gen == 0) throw UsageError("--prompt 0 --gen 0: nothing is left to measure");
+  return plan;
+}
+
+Json json_of(const BenchResult& result) {
+  const double speed = result.speed(), bandwidth = result.bandwidth();
+  Json json = {{"phase", result.is_prefill ? "prefill" : "decode"},
+               {"attention", name_of(result.attention)},
+               {"depth", result.depth},
+               {"batch", result.batch},
+               {"tokens", result.tokens},
+               {"tokens_per_second", speed},
+               {"samples", result.speeds},
+               {"memory_bytes_per_second", bandwidth},
+               {"multiply_adds_per_second", speed * result.cost.multiply_adds}};
+  if (result.is_prefill) return json;
+  const model::TokenCost& cost = result.cost;
+  json["bytes_per_token"] = {{"experts", cost.expert_bytes},   {"weights", cost.weight_bytes},
+                             {"output", cost.output_bytes},    {"kv", cost.kv_bytes},
+                             {"index_keys", cost.index_bytes}, {"total", cost.bytes()}};
+  json["memory_share"] = speed * cost.bytes() / bandwidth;
+  return json;
+}
+
+void print_head() {
+  std::printf("%-14s %-9s %7s %6s %10s %7s %12s %8s %8s\n", "", "attention", "depth", "batch", "tokens/s", "+-",
+              "MB/token", "GB/s", "of read");
+}
+
+void print_row(const BenchResult& result) {
+  const auto [least, most] = std::minmax_element(result.speeds.begin(), result.speeds.end());
+  const double speed = result.speed(), bytes = result.cost.bytes();
+  const std::string test = (result.is_prefill ? "prefill " : "decode ") + std::to_string(result.tokens);
+  std::printf("%-14s %-9s %7lld %6lld %10.2f %6.1f%%", test.c_str(), name_of(result.attention),
+              static_cast<long long>(result.depth), static_cast<long long>(result.batch), speed,
+              50 * (*most - *least) / speed);
+  if (!result.is_prefill) {
+    std::printf(" %12.1f %8.2f %7.0f%%", bytes / 1e6, speed * bytes / 1e9, 100 * speed * bytes / result.bandwidth());
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+int run_bench_command(const Args& args) {
+  const Config defaults = load_config();
+  check_device(args, defaults);
+  const auto path = args.positional(0), random = args.text("random"), save = args.text("save");
+  if (path.has_value() == random.has_value()) throw UsageError("want MODEL or --random SHAPE, and not both");
+  if (save) {
+    if (!random) throw UsageError("--save writes a made-up model: --random is missing");
+    const int64_t bytes = model::RandomModel(parse_shape(*random)).write(*save);
+    std::cerr << "wrote " << plain(*save) << ": " << bytes << " bytes\n";
+    return 0;
+  }
+  BenchPlan plan = plan_from(args);
+  std::error_code failure;
+  if (path && !fs::exists(*path, failure)) throw UsageError("no such file or folder: " + *path);
+
+  kernels::Exec exec(threads_from(args, defaults));
+  kernels::ReadSpeed memory;
+  std::shared_ptr<const model::Model> loaded;
+  const auto begin = std::chrono::steady_clock::now();
+  loaded = random ? model::Model::make_up(parse_shape(*random)) : model::Model::load(*path);
+  const double load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  plan.attentions = attentions_from(args, loaded->config());
+
+  const bool is_json = args.text("output") == "json";
+  const char* isa = kernels::isa_name(exec.isa());
+  if (!is_json) {
+    std::printf("%s: %d threads, %s, memory read at %.1f GB/s\n\n", plain(loaded->name()).c_str(),
+                exec.pool().threads(), isa, memory.measure(exec) / 1e9);
+    print_head();
+  }
+  Json results = Json::array();
+  run_bench(loaded, exec, plan, memory, [&](const BenchResult& result) {
+    if (is_json) {
+      results.push_back(json_of(result));
+    } else {
+      print_row(result);
+    }
+  });
+  if (is_json) {
+    std::cout << to_output_line({{"model", loaded->name()},
+                                 {"architecture", loaded->config().architecture()},
+                                 {"threads", exec.pool().threads()},
+                                 {"tier", isa},
+                                 {"load_ms", load_ms},
+                                 {"peak_bytes", std::max<int64_t>(0, peak_memory() - memory.bytes())},
+                                 {"results", results}})
+              << "\n";
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::vector<Command> bench_commands() {
+  return {
+      {.name = "model bench",
+       .summary = "Measure a model: tokens per second, and how near that is to what memory allows.",
+       .positionals = {{"MODEL", "a GGUF file or a Hugging Face folder", false, false, Completes::files}},
+       .flags = {{"random", "SHAPE", "make a model up in memory instead"},
+                 {"save", "FILE", "write the made-up model as a GGUF file and measure nothing", {}, Completes::files},
+                 {"prompt", "N,...", "tokens to prefill (default: 512; 0: none)"},
+                 {"gen", "N", "tokens to decode (default: 32; 0: none)"},
+                 {"depth", "N,...", "tokens that are there before (default: 0)"},
+                 {"batch", "N,...", "sequences that decode at once (default: 1)"},
+                 {"attention", "KIND,...", "sparse, dense or both (default: sparse where the model selects blocks)"},
+                 {"repeat", "N", "measure each case so often, and take the median (default: 5)"},
+                 device_flag(),
+                 threads_flag(),
+                 output_flag({"table", "json"})},
+       .examples = {"corvid model bench corvid-small.gguf --prompt 512,4096 --depth 0,16384",
+                    "corvid model bench --random minimax-m3:layers=4,type=q4_0 --depth 32768 --output json"},
+       .notes =
+           shape_help() +
+           "\n\nTokens are random and nothing is sampled. What lies before a depth is made up: keys and values are\n"
+           "random numbers, as reading them takes as long whatever they are. A decoded token's bytes are those of\n"
+           "the weights that it uses, the keys and values that it attends to, the index keys that it scans and the\n"
+           "output matrix; they are compared with how fast the same threads read memory just before. Peak memory\n"
+           "is that of the process without the 256 MiB which that takes.",
+       .run = run_bench_command}};
+}
+
+}  // namespace corvid::agents
