@@ -106,6 +106,7 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
     a.block_counts.resize(static_cast<size_t>(rows * c.n_kv_heads));
   }
 
+  std::vector<kernels::StoreRows> stores;
   std::vector<kernels::BlockSelect> choices;
   std::vector<kernels::SparseAttention> attentions;
   for (int64_t i = 0; i < c.n_layers(); ++i) {
@@ -134,19 +135,21 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
       kernels::rms_norm({index_q, l.index_q_norm, index_q, rows * c.n_index_heads, c.index_dim, c.norm_eps}, exec);
       kernels::rope({index_q, a.cos_sin.as(), rows, c.n_index_heads, c.index_dim, c.rotary_dim}, exec);
     }
+    stores.clear();
     for (size_t s = 0; s < batch.size(); ++s) {
       const KvCache& cache = *batch[s].cache;
       const KvCache::Layer& kv = cache.layer(i);
       const auto& [at, count, n_keys, _] = place[s];
       const int64_t width = c.n_kv_heads * c.head_dim;
-      kernels::store_keys({k + at * width, pos + at, kv.keys.data(), count, c.n_kv_heads, c.head_dim, cache.block()},
-                          exec);
-      kernels::store_values(
-          {v + at * width, pos + at, kv.values.data(), count, c.n_kv_heads, c.head_dim, cache.block()}, exec);
+      stores.push_back({k + at * width, pos + at, kv.keys.data(), count, c.n_kv_heads, c.head_dim, cache.block(),
+                        cache.format(), false});
+      stores.push_back({v + at * width, pos + at, kv.values.data(), count, c.n_kv_heads, c.head_dim, cache.block(),
+                        cache.format(), true});
       if (!indexed || batch[s].dense) continue;
-      kernels::store_keys(
-          {index_k + at * c.index_dim, pos + at, kv.index_keys.data(), count, 1, c.index_dim, cache.block()}, exec);
+      stores.push_back(
+          {index_k + at * c.index_dim, pos + at, kv.index_keys.data(), count, 1, c.index_dim, cache.block()});
     }
+    kernels::store_rows(stores, exec);
     if (i + 1 == c.n_layers()) {
       // The caches are complete: from here on only the rows whose logits are wanted matter.
       if (wanted.empty()) return;
@@ -187,7 +190,7 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
                             chosen ? a.block_ids.data() + at * c.n_kv_heads * c.top_blocks : nullptr,
                             chosen ? a.block_counts.data() + at * c.n_kv_heads : nullptr, attended + at * width, count,
                             c.n_heads, c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? c.top_blocks : 0,
-                            attention_scale});
+                            attention_scale, cache.format()});
     }
     kernels::sparse_attention(attentions, exec);  // attended [rows, n_heads, head_dim]
     kernels::matmul({attended, l.attn_output, x, rows, c.dim, c.n_heads * c.head_dim, true}, exec);  // x += ...

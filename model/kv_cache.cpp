@@ -1,25 +1,36 @@
 #include "model/kv_cache.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "kernels/kv_pages/kv_pages.h"
+#include "model/error.h"
 
 namespace corvid::model {
+namespace {
 
-KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool)
+constexpr kernels::Format kIndexFormat = kernels::Format::f32;
+
+}  // namespace
+
+KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, kernels::Format format)
     : pool_(pool ? std::move(pool) : KvPool::create()),
+      format_(format),
       block_(c.block ? c.block : kDefaultBlock),
       n_kv_heads_(c.n_kv_heads),
       head_dim_(c.head_dim),
       index_dim_(c.index_dim),
       layers_(c.layers.size()) {
-  key_floats_ = kernels::key_page_floats(c.n_kv_heads, c.head_dim, block_);
-  value_floats_ = kernels::value_page_floats(c.n_kv_heads, c.head_dim, block_);
-  index_floats_ = c.has_sparse_attention() ? kernels::key_page_floats(1, c.index_dim, block_) : 0;
+  if (!kernels::is_page_format(format)) {
+    throw std::invalid_argument(concat("KV cache: want f32, f16, bf16 or q8_0, found ", kernels::format_name(format)));
+  }
+  key_bytes_ = kernels::key_page_bytes(format, c.n_kv_heads, c.head_dim, block_);
+  value_bytes_ = kernels::value_page_bytes(format, c.n_kv_heads, c.head_dim, block_);
+  if (c.has_sparse_attention()) index_bytes_ = kernels::key_page_bytes(kIndexFormat, 1, c.index_dim, block_);
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
-    page_floats_ += key_floats_ + value_floats_ + (layer.sparse_attention ? index_floats_ : 0);
+    page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : 0);
   }
 }
 
@@ -31,7 +42,7 @@ void KvCache::prepare(int64_t first, int64_t end) {
     if (i < pages_.size() && pages_[i].is_exclusive()) continue;
     made.emplace_back(i, pool_->allocate(page_bytes()));
     const bool has_content = i == begin_page && first % block_ != 0;  // positions before `first` in the same block
-    if (has_content) std::copy_n(page(static_cast<int64_t>(i)), page_floats_, made.back().second.floats.get());
+    if (has_content) std::copy_n(page(static_cast<int64_t>(i)), page_bytes_, made.back().second.bytes.get());
   }
   if (made.empty()) return;
   make_room(end_page);
@@ -55,14 +66,14 @@ void KvCache::assign(std::vector<KvPage> pages) {
   for (size_t i = 0; i < pages.size(); ++i) set_page(i, std::move(pages[i]));
 }
 
-void KvCache::clear_unused(float* at, int64_t used, bool index) const {
+void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
   for (const bool sparse : sparse_) {
-    kernels::clear_unused_keys(at, n_kv_heads_, head_dim_, block_, used);
-    kernels::clear_unused_values(at + key_floats_, n_kv_heads_, head_dim_, block_, used);
-    at += key_floats_ + value_floats_;
+    kernels::clear_unused_keys(at, format_, n_kv_heads_, head_dim_, block_, used);
+    kernels::clear_unused_values(at + key_bytes_, format_, n_kv_heads_, head_dim_, block_, used);
+    at += key_bytes_ + value_bytes_;
     if (!sparse) continue;
-    kernels::clear_unused_keys(at, 1, index_dim_, block_, index ? used : 0);
-    at += index_floats_;
+    kernels::clear_unused_keys(at, kIndexFormat, 1, index_dim_, block_, index ? used : 0);
+    at += index_bytes_;
   }
 }
 
@@ -76,20 +87,20 @@ void KvCache::make_room(size_t n_pages) {
 }
 
 void KvCache::set_page(size_t i, KvPage page) {
-  const auto put = [i](std::vector<float*>& pointers, float* pointer) {
+  const auto put = [i](std::vector<std::byte*>& pointers, std::byte* pointer) {
     if (i == pointers.size()) pointers.push_back(pointer);
     pointers[i] = pointer;
   };
-  float* at = page.floats.get();
+  std::byte* at = page.bytes.get();
   if (i == pages_.size()) pages_.emplace_back();
   pages_[i] = std::move(page);
   for (size_t l = 0; l < layers_.size(); ++l) {
     put(layers_[l].keys, at);
-    put(layers_[l].values, at + key_floats_);
-    at += key_floats_ + value_floats_;
+    put(layers_[l].values, at + key_bytes_);
+    at += key_bytes_ + value_bytes_;
     if (!sparse_[l]) continue;
     put(layers_[l].index_keys, at);
-    at += index_floats_;
+    at += index_bytes_;
   }
 }
 

@@ -2,7 +2,7 @@
 //
 //   page p = positions [p * block, (p + 1) * block), one piece of memory:
 //     layer 0: keys | values | index keys (sparse layers)     layer 1: ...        each as kernels/kv_pages.h lays it
-//     out
+//     out, keys and values in the cache's format, index keys in f32
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
 //   A copy of a cache shares all pages; prepare() copies the ones about to be written, here the block in which b goes
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/exec.h"
+#include "kernels/format.h"
 #include "model/config.h"
 #include "model/kv_pool.h"
 
@@ -23,8 +24,10 @@ namespace corvid::model {
 // for each page.
 class KvCache {
  public:
-  // `pool` gives the memory; null: a pool of its own without a limit.
-  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr);
+  // `pool` gives the memory; null: a pool of its own without a limit. `format`: f32, f16, bf16 or q8_0, else throws
+  // std::invalid_argument.
+  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr,
+                   kernels::Format format = kernels::Format::f32);
 
   // Makes place for positions [first, end), which become this cache's alone: pages that are missing are made, pages
   // that others use too are copied. Throws std::length_error when the pool's budget does not allow it, std::bad_alloc
@@ -35,19 +38,20 @@ class KvCache {
   // Replaces all pages.
   void assign(std::vector<KvPage> pages);
 
+  kernels::Format format() const { return format_; }  // of keys and values
   int64_t block() const { return block_; }
   int64_t n_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
-  int64_t page_bytes() const { return page_floats_ * int64_t{sizeof(float)}; }
-  const float* page(int64_t i) const { return pages_[static_cast<size_t>(i)].floats.get(); }
+  int64_t page_bytes() const { return page_bytes_; }
+  const std::byte* page(int64_t i) const { return pages_[static_cast<size_t>(i)].bytes.get(); }
   // Zeroes what a copy of a page holds besides its first `used` positions; with `index` false the index keys as well.
-  void clear_unused(float* page, int64_t used, bool index) const;
+  void clear_unused(std::byte* page, int64_t used, bool index) const;
 
   // One pointer for each page there is; valid until the next call that is not const. Only positions that were prepared
   // may be written.
   struct Layer {
-    std::vector<float*> keys, values;
-    std::vector<float*> index_keys;  // empty in layers that attend to everything
+    std::vector<std::byte*> keys, values;
+    std::vector<std::byte*> index_keys;  // empty in layers that attend to everything
   };
   const Layer& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
 
@@ -56,9 +60,10 @@ class KvCache {
   void set_page(size_t i, KvPage page);
 
   std::shared_ptr<KvPool> pool_;
+  kernels::Format format_;
   int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
-  int64_t key_floats_ = 0, value_floats_ = 0, index_floats_ = 0;  // of one layer in one page
-  int64_t page_floats_ = 0;
+  int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0;  // of one layer in one page
+  int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer
   std::vector<KvPage> pages_;
   std::vector<Layer> layers_;

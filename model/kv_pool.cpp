@@ -45,7 +45,7 @@ std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
 
 KvPage KvPool::allocate(int64_t bytes) {
   const auto memory = std::shared_ptr<Memory>(new Memory{{shared_from_this(), used_, bytes}, kernels::Buffer(bytes)});
-  return {std::shared_ptr<float>(memory, memory->buffer.as())};
+  return {std::shared_ptr<std::byte>(memory, memory->buffer.as<std::byte>())};
 }
 
 }  // namespace corvid::model

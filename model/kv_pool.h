@@ -1,6 +1,7 @@
 // Memory for cache pages, under one budget.
 #pragma once
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -10,12 +11,12 @@ namespace corvid::model {
 // looking: what a sequence has not stored in a page it never reads). Who would write to a page that is not its alone
 // copies it first. The memory is freed with its last reference.
 struct KvPage {
-  std::shared_ptr<float> floats;
+  std::shared_ptr<std::byte> bytes;
   bool is_mapped = false;  // lies in a file that is mapped read-only
 
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
-    if (is_mapped || floats.use_count() != 1) return false;
+    if (is_mapped || bytes.use_count() != 1) return false;
     std::atomic_thread_fence(std::memory_order_acquire);  // after the reads of who let go last, on any thread
     return true;
   }

@@ -16,7 +16,7 @@ namespace corvid::model {
 namespace {
 
 constexpr std::string_view kMagic = "corvidkv";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr int64_t kHeaderBytes = 4096, kHashAt = kHeaderBytes - 8, kIdentityAt = 40, kLongestIdentity = 1024;
 
 using Header = std::array<std::byte, kHeaderBytes>;
@@ -72,9 +72,10 @@ void write_snapshot(const std::filesystem::path& file, std::string_view identity
   kernels::Buffer copy(cache.page_bytes());
   for (int64_t p = 0; p < cache.pages_for(std::ssize(tokens)); ++p) {
     // What others said, or memory's former content, must not get into a file about these tokens.
-    std::memcpy(copy.as(), cache.page(p), static_cast<size_t>(cache.page_bytes()));
-    cache.clear_unused(copy.as(), std::min(cache.block(), std::ssize(tokens) - p * cache.block()), has_index);
-    const std::span<const std::byte> page = bytes_of(copy.as(), cache.page_bytes());
+    std::memcpy(copy.as<std::byte>(), cache.page(p), static_cast<size_t>(cache.page_bytes()));
+    cache.clear_unused(copy.as<std::byte>(), std::min(cache.block(), std::ssize(tokens) - p * cache.block()),
+                       has_index);
+    const std::span<const std::byte> page = bytes_of(copy.as<std::byte>(), cache.page_bytes());
     hashes.push_back(xxh64(page));
     out.write(page);
   }
@@ -146,8 +147,8 @@ std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_
   std::vector<KvPage> pages;
   for (int64_t p = 0; p < n_pages; ++p) {
     // Only read as long as is_mapped says so; the cache's pointers serve writable pages as well.
-    auto* at = reinterpret_cast<float*>(const_cast<std::byte*>(pages_at + p * page_bytes));
-    pages.push_back({std::shared_ptr<float>(mapped, at), true});
+    auto* at = const_cast<std::byte*>(pages_at + p * page_bytes);
+    pages.push_back({std::shared_ptr<std::byte>(mapped, at), true});
   }
   cache.assign(std::move(pages));
   return tokens;

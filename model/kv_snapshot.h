@@ -1,9 +1,9 @@
-// Tokens and their cache pages in a file, so that they need not be evaluated again. Little-endian, version 1:
+// Tokens and their cache pages in a file, so that they need not be evaluated again. Little-endian, version 2:
 //
 //   header, 4096 bytes:
 //     0  "corvidkv"   8  version u32   12  bytes of identity u32   16  tokens u64   24  block u64   32  bytes of a page
 //     u64 40  identity (at most 1024 bytes), zeros    4088  hash of all before
-//   pages, as KvCache lays them out in f32: positions not in use and padding are zero
+//   pages, as KvCache lays them out: positions not in use and padding are zero
 //   tokens, i32 each, and zeros up to a multiple of 8
 //   hash of each page, u64 each
 //   hash of tokens and page hashes, with the header's as its seed

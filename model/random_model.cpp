@@ -274,10 +274,12 @@ void fill_cache(const Config& c, int64_t n_tokens, KvCache& cache, kernels::Exec
     };
     for (int64_t i = 0; i < c.n_layers(); ++i) {
       const KvCache::Layer& kv = cache.layer(i);
-      kernels::store_keys({made_up(kv_size), pos.data(), kv.keys.data(), n, c.n_kv_heads, c.head_dim, cache.block()},
-                          exec);
+      kernels::store_keys(
+          {made_up(kv_size), pos.data(), kv.keys.data(), n, c.n_kv_heads, c.head_dim, cache.block(), cache.format()},
+          exec);
       kernels::store_values(
-          {made_up(kv_size), pos.data(), kv.values.data(), n, c.n_kv_heads, c.head_dim, cache.block()}, exec);
+          {made_up(kv_size), pos.data(), kv.values.data(), n, c.n_kv_heads, c.head_dim, cache.block(), cache.format()},
+          exec);
       if (!c.layers[static_cast<size_t>(i)].sparse_attention) continue;
       kernels::store_keys({made_up(index_size), pos.data(), kv.index_keys.data(), n, 1, c.index_dim, cache.block()},
                           exec);

@@ -81,10 +81,10 @@ struct Sequence::Impl {
 };
 
 Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention,
-                   std::shared_ptr<KvPool> pool) {
+                   std::shared_ptr<KvPool> pool, kernels::Format cache_format) {
   if (max_tokens < 1) throw std::invalid_argument(concat("sequence: want at least 1 token, found ", max_tokens));
   kernels::require_cpu(exec, "the forward pass");
-  KvCache cache(model->config(), std::move(pool));
+  KvCache cache(model->config(), std::move(pool), cache_format);
   impl_ = std::make_unique<Impl>(
       Impl{std::move(model), &exec, max_tokens, attention == Attention::dense, std::move(cache), {}, {}, {}});
 }
@@ -151,8 +151,8 @@ Sequence Sequence::fork() const {
 }
 
 std::string Sequence::identity() const {
-  return concat(impl_->model->fingerprint(), " f32 ", kernels::isa_name(impl_->exec->isa()),
-                impl_->dense ? " dense" : " sparse");
+  return concat(impl_->model->fingerprint(), " ", kernels::format_name(impl_->cache.format()), " ",
+                kernels::isa_name(impl_->exec->isa()), impl_->dense ? " dense" : " sparse");
 }
 
 int64_t Sequence::cache_bytes(int64_t n_tokens) const {

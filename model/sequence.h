@@ -18,10 +18,12 @@ enum class Attention : uint8_t { automatic, sparse, dense };
 // Used by one thread at a time. The Model and the Exec must outlive it (the Model is shared).
 class Sequence {
  public:
-  // Throws std::invalid_argument when max_tokens < 1. Memory grows with the tokens held, page by page, and comes from
-  // `pool`; null: from one of its own without a limit.
+  // Memory grows with the tokens held, page by page, and comes from `pool`; null: from one of its own without a limit.
+  // `cache_format`: of keys and values. Throws std::invalid_argument when max_tokens < 1, or for a format that the
+  // cache does not know.
   Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens,
-           Attention attention = Attention::automatic, std::shared_ptr<KvPool> pool = nullptr);
+           Attention attention = Attention::automatic, std::shared_ptr<KvPool> pool = nullptr,
+           kernels::Format cache_format = kernels::Format::f32);
   Sequence(Sequence&&) noexcept;
   Sequence& operator=(Sequence&&) noexcept;
   ~Sequence();

@@ -22,8 +22,9 @@ struct TokenCost {
 };
 
 // Tokens at positions [first, first + count), each with its logits, in passes of `batch` tokens of as many sequences:
-// these share the weights that they read, and the experts as far as independent choices coincide.
+// these share the weights that they read, and the experts as far as independent choices coincide. `cache_format`: of
+// the keys and values.
 TokenCost token_cost(const Config& config, const Weights& weights, int64_t first, int64_t count, int64_t batch,
-                     bool dense);
+                     bool dense, kernels::Format cache_format = kernels::Format::f32);
 
 }  // namespace corvid::model

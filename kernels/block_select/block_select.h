@@ -5,7 +5,7 @@
 //   nb        = pos[r] / block + 1, the blocks that the row sees
 //   chosen    = the min(top_k, nb) first blocks by (local first, S descending, block id ascending)
 //
-//   Shapes   q: [rows, n_heads, dim]; key_pages: pages of one block, [1, dim, padded(block)] each (kv_pages.h); pos:
+//   Shapes   q: [rows, n_heads, dim]; key_pages: f32 pages of one block, with one head (kv_pages.h); pos:
 //            [rows], host memory; ids: [rows, n_heads, top_k] ascending, filled up with -1; counts: [rows, n_heads].
 //   Needs    rows >= 0; n_heads, dim, block >= 1; 1 <= local_blocks <= top_k; 0 <= pos[r] < n_keys, every page that a
 //            row sees present. Blocks are anchored to position 0.
@@ -26,7 +26,7 @@ namespace corvid::kernels {
 
 struct BlockSelect {
   const float* q;
-  const float* const* key_pages;
+  const std::byte* const* key_pages;
   const int64_t* pos;
   int32_t* ids;
   int32_t* counts;

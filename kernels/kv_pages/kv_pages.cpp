@@ -1,63 +1,197 @@
 #include "kernels/kv_pages/kv_pages.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
 
 #include "kernels/check.h"
 
 namespace corvid::kernels {
 namespace {
 
-void check(const StoreRows& a, const Exec& exec) {
-  require_cpu(exec, "kv_pages");
+constexpr int64_t kSerialNumbers = 16384;  // fewer are stored sooner than threads are woken
+constexpr float kF16Max = 65504.0F;
+constexpr float kBf16Max = 0x1.fep127F;
+
+void check(const StoreRows& a) {
   require(a.n >= 0 && a.n_heads >= 1 && a.dim >= 1 && a.block >= 1,
           "kv_pages: want n >= 0 and n_heads, dim, block >= 1, found ", a.n, ", ", a.n_heads, ", ", a.dim, ", ",
           a.block);
+  require(is_page_format(a.format), "kv_pages: want f32, f16, bf16 or q8_0, found ", format_name(a.format));
   for (int64_t r = 0; r < a.n; ++r) {
     require(a.pos[r] >= 0, "kv_pages: want positions >= 0, found ", a.pos[r]);
     require(a.pages[a.pos[r] / a.block] != nullptr, "kv_pages: no page for position ", a.pos[r]);
   }
 }
 
+// Where in a head of a page lie element i of the position `slot`, and its scale: bytes from the head's beginning.
+struct Place {
+  Format format;
+  int64_t dim, block;
+  bool are_values;
+
+  int64_t head_bytes() const {
+    return are_values ? value_head_bytes(format, dim, block) : key_head_bytes(format, dim, block);
+  }
+  int64_t element(int64_t slot, int64_t i) const {
+    const int64_t lane_of = are_values ? i : slot, line = are_values ? slot : i, lines = are_values ? block : dim;
+    return ((lane_of / kLanes * lines + line) * kLanes + lane_of % kLanes) * element_bytes(format);
+  }
+  int64_t scale(int64_t slot, int64_t i) const {
+    const int64_t group = i / kQ8Block;
+    if (are_values) return padded(dim) * block + (group * block + slot) * 2;
+    return padded(block) * dim + ((slot / kLanes * scale_groups(format, dim) + group) * kLanes + slot % kLanes) * 2;
+  }
+};
+
+// What is finite stays finite; NaN stays NaN.
+float clamped(float x, float most) { return std::isfinite(x) ? std::clamp(x, -most, most) : x; }
+
+void put(std::byte* at, const void* element, int64_t bytes) { std::memcpy(at, element, static_cast<size_t>(bytes)); }
+
+// 32 numbers or fewer that share a scale.
+BlockQ8 encode_q8(const float* x, int64_t n) {
+  std::array<float, kQ8Block> padded_x{};
+  bool is_finite = true;
+  for (int64_t i = 0; i < n; ++i) {
+    is_finite = is_finite && std::isfinite(x[i]);
+    padded_x[static_cast<size_t>(i)] = clamped(x[i], 127 * kF16Max);
+  }
+  BlockQ8 block{};
+  block.d = f32_to_f16(std::numeric_limits<float>::quiet_NaN());
+  if (is_finite) encode_row(Format::q8_0, padded_x.data(), kQ8Block, &block);
+  return block;
+}
+
+// One position of one head.
+void store_row(const float* x, const Place& place, int64_t slot, std::byte* head) {
+  const int64_t dim = place.dim;
+  switch (place.format) {
+    case Format::f16:
+    case Format::bf16:
+      for (int64_t i = 0; i < dim; ++i) {
+        const uint16_t bits =
+            place.format == Format::f16 ? f32_to_f16(clamped(x[i], kF16Max)) : f32_to_bf16(clamped(x[i], kBf16Max));
+        put(head + place.element(slot, i), &bits, 2);
+      }
+      return;
+    case Format::q8_0:
+      for (int64_t first = 0; first < dim; first += kQ8Block) {
+        const int64_t n = std::min(kQ8Block, dim - first);
+        const BlockQ8 block = encode_q8(x + first, n);
+        for (int64_t i = 0; i < n; ++i) put(head + place.element(slot, first + i), &block.q[i], 1);
+        put(head + place.scale(slot, first), &block.d, 2);
+      }
+      return;
+    default:
+      for (int64_t i = 0; i < dim; ++i) put(head + place.element(slot, i), x + i, 4);
+  }
+}
+
+// Rows [first, end) of a job, all in one page.
+struct Run {
+  const StoreRows* a;
+  int64_t first, end, head;
+};
+
+float element_at(const std::byte* head, const Place& place, int64_t slot, int64_t i) {
+  const std::byte* at = head + place.element(slot, i);
+  if (place.format == Format::q8_0) {
+    uint16_t scale;
+    std::memcpy(&scale, head + place.scale(slot, i), sizeof scale);
+    return static_cast<float>(static_cast<int8_t>(*at)) * f16_to_f32(scale);
+  }
+  if (place.format == Format::f32) {
+    float x;
+    std::memcpy(&x, at, sizeof x);
+    return x;
+  }
+  uint16_t bits;
+  std::memcpy(&bits, at, sizeof bits);
+  return place.format == Format::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
 }  // namespace
 
-void store_keys(const StoreRows& a, Exec& exec) {
-  check(a, exec);
-  const int64_t width = a.n_heads * a.dim, stride = padded(a.block);
-  // A task is some of the page's lines (one head, one dim), so that two threads share no cache line; rows run inside,
-  // because neighbouring positions are neighbours in a line.
-  const int64_t per_task = std::max<int64_t>(16, 16384 / std::max<int64_t>(1, a.n));
-  exec.pool().run((width + per_task - 1) / per_task, [&](int64_t task, int) {
-    const int64_t end = std::min(width, (task + 1) * per_task);
-    constexpr int64_t kRows = 64;  // so that the rows read stay in the cache
-    for (int64_t first = 0; first < a.n; first += kRows)
-      for (int64_t line = task * per_task; line < end; ++line)
-        for (int64_t r = first; r < std::min(a.n, first + kRows); ++r)
-          a.pages[a.pos[r] / a.block][line * stride + a.pos[r] % a.block] = a.rows[r * width + line];
-  });
-}
-
-void store_values(const StoreRows& a, Exec& exec) {
-  check(a, exec);
-  const int64_t per_task = std::max<int64_t>(1, 16384 / (a.n_heads * a.dim));
-  exec.pool().run((a.n + per_task - 1) / per_task, [&](int64_t task, int) {
-    for (int64_t r = task * per_task; r < std::min(a.n, (task + 1) * per_task); ++r)
-      for (int64_t h = 0; h < a.n_heads; ++h)
-        std::copy_n(a.rows + (r * a.n_heads + h) * a.dim, a.dim,
-                    a.pages[a.pos[r] / a.block] + (h * a.block + a.pos[r] % a.block) * padded(a.dim));
-  });
-}
-
-void clear_unused_keys(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
-  for (int64_t line = 0; line < n_heads * dim; ++line)
-    std::fill(page + line * padded(block) + used, page + (line + 1) * padded(block), 0.0f);
-}
-
-void clear_unused_values(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
-  for (int64_t h = 0; h < n_heads; ++h)
-    for (int64_t slot = 0; slot < block; ++slot) {
-      float* row = page + (h * block + slot) * padded(dim);
-      std::fill(row + (slot < used ? dim : 0), row + padded(dim), 0.0f);
+void store_rows(std::span<const StoreRows> all, Exec& exec) {
+  require_cpu(exec, "kv_pages");
+  std::vector<Run> runs;
+  int64_t numbers = 0;
+  for (const StoreRows& a : all) {
+    check(a);
+    numbers += a.n * a.n_heads * a.dim;
+    for (int64_t first = 0, end = 0; first < a.n; first = end) {
+      while (end < a.n && a.pos[end] / a.block == a.pos[first] / a.block) ++end;
+      for (int64_t head = 0; head < a.n_heads; ++head) runs.push_back({&a, first, end, head});
     }
+  }
+  const auto store = [&](int64_t task, int) {
+    const Run& run = runs[static_cast<size_t>(task)];
+    const StoreRows& a = *run.a;
+    const Place place{a.format, a.dim, a.block, a.are_values};
+    std::byte* head = a.pages[a.pos[run.first] / a.block] + run.head * place.head_bytes();
+    for (int64_t r = run.first; r < run.end; ++r)
+      store_row(a.rows + (r * a.n_heads + run.head) * a.dim, place, a.pos[r] % a.block, head);
+  };
+  if (numbers <= kSerialNumbers)
+    for (int64_t task = 0; task < std::ssize(runs); ++task) store(task, 0);
+  else
+    exec.pool().run(std::ssize(runs), store);
+}
+
+void store_keys(StoreRows a, Exec& exec) {
+  a.are_values = false;
+  store_rows({&a, 1}, exec);
+}
+
+void store_values(StoreRows a, Exec& exec) {
+  a.are_values = true;
+  store_rows({&a, 1}, exec);
+}
+
+void clear_unused_keys(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  const int64_t bytes = element_bytes(f), scales = scale_groups(f, dim), groups = padded(block) / kLanes;
+  for (std::byte* head = page; head < page + key_page_bytes(f, n_heads, dim, block);
+       head += key_head_bytes(f, dim, block)) {
+    std::byte* const end = head + key_head_bytes(f, dim, block);
+    const auto clear = [&](std::byte* lines, int64_t n, int64_t size) {
+      for (int64_t group = 0; group < groups; ++group) {
+        const int64_t kept = std::clamp<int64_t>(used - group * kLanes, 0, kLanes);
+        for (int64_t line = group * n; kept < kLanes && line < (group + 1) * n; ++line)
+          std::fill(lines + (line * kLanes + kept) * size, lines + (line + 1) * kLanes * size, std::byte{0});
+      }
+      return lines + groups * n * kLanes * size;
+    };
+    std::fill(clear(clear(head, dim, bytes), scales, 2), end, std::byte{0});
+  }
+}
+
+void clear_unused_values(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  const int64_t line_bytes = kLanes * element_bytes(f), last_lanes = dim - (padded(dim) - kLanes);
+  for (std::byte* head = page; head < page + value_page_bytes(f, n_heads, dim, block);
+       head += value_head_bytes(f, dim, block)) {
+    std::byte* at = head;
+    for (int64_t group = 0; group < padded(dim) / kLanes; ++group, at += block * line_bytes) {
+      std::fill(at + used * line_bytes, at + block * line_bytes, std::byte{0});
+      if (group + 1 < padded(dim) / kLanes) continue;
+      for (int64_t line = 0; line < used; ++line)
+        std::fill(at + line * line_bytes + last_lanes * element_bytes(f), at + (line + 1) * line_bytes, std::byte{0});
+    }
+    for (int64_t group = 0; group < scale_groups(f, dim); ++group, at += block * 2)
+      std::fill(at + used * 2, at + block * 2, std::byte{0});
+    std::fill(at, head + value_head_bytes(f, dim, block), std::byte{0});
+  }
+}
+
+float key_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
+  return element_at(page + head * key_head_bytes(f, dim, block), {f, dim, block, false}, slot, i);
+}
+
+float value_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
+  return element_at(page + head * value_head_bytes(f, dim, block), {f, dim, block, true}, slot, i);
 }
 
 }  // namespace corvid::kernels

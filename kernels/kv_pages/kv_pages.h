@@ -1,48 +1,83 @@
 // How keys and values lie in cache pages. A page holds one block: positions [b * block, (b + 1) * block) are page b.
 //
-//   key page    [n_heads, dim, padded(block)]   a head's keys transposed: one position is one column, so that a query
-//                                               meets 16 keys per instruction without a horizontal sum
-//   value page  [n_heads, block, padded(dim)]   one position is one row
+//   a line     16 elements, one in each lane of a vector
+//   a group    lines one after the other
+//   a page     for each head its groups one after the other, then zeros up to a multiple of 64 bytes:
 //
-// padded(n) rounds up to 16 floats. Padding and positions not yet stored may hold anything, NaN included: no kernel
-// lets them reach a result. The index keys of block_select are key pages too, with n_heads == 1.
+//     keys     a lane is a position, a line a dimension:  padded(block) / 16 groups of dim lines
+//     values   a lane is a dimension, a line a position:  padded(dim) / 16 groups of block lines
+//
+// So both products of attention read whole lines in order and need no horizontal sum. Elements are f32, f16, bf16 or
+// q8_0. For q8_0, 32 dimensions of a position share a scale (half precision), which follow the groups: for keys a line
+// of scales for each group and 32 dimensions, for values block scales for each 32 dimensions.
+//
+// Padding and positions not yet stored may hold anything, NaN included: no kernel lets them reach a result. The index
+// keys of block_select are key pages too, with n_heads == 1.
 #pragma once
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/exec.h"
+#include "kernels/format.h"
 
 namespace corvid::kernels {
 
-constexpr int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
-constexpr int64_t key_page_floats(int64_t n_heads, int64_t dim, int64_t block) { return n_heads * dim * padded(block); }
-constexpr int64_t value_page_floats(int64_t n_heads, int64_t dim, int64_t block) {
-  return n_heads * block * padded(dim);
+constexpr int64_t kLanes = 16;
+constexpr int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+constexpr bool is_page_format(Format f) {
+  return f == Format::f32 || f == Format::f16 || f == Format::bf16 || f == Format::q8_0;
+}
+// Bytes of an element; the scales of q8_0 not counted.
+constexpr int64_t element_bytes(Format f) { return f == Format::q8_0 ? 1 : block_bytes(f); }
+// The groups of 32 dimensions that share a scale; none in the other formats.
+constexpr int64_t scale_groups(Format f, int64_t dim) {
+  return f == Format::q8_0 ? (dim + kQ8Block - 1) / kQ8Block : 0;
+}
+
+// Bytes of one head in a page.
+constexpr int64_t key_head_bytes(Format f, int64_t dim, int64_t block) {
+  return (padded(block) * (dim * element_bytes(f) + scale_groups(f, dim) * 2) + 63) / 64 * 64;
+}
+constexpr int64_t value_head_bytes(Format f, int64_t dim, int64_t block) {
+  return (block * (padded(dim) * element_bytes(f) + scale_groups(f, dim) * 2) + 63) / 64 * 64;
+}
+constexpr int64_t key_page_bytes(Format f, int64_t n_heads, int64_t dim, int64_t block) {
+  return n_heads * key_head_bytes(f, dim, block);
+}
+constexpr int64_t value_page_bytes(Format f, int64_t n_heads, int64_t dim, int64_t block) {
+  return n_heads * value_head_bytes(f, dim, block);
 }
 
 // Writes rows into pages.
 //   Shapes   rows: [n, n_heads, dim] row-major; pos: [n], distinct; pages: one pointer per page, indexed by pos /
 //            block, 64-byte aligned pages are fastest.
-//   Needs    n >= 0; n_heads, dim, block >= 1; pos >= 0 and every touched page present (not null).
+//   Needs    n >= 0; n_heads, dim, block >= 1; pos >= 0 and every touched page present (not null); a format of pages.
+//   Numbers  Rounded to nearest; what is finite stays finite: f16 and bf16 stop at their largest number, q8_0 at 127
+//            times f16's. NaN stays; in q8_0 NaN or an infinity makes NaN of the 32 numbers that share its scale.
 struct StoreRows {
   const float* rows;
   const int64_t* pos;
-  float* const* pages;
+  std::byte* const* pages;
   int64_t n, n_heads, dim, block;
+  Format format = Format::f32;
+  bool are_values = false;
 };
-void store_keys(const StoreRows& a, Exec& exec);
-void store_values(const StoreRows& a, Exec& exec);
+// All jobs in one go; no two may write to the same place.
+void store_rows(std::span<const StoreRows> all, Exec& exec);
+void store_keys(StoreRows a, Exec& exec);
+void store_values(StoreRows a, Exec& exec);
 
 // Sets the positions from `used` on and all padding of one page to zero, so that what is kept elsewhere depends on the
 // stored rows alone. `used` in [0, block]; CPU memory.
-void clear_unused_keys(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
-void clear_unused_values(float* page, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
+void clear_unused_keys(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
+void clear_unused_values(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used);
 
 // One element, for tests and reference code.
-inline float key_at(const float* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block) {
-  return page[(head * dim + i) * padded(block) + slot];
-}
-inline float value_at(const float* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block) {
-  return page[(head * block + slot) * padded(dim) + i];
-}
+float key_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block,
+             Format f = Format::f32);
+float value_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block,
+               Format f = Format::f32);
 
 }  // namespace corvid::kernels

@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/check.h"
@@ -8,9 +11,32 @@
 
 namespace corvid::kernels {
 namespace {
+
+// Of the scores so far, unscaled: the largest, and the sum of exp(scale * (score - largest)).
 struct SoftmaxState {
-  float max, sum;
+  float max = -std::numeric_limits<float>::infinity(), sum = 0;
 };
+
+struct HeadShape {
+  int64_t dim, block;
+  bool are_values;
+};
+
+// Memory that will be read next, to be fetched meanwhile.
+struct Upcoming {
+  const std::byte* at = nullptr;
+  int64_t bytes = 0;
+};
+
+// What depends on the format of the pages.
+struct PageFunctions {
+  using Multiply = void(const float* const* a, float* const* c, int64_t queries, const std::byte* head,
+                        const HeadShape& shape, int64_t count, int64_t groups, Upcoming next) noexcept;
+  using Decode = void(const std::byte* head, const HeadShape& shape, float* out) noexcept;
+  Multiply *score_keys, *add_values;
+  Decode *decode_keys, *decode_values;
+};
+
 }  // namespace
 }  // namespace corvid::kernels
 #define CORVID_BODY "kernels/sparse_attention/cpu.inc"
@@ -19,7 +45,14 @@ struct SoftmaxState {
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kTileQueries = 48;  // queries that share the reading of a block
+constexpr int64_t kTileQueries = 512;   // that share the reading of a block
+constexpr int64_t kBatchQueries = 48;   // whose scores of a block are in the cache at once
+constexpr int64_t kDirectQueries = 8;   // up to so many, a block is decoded in registers, else once for all of them
+constexpr int64_t kSplitRows = 16;      // up to so many rows may be split by spans
+constexpr int64_t kSpanKeys = 512;      // keys of a span, at least
+constexpr int64_t kMaxSpans = 64;       // of a row
+constexpr int64_t kTasksPerThread = 4;  // wanted, so that the threads end together
+constexpr int32_t kNone = std::numeric_limits<int32_t>::max();
 
 void check(const SparseAttention& a) {
   require(a.rows >= 0 && a.n_kv_heads >= 1 && a.n_heads >= 1 && a.head_dim >= 1 && a.block >= 1,
@@ -27,6 +60,9 @@ void check(const SparseAttention& a) {
           a.n_heads, ", ", a.n_kv_heads, ", ", a.head_dim, ", ", a.block);
   require(a.n_heads % a.n_kv_heads == 0, "sparse_attention: want n_heads a multiple of n_kv_heads ", a.n_kv_heads,
           ", found ", a.n_heads);
+  require(a.scale > 0, "sparse_attention: want scale > 0, found ", a.scale);
+  require(is_page_format(a.format), "sparse_attention: want pages of f32, f16, bf16 or q8_0, found ",
+          format_name(a.format));
   require((a.ids == nullptr) == (a.counts == nullptr), "sparse_attention: want ids and counts, or neither");
   for (int64_t r = 0; r < a.rows; ++r) {
     require(a.pos[r] >= 0 && a.pos[r] < a.n_keys, "sparse_attention: want positions below n_keys ", a.n_keys,
@@ -44,141 +80,302 @@ void check(const SparseAttention& a) {
   }
 }
 
-// The functions of one tier.
-struct Tier {
-  void (*score_keys)(const float* const*, float* const*, int64_t, const float*, int64_t, int64_t, int64_t) noexcept;
-  void (*add_values)(const float* const*, float* const*, int64_t, const float*, int64_t, int64_t) noexcept;
-  void (*softmax_step)(float*, int64_t, float, SoftmaxState*, float*, int64_t) noexcept;
-  void (*finish)(const float*, float, float*, int64_t) noexcept;
+// The blocks that a row attends to at one kv head, ascending, in spans: each is summed by itself, and the sums are
+// merged in order. Where spans begin depends on the number of blocks alone, so bits do not depend on who sums what.
+struct BlockList {
+  const int32_t* ids;  // null: 0, 1, 2, ...
+  int64_t count, span;
+
+  BlockList(const SparseAttention& a, int64_t row, int64_t kv_head) {
+    const int64_t list = row * a.n_kv_heads + kv_head;
+    ids = a.ids == nullptr ? nullptr : a.ids + list * a.top_k;
+    count = a.ids == nullptr ? a.pos[row] / a.block + 1 : a.counts[list];
+    span = std::max({int64_t{1}, kSpanKeys / a.block, (count + kMaxSpans - 1) / kMaxSpans});
+  }
+  int64_t spans() const { return (count + span - 1) / span; }
+  int32_t at(int64_t i) const { return ids == nullptr ? static_cast<int32_t>(i) : ids[i]; }
 };
 
-// The work of one task: a tile of rows at one kv head. A query is one head of one row; a tile has rows * group of them.
-class RowTile {
+// The functions of one tier.
+struct Tier {
+  const PageFunctions *pages, *floats;
+  void (*softmax_step)(float*, int64_t, float, SoftmaxState*, float*, int64_t) noexcept;
+  void (*merge)(const float*, SoftmaxState, float, SoftmaxState*, float*, int64_t) noexcept;
+  void (*finish)(const float*, float, float*, int64_t) noexcept;
+
+  Tier(Isa isa, Format format)
+      : pages(&CORVID_PICK(isa, page_functions)(format)),
+        floats(&CORVID_PICK(isa, page_functions)(Format::f32)),
+        softmax_step(CORVID_PICK(isa, softmax_step)),
+        merge(CORVID_PICK(isa, merge)),
+        finish(CORVID_PICK(isa, finish)) {}
+};
+
+// Some rows of a job at one kv head. A query is one head of one row.
+struct Tile {
+  const SparseAttention* a;
+  int64_t first, rows, kv_head;
+
+  int64_t group() const { return a->n_heads / a->n_kv_heads; }
+  int64_t queries() const { return rows * group(); }
+  int64_t o_width() const { return padded(a->head_dim); }
+  int64_t query_at(int64_t row) const { return ((first + row) * a->n_heads + kv_head * group()) * a->head_dim; }
+  BlockList blocks(int64_t row) const { return {*a, first + row, kv_head}; }
+};
+
+// Sums over keys for the queries of a tile.
+struct Sums {
+  SoftmaxState* state;  // [queries]
+  float* o;             // [queries, o_width]: weighted values
+
+  Sums(Arena& arena, int64_t queries, int64_t o_width)
+      : state(arena.take<SoftmaxState>(queries)), o(arena.take<float>(queries * o_width)) {}
+  void clear(int64_t queries, int64_t o_width) const {
+    std::fill_n(state, queries, SoftmaxState{});
+    std::fill_n(o, queries * o_width, 0.0F);
+  }
+};
+
+// Walks through the blocks of a tile; what one thread needs for that.
+class Walk {
  public:
-  static int64_t scratch_bytes(const SparseAttention& a, int64_t tile_rows) {
-    RowTile tile(a);
-    Arena size;
-    tile.lay_out(size, tile_rows);
-    return size.bytes();
+  Walk(Arena& arena, const SparseAttention& a, int64_t tile_rows) {
+    const int64_t group = a.n_heads / a.n_kv_heads, width = padded(a.block);
+    batch_rows_ = std::max<int64_t>(1, std::min(tile_rows, kBatchQueries / group));
+    lists_ = arena.take<BlockList>(tile_rows);
+    cursor_ = arena.take<int64_t>(tile_rows);
+    stop_ = arena.take<int64_t>(tile_rows);
+    next_ = arena.take<int32_t>(tile_rows);
+    active_ = arena.take<int32_t>(tile_rows);
+    in_ = arena.take<const float*>(batch_rows_ * group);
+    out_ = arena.take<float*>(batch_rows_ * group);
+    s_ = arena.take<float>(batch_rows_ * group * width);
+    if (a.format == Format::f32) return;
+    keys_ = arena.take<float>(width * a.head_dim);
+    values_ = arena.take<float>(a.block * padded(a.head_dim));
   }
 
-  RowTile(const SparseAttention& a, const Tier& tier, int64_t first, int64_t rows, int64_t kv_head, int64_t tile_rows,
-          std::byte* scratch)
-      : RowTile(a) {
+  // Sums over the spans [first, end) of every row's list, each by itself; with `total` they are merged into it, without
+  // there must be one of them. Both must be clear; with `total`, `part` is clear again afterwards.
+  void run(const Tile& tile, const Tier& tier, int64_t first, int64_t end, const Sums& part, const Sums* total) {
+    tile_ = &tile;
     tier_ = &tier;
-    first_ = first;
-    rows_ = rows;
-    kv_head_ = kv_head;
-    Arena arena(scratch);
-    lay_out(arena, tile_rows);
+    for (int64_t r = 0; r < tile.rows; ++r) {
+      const BlockList list = lists_[r] = tile.blocks(r);
+      cursor_[r] = std::min(first * list.span, list.count);
+      stop_[r] = std::min(end * list.span, list.count);
+      next_[r] = cursor_[r] < stop_[r] ? list.at(cursor_[r]) : kNone;
+    }
+    for (int32_t block = lowest(), next; block != kNone; block = next) {
+      const int64_t n = choose(block);
+      next = lowest();
+      attend(block, next, n, part);
+      for (int64_t i = 0; total != nullptr && i < n; ++i) {
+        const int64_t r = active_[i];
+        if (cursor_[r] % lists_[r].span == 0 || cursor_[r] == stop_[r]) merge_row(tile, tier, r, part, *total);
+      }
+    }
   }
 
-  void run() {
-    const int64_t queries = rows_ * group_;
-    std::fill(o_, o_ + queries * o_width_, 0.0F);
-    std::fill(state_, state_ + queries, SoftmaxState{-std::numeric_limits<float>::infinity(), 0.0F});
-    std::fill(cursor_, cursor_ + rows_, 0);
-    for (int64_t b = next_block(); b >= 0; b = next_block()) attend(b);
-    for (int64_t r = 0; r < rows_; ++r)
-      for (int64_t h = 0; h < group_; ++h)
-        tier_->finish(o_ + (r * group_ + h) * o_width_, state_[r * group_ + h].sum,
-                      a_.o + ((first_ + r) * a_.n_heads + kv_head_ * group_ + h) * a_.head_dim, a_.head_dim);
+  static void merge_row(const Tile& tile, const Tier& tier, int64_t r, const Sums& part, const Sums& total) {
+    const int64_t width = tile.o_width();
+    for (int64_t q = r * tile.group(); q < (r + 1) * tile.group(); ++q) {
+      tier.merge(part.o + q * width, part.state[q], tile.a->scale, total.state + q, total.o + q * width, width);
+      part.state[q] = {};
+      std::fill_n(part.o + q * width, width, 0.0F);
+    }
   }
 
  private:
-  explicit RowTile(const SparseAttention& a)
-      : a_(a), group_(a.n_heads / a.n_kv_heads), s_width_(padded(a.block)), o_width_(padded(a.head_dim)) {}
+  int32_t lowest() const { return *std::min_element(next_, next_ + tile_->rows); }
 
-  void lay_out(Arena& arena, int64_t tile_rows) {
-    const int64_t queries = tile_rows * group_;
-    cursor_ = arena.take<int64_t>(tile_rows);
-    state_ = arena.take<SoftmaxState>(queries);
-    active_q_ = arena.take<const float*>(queries);
-    active_s_ = arena.take<float*>(queries);
-    active_p_ = arena.take<const float*>(queries);
-    active_o_ = arena.take<float*>(queries);
-    s_ = arena.take<float>(queries * s_width_);
-    o_ = arena.take<float>(queries * o_width_);
+  // The rows that attend to the block become active and move on in their lists; returns how many.
+  int64_t choose(int32_t block) {
+    int64_t n = 0;
+    for (int64_t r = 0; r < tile_->rows; ++r) {
+      if (next_[r] != block) continue;
+      active_[n++] = static_cast<int32_t>(r);
+      next_[r] = ++cursor_[r] < stop_[r] ? lists_[r].at(cursor_[r]) : kNone;
+    }
+    return n;
   }
 
-  // The next block of a row's list; -1 at its end.
-  int64_t block_of(int64_t r) const {
-    const int64_t row = first_ + r, at = cursor_[r];
-    if (a_.ids == nullptr) return at <= a_.pos[row] / a_.block ? at : -1;
-    const int64_t list = row * a_.n_kv_heads + kv_head_;
-    return at < a_.counts[list] ? a_.ids[list * a_.top_k + at] : -1;
-  }
-  // The lowest next block of all rows; -1 when every list is at its end.
-  int64_t next_block() const {
-    int64_t next = -1;
-    for (int64_t r = 0; r < rows_; ++r)
-      if (const int64_t b = block_of(r); b >= 0 && (next < 0 || b < next)) next = b;
-    return next;
+  // How many keys of the block a row sees.
+  int64_t visible(int64_t r, int64_t block) const {
+    return std::min(tile_->a->block, tile_->a->pos[tile_->first + r] - block * tile_->a->block + 1);
   }
 
-  // The rows that chose block b attend to it. A row that sees the whole block shares the reading of its values with the
-  // others; one that sees only its beginning is on its own there, so that no later key can touch it.
-  void attend(int64_t b) {
-    const float* keys = a_.key_pages[b] + kv_head_ * a_.head_dim * s_width_;
-    const float* values = a_.value_pages[b] + kv_head_ * a_.block * o_width_;
+  void attend(int64_t block, int32_t next, int64_t n, const Sums& part) {
+    const SparseAttention& a = *tile_->a;
+    const HeadShape key_shape{a.head_dim, a.block, false}, value_shape{a.head_dim, a.block, true};
+    const int64_t key_bytes = key_head_bytes(a.format, a.head_dim, a.block);
+    const int64_t value_bytes = value_head_bytes(a.format, a.head_dim, a.block);
+    const std::byte* keys = a.key_pages[block] + tile_->kv_head * key_bytes;
+    const std::byte* values = a.value_pages[block] + tile_->kv_head * value_bytes;
+    Upcoming next_keys, next_values;
+    if (next != kNone) {
+      next_keys = {a.key_pages[next] + tile_->kv_head * key_bytes, key_bytes};
+      next_values = {a.value_pages[next] + tile_->kv_head * value_bytes, value_bytes};
+    }
+    const PageFunctions* f = tier_->pages;
+    // What is read next is fetched while this is multiplied: in registers the values follow the keys, else the next
+    // block follows this one.
+    Upcoming after_scores{values, value_bytes}, after_values = next_keys;
+    if (a.format != Format::f32 && n * tile_->group() > kDirectQueries) {
+      f->decode_keys(keys, key_shape, keys_);
+      f->decode_values(values, value_shape, values_);
+      keys = reinterpret_cast<const std::byte*>(keys_);
+      values = reinterpret_cast<const std::byte*>(values_);
+      f = tier_->floats;
+      after_scores = next_keys;
+      after_values = next_values;
+    }
+    for (int64_t i = 0; i < n; i += batch_rows_) {
+      const int32_t* rows = active_ + i;
+      const int64_t n_rows = std::min(batch_rows_, n - i);
+      score(rows, n_rows, block, *f, keys, key_shape, i == 0 ? after_scores : Upcoming{});
+      weigh(rows, n_rows, block, *f, values, value_shape, i == 0 ? after_values : Upcoming{}, part);
+    }
+  }
+
+  void score(const int32_t* rows, int64_t n_rows, int64_t block, const PageFunctions& f, const std::byte* keys,
+             const HeadShape& shape, Upcoming after) {
+    const SparseAttention& a = *tile_->a;
     int64_t n = 0, most = 0;
-    for (int64_t r = 0; r < rows_; ++r) {
-      if (block_of(r) != b) continue;
-      most = std::max(most, visible(r, b));
-      for (int64_t h = 0; h < group_; ++h, ++n) {
-        active_q_[n] = a_.q + ((first_ + r) * a_.n_heads + kv_head_ * group_ + h) * a_.head_dim;
-        active_s_[n] = s_ + (r * group_ + h) * s_width_;
+    for (int64_t i = 0; i < n_rows; ++i) {
+      most = std::max(most, visible(rows[i], block));
+      for (int64_t h = 0; h < tile_->group(); ++h, ++n) {
+        in_[n] = a.q + tile_->query_at(rows[i]) + h * a.head_dim;
+        out_[n] = s_ + n * padded(a.block);
       }
     }
-    tier_->score_keys(active_q_, active_s_, n, keys, a_.head_dim, s_width_, most);
-    n = 0;
-    for (int64_t r = 0; r < rows_; ++r) {
-      if (block_of(r) != b) continue;
-      const int64_t seen = visible(r, b), before = n;
-      for (int64_t h = 0; h < group_; ++h, ++n) {
-        const int64_t query = r * group_ + h;
-        active_p_[n] = s_ + query * s_width_;
-        active_o_[n] = o_ + query * o_width_;
-        tier_->softmax_step(s_ + query * s_width_, seen, a_.scale, state_ + query, active_o_[n], o_width_);
+    f.score_keys(in_, out_, n, keys, shape, a.head_dim, padded(most) / kLanes, after);
+  }
+
+  // Scores become weights, and the values are added with them. Rows that see the whole block share the reading of its
+  // values; one that sees only its beginning is on its own, so that no later key can touch it.
+  void weigh(const int32_t* rows, int64_t n_rows, int64_t block, const PageFunctions& f, const std::byte* values,
+             const HeadShape& shape, Upcoming after, const Sums& part) {
+    const SparseAttention& a = *tile_->a;
+    const int64_t group = tile_->group(), width = tile_->o_width(), groups = width / kLanes;
+    int64_t n = 0;
+    for (int64_t i = 0; i < n_rows; ++i) {
+      const int64_t seen = visible(rows[i], block), before = n;
+      for (int64_t h = 0; h < group; ++h, ++n) {
+        const int64_t query = rows[i] * group + h;
+        float* s = s_ + (i * group + h) * padded(a.block);
+        in_[n] = s;
+        out_[n] = part.o + query * width;
+        tier_->softmax_step(s, seen, a.scale, part.state + query, out_[n], width);
       }
-      if (seen < a_.block) {
-        tier_->add_values(active_p_ + before, active_o_ + before, group_, values, o_width_, seen);
+      if (seen < a.block) {
+        f.add_values(in_ + before, out_ + before, group, values, shape, seen, groups, {});
         n = before;
       }
-      ++cursor_[r];
     }
-    tier_->add_values(active_p_, active_o_, n, values, o_width_, a_.block);
+    if (n > 0) f.add_values(in_, out_, n, values, shape, a.block, groups, after);
   }
 
-  int64_t visible(int64_t r, int64_t b) const { return std::min(a_.block, a_.pos[first_ + r] - b * a_.block + 1); }
-
-  const SparseAttention& a_;
+  const Tile* tile_ = nullptr;
   const Tier* tier_ = nullptr;
-  int64_t group_, s_width_, o_width_;
-  int64_t first_ = 0, rows_ = 0, kv_head_ = 0;
-  int64_t* cursor_ = nullptr;         // [rows] into the row's list of blocks
-  SoftmaxState* state_ = nullptr;     // [queries]
-  const float** active_q_ = nullptr;  // [queries] of the rows that chose the current block
-  float** active_s_ = nullptr;
-  const float** active_p_ = nullptr;
-  float** active_o_ = nullptr;
-  float* s_ = nullptr;  // [queries, s_width] scores, then weights, of the current block
-  float* o_ = nullptr;  // [queries, o_width] sums of weighted values so far
+  int64_t batch_rows_;
+  BlockList* lists_;                           // [rows]
+  int64_t *cursor_, *stop_;                    // [rows]: places in the list, of the next block and of the end
+  int32_t* next_;                              // [rows]: the block at the cursor; kNone at the end
+  int32_t* active_;                            // [rows]: those that attend to the current block
+  const float** in_;                           // [batch] queries, then their weights
+  float** out_;                                // [batch] their scores, then their sums of values
+  float* s_;                                   // [batch, padded(block)]: scores, then weights
+  float *keys_ = nullptr, *values_ = nullptr;  // the current block as floats
 };
 
-// One job's tasks: tiles of rows at each kv head.
+void finish(const Tile& tile, const Tier& tier, const Sums& total) {
+  const int64_t dim = tile.a->head_dim, width = tile.o_width();
+  for (int64_t r = 0; r < tile.rows; ++r)
+    for (int64_t h = 0; h < tile.group(); ++h) {
+      const int64_t q = r * tile.group() + h;
+      tier.finish(total.o + q * width, total.state[q].sum, tile.a->o + tile.query_at(r) + h * dim, dim);
+    }
+}
+
+// How one job is cut into tasks: tiles of rows at each kv head; few rows at many keys also by span.
 struct Cut {
   const SparseAttention* a;
-  int64_t tile_rows, tiles;
-  int64_t first_task;
+  Tier tier;
+  int64_t tile_rows, tiles, spans;  // spans 1: a task sums over everything
+  int64_t first_task = 0;
+  std::byte* parts = nullptr;  // with spans: [n_kv_heads, spans] Sums, then [n_kv_heads] spans not done
+
+  int64_t tasks() const { return tiles * a->n_kv_heads * spans; }
+  int64_t group() const { return a->n_heads / a->n_kv_heads; }
+  Tile tile(int64_t at, int64_t kv_head) const {
+    return {a, at * tile_rows, std::min(tile_rows, a->rows - at * tile_rows), kv_head};
+  }
+  // An estimate of the work of the last rows, which see most, at one kv head.
+  double work(int64_t rows) const {
+    const int64_t blocks = a->ids == nullptr ? a->pos[a->rows - 1] / a->block + 1 : a->top_k;
+    return double(rows * group()) * double(blocks * a->block * a->head_dim);
+  }
+  double longest() const { return work(std::min(tile_rows, a->rows)) / double(spans); }
+
+  int64_t queries() const { return std::min(tile_rows, a->rows) * group(); }
+  static int64_t bytes(int64_t queries, int64_t o_width) {
+    Arena size;
+    Sums(size, queries, o_width);
+    return size.bytes();
+  }
+  int64_t sums_bytes() const { return bytes(queries(), padded(a->head_dim)); }
+  int64_t parts_bytes() const {
+    return spans == 1 ? 0 : a->n_kv_heads * (spans * sums_bytes() + int64_t{sizeof(int32_t)});
+  }
+  Sums part(int64_t kv_head, int64_t span) const {
+    Arena arena(parts + (kv_head * spans + span) * sums_bytes());
+    return Sums(arena, queries(), padded(a->head_dim));
+  }
+  int32_t& unfinished(int64_t kv_head) const {
+    return reinterpret_cast<int32_t*>(parts + a->n_kv_heads * spans * sums_bytes())[kv_head];
+  }
+  int64_t scratch_bytes() const {
+    Arena size;
+    Sums(size, queries(), padded(a->head_dim));
+    Sums(size, queries(), padded(a->head_dim));
+    Walk(size, *a, tile_rows);
+    return size.bytes();
+  }
 };
 
-// An estimate of a job's longest task: queries times blocks.
-int64_t longest(const Cut& cut) {
-  const SparseAttention& a = *cut.a;
-  if (a.rows == 0) return 0;
-  const int64_t blocks = a.ids == nullptr ? a.pos[a.rows - 1] / a.block + 1 : a.top_k;
-  return std::min(cut.tile_rows, a.rows) * (a.n_heads / a.n_kv_heads) * blocks * a.block * a.head_dim;
+Cut cut_rows(const SparseAttention& a, Isa isa, int threads) {
+  const int64_t group = a.n_heads / a.n_kv_heads, tasks = kTasksPerThread * threads;
+  const int64_t per_head = (tasks + a.n_kv_heads - 1) / a.n_kv_heads;  // tiles wanted
+  const int64_t most = std::clamp<int64_t>(kTileQueries / group, 1, a.rows);
+  const int64_t rows = std::clamp<int64_t>((a.rows + per_head - 1) / per_head, std::min(kSplitRows, most), most);
+  return {&a, Tier(isa, a.format), rows, (a.rows + rows - 1) / rows, 1};
+}
+
+void run_task(const Cut& cut, int64_t task, std::byte* scratch) {
+  const int64_t heads = cut.a->n_kv_heads, kv_head = task / cut.spans % heads, span = task % cut.spans;
+  // Late rows see the most keys: they go first.
+  const Tile tile = cut.tile(cut.tiles - 1 - task / cut.spans / heads, kv_head);
+  const int64_t queries = tile.queries(), width = tile.o_width();
+  Arena arena(scratch);
+  const Sums part(arena, cut.queries(), width), total(arena, cut.queries(), width);
+  Walk walk(arena, *cut.a, cut.tile_rows);
+  if (cut.spans == 1) {
+    part.clear(queries, width);
+    total.clear(queries, width);
+    walk.run(tile, cut.tier, 0, kMaxSpans, part, &total);
+    return finish(tile, cut.tier, total);
+  }
+  const Sums mine = cut.part(kv_head, span);
+  mine.clear(queries, width);
+  walk.run(tile, cut.tier, span, span + 1, mine, nullptr);
+  if (std::atomic_ref(cut.unfinished(kv_head)).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+  // The last one merges all, in order.
+  total.clear(queries, width);
+  for (int64_t r = 0; r < tile.rows; ++r)
+    for (int64_t s = 0; s < tile.blocks(r).spans(); ++s)
+      Walk::merge_row(tile, cut.tier, r, cut.part(kv_head, s), total);
+  finish(tile, cut.tier, total);
 }
 
 }  // namespace
@@ -194,34 +391,40 @@ void sparse_attention(std::span<const SparseAttention> all, Exec& exec) {
 }
 
 void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& pool) {
-  const Tier tier{CORVID_PICK(isa, score_keys), CORVID_PICK(isa, add_values), CORVID_PICK(isa, softmax_step),
-                  CORVID_PICK(isa, finish)};
   std::vector<Cut> cuts;
-  int64_t scratch_bytes = 0;
+  double work = 0;
   for (const SparseAttention& a : all) {
-    const int64_t tile_rows = std::clamp<int64_t>(kTileQueries / (a.n_heads / a.n_kv_heads), 1, 16);
-    const int64_t tiles = (a.rows + tile_rows - 1) / tile_rows;
-    cuts.push_back({&a, tile_rows, tiles, 0});
-    scratch_bytes = std::max(scratch_bytes, RowTile::scratch_bytes(a, tile_rows));
+    if (a.rows == 0) continue;
+    cuts.push_back(cut_rows(a, isa, pool.threads()));
+    work += cuts.back().work(a.rows) * double(a.n_kv_heads);
   }
-  // The jobs with the longest tasks go first, and of each the late rows, which see the most keys: so that the threads
-  // end together.
-  std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& x, const Cut& y) { return longest(x) > longest(y); });
+  int64_t scratch_bytes = 0, parts_bytes = 0;
+  for (Cut& cut : cuts) {
+    const double share = work / double(kTasksPerThread * pool.threads());
+    if (pool.threads() > 1 && cut.tiles == 1 && cut.a->rows <= kSplitRows && cut.longest() > share)
+      for (int64_t r = 0; r < cut.a->rows; ++r)
+        for (int64_t g = 0; g < cut.a->n_kv_heads; ++g)
+          cut.spans = std::max(cut.spans, BlockList(*cut.a, r, g).spans());
+    scratch_bytes = std::max(scratch_bytes, cut.scratch_bytes());
+    parts_bytes += (cut.parts_bytes() + 63) / 64 * 64;
+  }
+  // The jobs with the longest tasks go first, so that the threads end together.
+  std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& x, const Cut& y) { return x.longest() > y.longest(); });
+  const auto scratch = pool.scratch<std::byte>(scratch_bytes);
+  auto* parts = pool.workspace<std::byte>(parts_bytes);
   int64_t tasks = 0;
   for (Cut& cut : cuts) {
     cut.first_task = tasks;
-    tasks += cut.tiles * cut.a->n_kv_heads;
+    tasks += cut.tasks();
+    cut.parts = parts;
+    parts += (cut.parts_bytes() + 63) / 64 * 64;
+    for (int64_t g = 0; cut.spans > 1 && g < cut.a->n_kv_heads; ++g)
+      cut.unfinished(g) = static_cast<int32_t>(cut.spans);
   }
-  const auto scratch = pool.scratch<std::byte>(scratch_bytes);
   pool.run(tasks, [&](int64_t task, int worker) {
     const Cut& cut = *(
         std::upper_bound(cuts.begin(), cuts.end(), task, [](int64_t t, const Cut& c) { return t < c.first_task; }) - 1);
-    const SparseAttention& a = *cut.a;
-    const int64_t mine = task - cut.first_task;
-    const int64_t first = (cut.tiles - 1 - mine / a.n_kv_heads) * cut.tile_rows;
-    RowTile(a, tier, first, std::min(cut.tile_rows, a.rows - first), mine % a.n_kv_heads, cut.tile_rows,
-            scratch[worker])
-        .run();
+    run_task(cut, task - cut.first_task, scratch[worker]);
   });
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "kernels/sparse_attention/sparse_attention.h"
@@ -7,32 +8,33 @@
 namespace corvid::kernels {
 
 void ref::sparse_attention(const SparseAttention& a, double* o) {
-  const int64_t group = a.n_heads / a.n_kv_heads;
+  const int64_t group = a.n_heads / a.n_kv_heads, dim = a.head_dim;
   for (int64_t r = 0; r < a.rows; ++r)
-    for (int64_t h = 0; h < a.n_heads; ++h) {
-      const int64_t g = h / group, list = r * a.n_kv_heads + g;
-      const float* q = a.q + (r * a.n_heads + h) * a.head_dim;
-      std::vector<int64_t> keys;
+    for (int64_t g = 0; g < a.n_kv_heads; ++g) {
+      const int64_t list = r * a.n_kv_heads + g;
+      std::vector<double> keys, values;  // [keys, dim]
       for (int64_t j = 0; j <= a.pos[r]; ++j) {
         const int32_t* ids = a.ids == nullptr ? nullptr : a.ids + list * a.top_k;
-        if (ids == nullptr || std::count(ids, ids + a.counts[list], j / a.block) > 0) keys.push_back(j);
+        if (ids != nullptr && std::count(ids, ids + a.counts[list], j / a.block) == 0) continue;
+        const std::byte *key_page = a.key_pages[j / a.block], *value_page = a.value_pages[j / a.block];
+        for (int64_t i = 0; i < dim; ++i) {
+          keys.push_back(key_at(key_page, g, j % a.block, i, dim, a.block, a.format));
+          values.push_back(value_at(value_page, g, j % a.block, i, dim, a.block, a.format));
+        }
       }
-      std::vector<double> s;
-      for (const int64_t j : keys) {
-        double sum = 0;
-        for (int64_t i = 0; i < a.head_dim; ++i)
-          sum += double(q[i]) * key_at(a.key_pages[j / a.block], g, j % a.block, i, a.head_dim, a.block);
-        s.push_back(sum * a.scale);
+      for (int64_t h = g * group; h < (g + 1) * group; ++h) {
+        const float* q = a.q + (r * a.n_heads + h) * dim;
+        std::vector<double> s;
+        for (size_t key = 0; key < keys.size(); key += static_cast<size_t>(dim))
+          s.push_back(std::inner_product(q, q + dim, keys.data() + key, 0.0) * a.scale);
+        const double most = *std::max_element(s.begin(), s.end());
+        double total = 0;
+        for (double& x : s) total += x = std::exp(x - most);
+        double* out = o + (r * a.n_heads + h) * dim;
+        std::fill(out, out + dim, 0.0);
+        for (size_t n = 0; n < s.size(); ++n)
+          for (int64_t i = 0; i < dim; ++i) out[i] += s[n] / total * values[n * static_cast<size_t>(dim) + size_t(i)];
       }
-      const double most = *std::max_element(s.begin(), s.end());
-      double total = 0;
-      for (double& x : s) total += x = std::exp(x - most);
-      double* out = o + (r * a.n_heads + h) * a.head_dim;
-      std::fill(out, out + a.head_dim, 0.0);
-      for (size_t n = 0; n < keys.size(); ++n)
-        for (int64_t i = 0; i < a.head_dim; ++i)
-          out[i] +=
-              s[n] / total * value_at(a.value_pages[keys[n] / a.block], g, keys[n] % a.block, i, a.head_dim, a.block);
     }
 }
 

@@ -7,13 +7,16 @@
 //            n_kv_heads; pos: [rows], host memory; ids: [rows, n_kv_heads, top_k] ascending, counts: [rows,
 //            n_kv_heads], as block_select writes them (one index head per kv head). ids == counts == null: every block
 //            (dense attention).
-//   Needs    rows >= 0; head counts, head_dim, block >= 1; n_heads a multiple of n_kv_heads; 0 <= pos[r] < n_keys; ids
-//            ascending, distinct, in [0, pos[r] / block], counts >= 1; every page that is used present.
-//   Numbers  float32, online softmax by block: |o - exact| <= sparse_attention_tolerance(head_dim, keys) * max_j
-//            |v[j]| * (1 + scale * max_j sum_i |q_i k_ji|), keys = number of keys attended to.
-//   Order    Blocks ascending, keys ascending within a block: a row's bits depend on that row, its keys and the tier
-//            alone, not on the other rows or the threads; and sparse with every block chosen equals dense, bit for
-//            bit.
+//   Needs    rows >= 0; head counts, head_dim, block >= 1; n_heads a multiple of n_kv_heads; scale > 0; 0 <= pos[r] <
+//            n_keys; ids ascending, distinct, in [0, pos[r] / block], counts >= 1; every page that is used present.
+//   Numbers  What the pages hold becomes float32 exactly, in every format. Then float32, online softmax by block: |o -
+//            exact| <= sparse_attention_tolerance(head_dim, keys) * max_j |v[j]| * (1 + scale * max_j sum_i |q_i
+//            k_ji|), keys = number of keys attended to.
+//   Order    Blocks ascending, keys ascending within a block, in spans of some 512 keys whose sums are merged in order;
+//            where they begin depends on the row's number of blocks alone. So a row's bits depend on that row, its keys
+//            and the tier, not on the other rows or the threads, also when these share the spans of one row; and sparse
+//            with every block chosen equals dense, bit for bit.
+//   Memory   Scores of 48 queries and one block for each thread, sums of 512 queries; never rows x keys.
 #pragma once
 #include <cfloat>
 #include <cstdint>
@@ -26,14 +29,15 @@ namespace corvid::kernels {
 
 struct SparseAttention {
   const float* q;
-  const float* const* key_pages;
-  const float* const* value_pages;
+  const std::byte* const* key_pages;
+  const std::byte* const* value_pages;
   const int64_t* pos;
   const int32_t* ids;
   const int32_t* counts;
   float* o;
   int64_t rows, n_heads, n_kv_heads, head_dim, block, n_keys, top_k;
-  float scale;  // 1 / sqrt(head_dim) in every model so far
+  float scale;                  // 1 / sqrt(head_dim) in every model so far
+  Format format = Format::f32;  // of the pages
 };
 
 constexpr double sparse_attention_tolerance(int64_t head_dim, int64_t keys) {

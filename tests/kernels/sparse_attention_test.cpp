@@ -13,6 +13,7 @@ namespace corvid::test {
 namespace {
 
 using kernels::Exec;
+using kernels::Format;
 using kernels::SparseAttention;
 
 using SparseAttentionTest = BackendTest;
@@ -35,8 +36,8 @@ struct Case {
   SparseAttention args;
 
   Case(int64_t n_keys, int64_t rows, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t block,
-       int64_t top_k, Exec& exec)
-      : pages(n_keys, n_kv_heads, head_dim, block, uint32_t(n_keys + head_dim), exec),
+       int64_t top_k, Exec& exec, Format format = Format::f32)
+      : pages(n_keys, n_kv_heads, head_dim, block, uint32_t(n_keys + head_dim), exec, format),
         q(random_floats(rows * n_heads * head_dim, 78)) {
     std::mt19937 bits(79);
     for (int64_t r = 0; r < rows; ++r) {
@@ -66,7 +67,8 @@ struct Case {
             block,
             n_keys,
             top_k,
-            1 / std::sqrt(static_cast<float>(head_dim))};
+            1 / std::sqrt(static_cast<float>(head_dim)),
+            format};
   }
   SparseAttention dense() const {
     SparseAttention a = args;
@@ -107,6 +109,41 @@ TEST_P(SparseAttentionTest, AgreesWithFloat64OnAModelsSizes) {
   c.expect_right(*exec, c.dense(), "dense");
 }
 
+// In registers, and decoded for many rows at once: of what the pages hold, no format costs accuracy.
+TEST_P(SparseAttentionTest, AgreesWithFloat64InEveryFormat) {
+  const auto exec = GetParam().exec();
+  for (const Format format : {Format::f16, Format::bf16, Format::q8_0})
+    for (const auto& [head_dim, block] : {std::pair<int64_t, int64_t>{64, 128}, {128, 16}, {24, 20}, {70, 64}})
+      for (const int64_t rows : {1, 2, 40}) {
+        const Case c(300, rows, 6, 2, head_dim, block, 4, *exec, format);
+        const std::string name = std::to_string(rows) + " rows, heads of " + std::to_string(head_dim) + ", blocks of " +
+                                 std::to_string(block) + ", " + kernels::format_name(format);
+        c.expect_right(*exec, c.args, name + ", sparse");
+        c.expect_right(*exec, c.dense(), name + ", dense");
+      }
+}
+
+// One kv head and enough keys for many spans, which the threads share.
+TEST_P(SparseAttentionTest, OneRowIsSharedByTheThreads) {
+  for (const Format format : {Format::f32, Format::q8_0}) {
+    const auto exec = GetParam().exec(3), alone = GetParam().exec(1);
+    const Case c(5000, 600, 4, 1, 16, 64, 60, *exec, format);
+    for (SparseAttention a : {c.args, c.dense()}) {
+      const std::vector<float> all = run(*alone, a);
+      for (const int64_t first : {0, 299, 590}) {
+        SparseAttention part = a;
+        part.rows = first == 590 ? 10 : 1;
+        part.q += first * 4 * 16;
+        part.pos += first;
+        if (part.ids != nullptr) part.ids += first * 60, part.counts += first;
+        const std::vector<float> shared = run(*exec, part);
+        EXPECT_EQ(shared, std::vector<float>(all.begin() + first * 64, all.begin() + (first + part.rows) * 64));
+        if (format == Format::f32) c.expect_right(*exec, part, "row " + std::to_string(first));
+      }
+    }
+  }
+}
+
 TEST_P(SparseAttentionTest, OneKeyGivesItsValue) {
   const auto exec = GetParam().exec();
   const Case c(1, 1, 2, 1, 16, 128, 2, *exec);
@@ -136,8 +173,10 @@ TEST_P(SparseAttentionTest, EveryBlockChosenEqualsDenseBitForBit) {
 
 TEST_P(SparseAttentionTest, GivesARowTheSameBitsInAnyCompany) {
   const auto exec = GetParam().exec();
-  const Case c(300, 200, 6, 2, 40, 16, 5, *exec);
-  for (const SparseAttention& whole : {c.args, c.dense()}) {
+  const Case floats(300, 200, 6, 2, 40, 16, 5, *exec), halves(300, 200, 6, 2, 40, 16, 5, *exec, Format::f16),
+      bytes(300, 200, 6, 2, 40, 16, 5, *exec, Format::q8_0);
+  for (const SparseAttention& whole :
+       {floats.args, floats.dense(), halves.args, halves.dense(), bytes.args, bytes.dense()}) {
     const std::vector<float> all = run(*exec, whole);
     EXPECT_EQ(all, run(*GetParam().exec(1), whole));
     EXPECT_EQ(all, run(*GetParam().exec(3), whole));
@@ -210,6 +249,8 @@ TEST(SparseAttentionContract, NamesWhatIsWrong) {
   throws([](Case& c) { c.args.n_heads = 3; });
   throws([](Case& c) { c.args.n_kv_heads = 0; });
   throws([](Case& c) { c.pos[0] = 40; });
+  throws([](Case& c) { c.args.scale = 0; });
+  throws([](Case& c) { c.args.format = Format::q4_0; });
   throws([](Case& c) { c.counts[0] = 0; });
   throws([](Case& c) { c.counts[0] = 4; });
   throws([](Case& c) { c.args.ids = nullptr; });
