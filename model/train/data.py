@@ -4,7 +4,7 @@
 
 starts the generator, learns the tokenizer from its first records, and writes shards into DIR as they fill:
     tokenizer.json, prefixes.npz        written once
-    shard-00000.npz ...                 token, code (loss weight), offsets, prefix, skill, valid; names in skills
+    shard-00000.npz ...                 token, code (loss weight), offsets, prefix, gap, skill, valid; names in skills
     feed.json                           progress, rewritten with each shard; "done" at the end
 
 A weight code is the loss weight times 16; CONTEXT marks text that is read and not written by the agent (the requests
@@ -12,6 +12,7 @@ and the tools' results), whose weight the trainer sets as it goes.
 """
 
 import argparse
+import bisect
 import collections
 import json
 import multiprocessing
@@ -32,6 +33,7 @@ from world import render
 
 CONTEXT = 255
 CALL, ANSWER = 1, 2
+LATE = "late"  # the tag of a trajectory's second part in a session
 
 
 def encode_pieces(encoder, pieces_of):
@@ -72,7 +74,12 @@ class Encoder(bpe.Bpe):
 def encode_records(encoder, records, longest):
     """A shard's arrays from records. Trajectories longer than `longest` tokens are left out."""
     encoded = encode_pieces(encoder, [render.message_pieces(r["messages"]) for r in records])
-    kept = [(r, e) for r, e in zip(records, encoded) if 8 < len(e[0]) <= longest]
+    split = [i for i, r in enumerate(records) if r.get("gap")]
+    heads = encode_pieces(encoder, [render.message_pieces(records[i]["messages"][: records[i]["gap"]]) for i in split])
+    gaps = np.zeros(len(records), np.int32)
+    gaps[split] = [len(tokens) for tokens, _ in heads]
+    fits = [8 < len(tokens) <= longest for tokens, _ in encoded]
+    kept = [(r, e) for r, e, fit in zip(records, encoded, fits) if fit]
     names = sorted({r["skill"] for r, _ in kept})
     codes = []
     for _, (_, weights) in kept:
@@ -85,6 +92,7 @@ def encode_records(encoder, records, longest):
         "code": np.concatenate(codes),
         "offsets": np.cumsum([0] + [len(tokens) for _, (tokens, _) in kept]),
         "prefix": np.array([r["prefix"] for r, _ in kept], np.int32),
+        "gap": gaps[fits],
         "skill": np.array([names.index(r["skill"]) for r, _ in kept], np.int32),
         "valid": np.array([r["split"] == "validation" for r, _ in kept]),
         "skills": np.array(names),
@@ -214,7 +222,7 @@ class Trajectories:
                 continue
             self.seen.add(path.name)
             with np.load(path) as data:
-                shard = {name: data[name] for name in ("token", "code", "offsets", "prefix", "skill", "valid", "skills")}
+                shard = {name: data[name] for name in ("token", "code", "offsets", "prefix", "gap", "skill", "valid", "skills")}
             number = len(self.shards)
             self.shards.append(shard)
             self.tokens += len(shard["token"])
@@ -228,6 +236,10 @@ class Trajectories:
         shard, i = self.shards[key[0]], key[1]
         a, b = shard["offsets"][i], shard["offsets"][i + 1]
         return int(shard["prefix"][i]), shard["token"][a:b], shard["code"][a:b]
+
+    def gap(self, key):
+        """The token of a trajectory before which other work may come, 0: none."""
+        return int(self.shards[key[0]]["gap"][key[1]])
 
     def skill(self, key):
         shard = self.shards[key[0]]
@@ -263,18 +275,22 @@ class Packer:
             self.waiting_tokens += len(tokens)
             self.drawn += 1
 
-    def batch(self, long_share=0.0, long=7168, section=7168):
+    def batch(self, long_share=0.0, long=(7168,), section=7168):
         """One packed Batch. A section of `long_share` of the tokens holds a single document of many trajectories, as a
-        long session would; the others hold separate trajectories, `section` tokens of them at most.
+        long session would, of one of the `long` numbers of tokens; the others hold separate trajectories, `section` tokens
+        of them at most.
         """
         out = packed.Batch(self.tokens, self.row)
         while out.room():
             self._refill(8 * self.tokens)
             # Oldest first: a rare prefix waits until its trajectories fill a good part of a section.
             prefix = min(self.waiting, key=lambda p: self.waiting[p][0][0])
+            length = self.random.choice(long)
+            as_one = out.used + self.random.random() * length < long_share * out.size
+            if as_one and self.random.random() < 0.8:  # long sessions need the prefix that most trajectories have
+                prefix = max(self.waiting, key=lambda p: len(self.waiting[p]))
             line, head = self.waiting[prefix], self.data.prefixes[prefix]
-            as_one = self.random.random() < long_share
-            room = min(out.room() - len(head), long if as_one else section)
+            room = min(out.room() - len(head), length - len(head) if as_one else section)
             taken = []
             while line and len(line[0][1]) <= room:
                 _, tokens, codes, key = line.popleft()
@@ -288,10 +304,26 @@ class Packer:
             if not line:
                 del self.waiting[prefix]
             if taken:
-                out.add_section(head, [taken] if as_one else [[t] for t in taken])
+                out.add_section(head, [session(self.data, self.random, taken)] if as_one else [[t] for t in taken])
             if not taken or out.room() < len(head) + 64:
                 out.skip_row()
         return out
+
+
+def session(data, random_, taken):
+    """Trajectories as one session: what one with a gap asks for late comes anywhere after what it showed early."""
+    parts, late = [], []
+    for tokens, codes, key in taken:
+        gap = data.gap(key)
+        if 0 < gap < len(tokens):
+            tail = codes[gap:].copy()
+            tail[0] = 0  # nothing certain stands before it
+            late.append((len(parts), (tokens[gap:], tail, LATE)))
+            tokens, codes = tokens[:gap], codes[:gap]
+        parts.append((tokens, codes, key))
+    places = [(random_.uniform(at, len(parts)) if random_.random() < 0.6 else len(parts), part) for at, part in late]
+    order = [(i, 0, part) for i, part in enumerate(parts)] + [(at, 1, part) for at, part in places]
+    return [part for _, _, part in sorted(order, key=lambda item: item[:2])]
 
 
 def pack_keys(data, keys, tokens, row=None):
@@ -324,19 +356,30 @@ def pack_keys(data, keys, tokens, row=None):
 def long_rows(data, random_, tokens, row):
     """A Batch of rows, each one prefix and one document of trajectories that fills the row to its end."""
     by_prefix = collections.defaultdict(list)
-    for key in random_.sample(data.train, min(len(data.train), 40 * tokens // row)):
+    for key in random_.sample(data.train, min(len(data.train), max(400, tokens // 60))):
         by_prefix[data.get(key)[0]].append(key)
     prefixes = sorted(by_prefix, key=lambda p: -len(by_prefix[p]))
     out = packed.Batch(tokens, row)
     for i in range(tokens // row):
         prefix = prefixes[0] if i % 4 else random_.choice(prefixes)
-        room, document = row - len(data.prefixes[prefix]), []
+        room, taken = row - len(data.prefixes[prefix]), []
         while room:
             key = random_.choice(by_prefix[prefix])
             _, tokens_, codes = data.get(key)
-            document.append((tokens_[:room], codes[:room], key))
-            room -= len(document[-1][0])
-        out.add_section(data.prefixes[prefix], [document])
+            taken.append((tokens_[:room], codes[:room], key))
+            room -= len(taken[-1][0])
+        out.add_section(data.prefixes[prefix], [session(data, random_, taken)])
+    return out
+
+
+def recalls(batch, row):
+    """For each row of a batch of sessions, the positions at which the agent writes what an earlier part of the session has shown."""
+    out = [[] for _ in range(batch.size // row)]
+    begins = sorted(at for _, at in batch.placed) + [batch.size]
+    for tag, at in batch.placed:
+        if tag is LATE:
+            codes = batch.code[at : begins[bisect.bisect_right(begins, at)]]
+            out[at // row] += (at % row + np.flatnonzero((codes > 0) & (codes < CONTEXT))).tolist()
     return out
 
 

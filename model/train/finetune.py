@@ -13,6 +13,7 @@ import time
 BEGAN = time.monotonic()
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -39,8 +40,12 @@ def arguments():
     parser.add_argument("--tail-seconds", type=float, default=7, help="of these, for export and validation")
     parser.add_argument("--peak", type=float, default=0.4, help="learning rates as a part of the first training's peaks")
     parser.add_argument("--warmup", type=int, default=40, help="steps")
-    parser.add_argument("--tokens", type=int, default=65536, help="tokens of one step")
-    parser.add_argument("--long-share", type=float, default=0.1, help="share of sections that are one long session")
+    parser.add_argument("--tokens", type=int, default=131072, help="tokens of one step")
+    parser.add_argument("--long-share", type=float, default=0.35, help="share of the tokens in long sessions, at the end")
+    parser.add_argument("--long", type=int, nargs="+", default=[8192, 16384, 32768], help="tokens of a long session")
+    parser.add_argument("--index-rows", type=int, nargs="+", default=[8192, 16384, 32768], help="lengths of sessions for the index branch")
+    parser.add_argument("--context", type=int, default=32768, help="the model's longest session")
+    parser.add_argument("--rope-theta", type=float, help="the rotation's base; default: as it is")
     parser.add_argument("--seed", type=int, default=101)
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) - 3), help="generator processes")
     parser.add_argument("--variants", type=int, default=2, help="wordings of each generated world")
@@ -74,6 +79,8 @@ def make_runner(args, parts):
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     source = gguf_file.model(*parts)
+    changes = {"max_position_embeddings": args.context, "rope_theta": args.rope_theta or source.cfg.rope_theta}
+    source.cfg = dataclasses.replace(source.cfg, **changes)
     for attention in ["flex", "rows"] if device == "cuda" else ["explicit"]:
         run = runner.Runner(source.cfg, args.tokens, attention, device, device == "cuda")
         run.model.load_state_dict(source.state_dict())
@@ -104,12 +111,13 @@ def learn(args, run, trajectories, feed, end, save):
     packer = data.Packer(trajectories, args.tokens, run.row, seed=args.seed)
     packer.add(list(trajectories.train))
     prefetch = train.Prefetch(trajectories, packer)
-    prefetch.long_share = args.long_share
+    prefetch.long_share, prefetch.long = train.sessions(args, 0.0)
     prefetch.start()
     run.set_context_weight(0.0)
     begin = mark = time.monotonic()
     losses, tokens, total, saves = [], 0, 0, [0.5, 0.75, 0.92]
     while (progress := (time.monotonic() - begin) / max(1.0, end - begin)) < 1:
+        prefetch.long_share, prefetch.long = train.sessions(args, progress)
         batch = prefetch.get()
         losses.append(run.step(batch, scale_at(run.step_count, progress, args.peak, args.warmup)))
         tokens, total = tokens + batch.used, total + batch.used
@@ -136,6 +144,7 @@ def learn(args, run, trajectories, feed, end, save):
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the feeder is stopped too
+    sys.setswitchinterval(5e-4)  # the training thread must not wait long for the one that packs
     work, out = pathlib.Path(args.work), pathlib.Path(args.out)
     feed, parts = start_feed(args, work)
     try:

@@ -7,6 +7,7 @@ ranks. The local blocks are always selected, so the blocks' divergence leaves th
 """
 
 import math
+import random
 
 import torch
 
@@ -85,21 +86,25 @@ class Trainer:
         self.params = [p for _, layer in self.layers for p in layer.index_parameters()]
         self.adam, self.lr = torch.optim.AdamW(self.params, lr=lr, betas=(0.9, 0.98), weight_decay=0.0), lr
 
-    def _each_layer(self, batch, per_row):
+    def _each_layer(self, batch, per_row, recalls):
         cfg, row = self.model.cfg, self.row
         inputs = self.forward(batch)
         rows, device = batch.size // row, batch.token.device
         cos, sin = m3.rope_table(cfg, batch.pos)
         first = min(row - 1, cfg.index_block_size * 2)
         queries = torch.randint(first, row, (rows, per_row), device=device)
+        for i, wanted in enumerate(recalls or []):
+            if wanted:  # half of the row's queries
+                at = torch.tensor(random.choices(wanted, k=per_row // 2), device=device)
+                queries[i, : per_row // 2] = at.clamp_min(first)
         for i, layer in self.layers:
             yield (*_sample(cfg, layer, inputs[i].detach(), cos, sin, rows, row, queries), queries)
 
-    def step(self, batch, scale, per_row=32):
-        """One update from a loaded batch; returns the divergences as tensors."""
+    def step(self, batch, scale, per_row=32, recalls=None):
+        """One update from a loaded batch; returns the divergences as tensors. recalls: data.recalls of the batch."""
         self.adam.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=batch.token.device)
-        for p, s, local, _ in self._each_layer(batch, per_row):
+        for p, s, local, _ in self._each_layer(batch, per_row, recalls):
             tokens, blocks = _divergences(self.model.cfg, p, s, local)
             (tokens + blocks).backward()
             sums += torch.stack([tokens.detach(), blocks.detach()])
@@ -110,9 +115,9 @@ class Trainer:
         return sums / len(self.layers)
 
     @torch.no_grad()
-    def measure(self, batch, per_row=32):
+    def measure(self, batch, per_row=32, recalls=None):
         """Mean block recall and mass recall over layers, and the worst layer's mass recall."""
-        found = [recall(self.model.cfg, *sample) for sample in self._each_layer(batch, per_row)]
+        found = [recall(self.model.cfg, *sample) for sample in self._each_layer(batch, per_row, recalls)]
         found = [f for f in found if f[0]]
         if not found:
             return {"block_recall": None, "mass_recall": None, "worst_layer_mass": None}

@@ -45,7 +45,7 @@ class Config:
     index_block_size: int = 128
     index_topk_blocks: int = 16
     index_local_blocks: int = 1
-    max_position_embeddings: int = 8192
+    max_position_embeddings: int = 32768
     rms_norm_eps: float = 1e-6
     bos_token_id: int = 4090
     eos_token_id: int = 4092

@@ -53,9 +53,11 @@ def arguments():
     parser.add_argument("--tokens", type=int, default=131072, help="tokens of one step")
     parser.add_argument("--config", type=json.loads, default={}, help="JSON: fields of m3.Config that differ")
     parser.add_argument("--lrs", type=json.loads, default={}, help="JSON: peak learning rates and weight decay of optim.Optimizer")
-    parser.add_argument("--long-share", type=float, default=0.15, help="share of sections that are one long session, at the end")
+    parser.add_argument("--long-share", type=float, default=0.35, help="share of the tokens in long sessions, at the end")
+    parser.add_argument("--long", type=int, nargs="+", default=[8192, 16384, 32768], help="tokens of a long session")
     parser.add_argument("--context", type=float, default=0.06, help="loss weight of text not written by the agent, at the start")
     parser.add_argument("--index-seconds", type=float, default=70, help="time for the index branch")
+    parser.add_argument("--index-rows", type=int, nargs="+", default=[8192, 16384, 32768], help="lengths of sessions for the index branch")
     parser.add_argument("--tail-seconds", type=float, default=60, help="time kept for evaluation, export and checks")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20000000, help="records to generate at most")
@@ -80,7 +82,7 @@ class Prefetch(threading.Thread):
     def __init__(self, trajectories, packer):
         super().__init__(daemon=True)
         self.trajectories, self.packer, self.queue = trajectories, packer, queue.Queue(6)
-        self.long_share, self.error, self.stopped = 0.0, None, False
+        self.long_share, self.long, self.error, self.stopped = 0.0, (7168,), None, False
 
     def run(self):
         polled = time.monotonic()
@@ -89,7 +91,7 @@ class Prefetch(threading.Thread):
                 if time.monotonic() - polled > 3:
                     self.packer.add(self.trajectories.poll())
                     polled = time.monotonic()
-                batch = self.packer.batch(self.long_share)
+                batch = self.packer.batch(self.long_share, self.long)
                 if batch.used:
                     batch.blocks()  # found here, off the training thread
                     while not self.stopped:
@@ -152,6 +154,13 @@ def warm_up(run, vocab):
         log(f"compiled and warm in {time.monotonic() - began:.0f} s; loss on noise {loss.item():.3f}")
 
 
+def sessions(args, progress):
+    """Share of the tokens in long sessions, and the sessions' lengths, by the part of the training that is over."""
+    if progress < 0.3:
+        return 0.3 * args.long_share, (8192,)
+    return (0.6 if progress < 0.6 else 1.0) * args.long_share, args.long
+
+
 def train(args, run, trajectories, encoder, feed, end, report):
     packer = data.Packer(trajectories, args.tokens, run.row, seed=args.seed + run.step_count)
     packer.add(list(trajectories.train))
@@ -168,7 +177,7 @@ def train(args, run, trajectories, encoder, feed, end, report):
             break
         scale = optim.lr_scale(run.step_count, progress)
         run.set_context_weight(args.context * max(0.0, 1 - progress / 0.6))
-        prefetch.long_share = args.long_share if progress > 0.7 else 0.0
+        prefetch.long_share, prefetch.long = sessions(args, progress)
         batch = prefetch.get()
         losses.append(run.step(batch, scale))
         flops, tokens, own, total = flops + run.train_flops(batch), tokens + batch.used, own + batch.trained, total + batch.used
@@ -205,25 +214,40 @@ def train(args, run, trajectories, encoder, feed, end, report):
 
 
 def train_index(args, run, trajectories, seconds, report, lr=3e-3):
-    row = min(run.row, run.cfg.max_position_embeddings)
-    if args.tokens % row or row < run.cfg.index_block_size * (run.cfg.index_topk_blocks + 2):
-        log(f"index branch: rows of {row} tokens are too short to choose blocks from; left as it is")
+    """Trains the index branch on sessions of each length in `args.index_rows` by turns, and measures it on each."""
+    least = run.cfg.index_block_size * (run.cfg.index_topk_blocks + 2)
+    rows = [r for r in args.index_rows if least <= r <= min(run.row, run.cfg.max_position_embeddings) and args.tokens % r == 0]
+    if not rows:
+        log(f"index branch: no row of {args.index_rows} fits {args.tokens} tokens and is long enough to choose blocks from; left as it is")
         return
     rng, began, step = random.Random(args.seed + 7), time.monotonic(), 0
-    device_batch = run.batch
-    trainer = index_branch.Trainer(run.model, run.layer_inputs, row, lr)
-    load = lambda: device_batch.load(data.long_rows(trajectories, rng, args.tokens, row))
-    before = trainer.measure(load())
+    trainer = index_branch.Trainer(run.model, run.layer_inputs, rows[0], lr)
+
+    def load(row):
+        batch, trainer.row = data.long_rows(trajectories, rng, args.tokens, row), row
+        return run.batch.load(batch), data.recalls(batch, row)
+
+    def measure():
+        out = {}
+        for row in rows:
+            batch, late = load(row)
+            out[row] = {**trainer.measure(batch), "recalls": trainer.measure(batch, recalls=late)}
+        return out
+
+    before = measure()
     while (spent := time.monotonic() - began) < seconds:
         scale = min(1.0, (step + 1) / 20, 0.02 + (1 - spent / seconds) / 0.7)
-        sums = trainer.step(load(), scale)
+        batch, late = load(rows[step % len(rows)])
+        sums = trainer.step(batch, scale, recalls=late)
         step += 1
         if step % 50 == 0:
             log(f"index step {step}: divergence over tokens {sums[0].item():.4f}, over blocks {sums[1].item():.4f}")
-    after = trainer.measure(load())
-    show = lambda m: " ".join(f"{k} {v:.3f}" for k, v in m.items() if v is not None)
-    log(f"index branch, {step} steps: {show(before)} -> {show(after)}")
-    report["index"] = {"row": row, "steps": step, "before": before, "after": after}
+    after = measure()
+    show = lambda m: " ".join(f"{k} {v:.3f}" for k, v in m.items() if isinstance(v, float))
+    for row in rows:
+        log(f"index branch, {step} steps, sessions of {row}: {show(before[row])} -> {show(after[row])}; "
+            f"half of the queries where something is recalled: {show(before[row]['recalls'])} -> {show(after[row]['recalls'])}")  # fmt: skip
+    report["index"] = {"rows": rows, "steps": step, "before": before, "after": after}
 
 
 def finish(args, run, trajectories, encoder, result, report):
@@ -300,6 +324,7 @@ def deliver(result, out, log_path):
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the feeder is stopped too
+    sys.setswitchinterval(5e-4)  # the training thread must not wait long for the one that packs
     work, result = pathlib.Path(args.work), pathlib.Path(args.work) / "result"
     if not args.resume:
         shutil.rmtree(work / "data", ignore_errors=True)

@@ -63,6 +63,7 @@ class Scene:
         self._want, self._want_dirs, self._free, self._checks = None, None, set(), []
         self._used = set()
         self.denied_call, self.denial = None, None  # the number of a call that is not run, and (name, args) -> its result
+        self.gap = 0  # number of messages before other work may come between, 0: nowhere
 
     # -- chance -----------------------------------------------------------------------------------------------------
 
@@ -226,6 +227,10 @@ class Scene:
                 continue  # the skill has compared the number
             if not all(w in seen or w.strip(".,:") in seen or w.removesuffix(".gz") in seen or w in ("file", "files") for w in words):
                 raise Drop("the answer says %r, which nothing has shown" % text)
+
+    def later(self):
+        """What follows refers to what was shown so far, with any amount of other work between (data.py puts it there)."""
+        self.gap = len(self.messages)
 
     def place(self, folder, here="{here|in this folder|in the current folder|in this directory|in the working folder}"):
         """A phrase for "in that folder"."""
