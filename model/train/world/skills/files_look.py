@@ -407,7 +407,8 @@ def largest(s):
 NEW = "{newest|latest|most recent|most recently {changed|modified|edited}|last {changed|modified|edited}}"
 OLD = "{oldest|least recently {changed|modified|edited}}"
 NEWEST_MORE = ["which file did i {change|edit|modify|touch|save} last $in?", "which file was {changed|modified|edited|touched|updated} {last|most recently} $in?", "what did i {edit|change|work on} last $in?",
-               "which file $in has the {latest|newest|most recent} {date|change|time}?", "what was the last file {changed|modified|saved} $in?", "which file was saved most recently $in?"]
+               "which file $in has the {latest|newest|most recent} {date|change|time}?", "what was the last file {changed|modified|saved} $in?", "which file was saved most recently $in?",
+               "what have i {changed|edited|worked on} {most recently|last} $in?", "{the file|which file} i {changed|edited|touched} last $in{, which is it|}?", "which one $in did i {work on|change|edit|save} last?", "what is the most recent change $in, which file?"]
 OLDEST_MORE = ["which file {hasn't|has not} been {changed|touched|edited|modified} for the longest time $in?", "which file was {changed|modified|edited|touched} {least recently|the longest ago} $in?",
                "which file $in has the oldest date?", "what have i not touched for the longest time $in?", "which file $in is the one that was changed longest ago?", "which file was left alone the longest $in?"]
 

@@ -169,6 +169,9 @@ SEND = ["{fetch|get|request|call} $u with the {request |}header {$h: $v|$h set t
         "{send|use} the header $h: $v {to|when you ask|in a request to} $u and {tell me|report} the $k {in the reply|of the reply|}", "$u wants the header $h: $v. {what is|tell me} the $k {it gives|in the reply}?",
         "ask $u for the $k, with {header|the header} $h: $v", "i need the $k from $u; it {needs|wants} the header $h with {the value |}$v", "with {a header|the header} $h: $v, what $k comes from $u?",
         "get the $k from $u, sending $h: $v as {a header|header}", "{query|open} $u, header $h: $v, and {read|tell me} the $k", "call $u. {add|set|put in} the header $h: $v. what is the $k?"]
+SEND_ALL = ["{fetch|get|request|call} $u with the {request |}header {$h: $v|$h set to $v} and {tell me|show me} what {comes back|it says|the reply is}", "what does $u {say|answer|return} {when|if} {i send|the request has} the header $h: $v?",
+            "{send|use} the header $h: $v {to|when you ask|in a request to} $u and {tell me|show me} {the reply|the answer|what it says}", "$u wants the header $h: $v. what does it {say|answer|return} then?", "with {a header|the header} $h: $v, what comes from $u?",
+            "ask $u, with {header|the header} $h: $v. what is the {reply|answer}?", "{query|open} $u, header $h: $v, and read me the {reply|answer|text}", "get $u, sending $h: $v as {a header|header}, and {tell me|show me} {the text|what you get}"]
 READ = ["{what is|what's} the {value of the |}$h {response |reply |}header of $u?", "{which|what} $h {header |}does $u {send|return|give|answer with}?", "{fetch|get|request|call} $u and {tell me|give me|show me} the $h header",
         "{read|show me|tell me} the $h header {from|of} {the reply of |}$u", "$h header of $u?", "i need the {value of the |}$h header that $u {sends|returns}", "look at the {response|reply} headers of $u: what is $h?",
         "what does $u {send|say} in the header $h?", "check the header $h of $u", "in the {reply|response} of $u, what is the header $h?"]
@@ -194,6 +197,20 @@ def send_header(s):
     s.require("bad request" not in out, out)
     s.answer(["the $k is $v.", "it is $v.", "with that header $u gives $v as {the |}$k."], u=Name(url), k=Value(path[0]), v=Value(json_text(v)))
     s.says(json_text(v))
+
+
+@skill("http.header", weight=0.4)
+def send_header_all(s):
+    """A short text comes back, and is wanted whole."""
+    name = s.choice(HEADER_NAMES) if s.chance(0.5) else "X-" + s.names.noun().capitalize()
+    value, text = header_value(s), content.line(s)
+    url = s.serve(page(s), text + s.choice(["", "\n"]), expect=lambda headers, body: headers.get(name) == value)
+    s.clutter(0, 3)
+    s.user(SEND_ALL, u=Name(url), h=Value(name), v=Value(value))
+    out = s.http("GET", url, headers={name: value})
+    s.require(text in out, out)
+    s.answer(["$t", "it says: $t", "the reply is: $t"], t=Value(text))
+    s.says(text)
 
 
 @skill("http.header", weight=0.7)

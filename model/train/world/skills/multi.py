@@ -424,7 +424,8 @@ SUM = [GET + ", add up the numbers and write {the sum|the total|only the sum} {t
        "what is the total of the numbers at $u? write it {to|into} $f."]
 LARGEST = [GET + " and write the {largest|highest|biggest} number {to|into} $f", "write the {largest|highest|biggest} of the numbers at $u {to|into} $f", "find the {largest|highest} number at $u and {save|put} it in $f", "$f should hold the {largest|highest} number from $u."]
 FIELD = [GET + " and write the $k {to|into} $f", "{fetch|get} the $k from $u and {save|put|store} it in $f", "write the $k {given at|from|that comes from} $u {to|into} $f", "save the $k of the reply from $u {to|in|as} $f", "$f should hold {just |only |}the $k that $u {gives|returns}.", "ask $u for the $k and write it {to|into} $f", "look up the $k at $u and {save|write} it {to|into} $f"]
-JSON_SUM = [GET + ", add up the $k of all {entries|items} and write the {sum|total} {to|into} $f", "write the total $k of the items at $u {to|into} $f", "sum {up |}the $k values from $u and {save|put} the {sum|total} in $f", "$f should hold the sum of all $k {values |}at $u.", "$u has a list with a $k each. write their sum {to|into} $f."]
+JSON_SUM = ["{fetch|get} the list {at|from} $u, add up all {$ks|the $ks} and {put|write} {just |only |}the {sum|total} {in|into} $f", "the entries at $u have {$ks|a $k}. {put|write} the {sum|total} of {them all|all $ks} {in|into} $f", "what do all the $ks at $u add up to? write {just |}the number {in|to|into} $f.",
+            GET + ", sum {up |}the $ks and save {just |only |}the {number|sum} {in|as} $f", "$f should hold {just |}the total of all $ks {at|from} $u.", GET + ", add up the $k of all {entries|items} and write the {sum|total} {to|into} $f", "write the total $k of the items at $u {to|into} $f", "sum {up |}the $k values from $u and {save|put} the {sum|total} in $f", "$f should hold the sum of all $k {values |}at $u.", "$u has a list with a $k each. write their sum {to|into} $f."]
 JSON_NAMES = [GET + " and write the $k of {every|each} {entry|item} {to|into} $f, one per line", "save the $k of all entries at $u {to|in} $f, one per line", "make a list of every $k at $u in $f, one per line", "write each $k from $u {to|into} $f, {one a line|one per line}", "$f should list the $k of every entry at $u, one per line."]
 SORTED_TOO = [", sorted", ", in alphabetical order", ", sorted alphabetically"]
 
@@ -498,7 +499,7 @@ def fetch_json(s):
         k = s.choice(list(reply))
         want = reply[k]
     else:
-        number = s.choice(["price", "amount", "count", "age", "score", "points", "weight", "stock", "hours"])
+        number = s.choice(["price", "amount", "count", "age", "score", "points", "weight", "stock", "hours", n.noun(), n.noun()])
         name = s.choice(["name", "city", "title", "item", "user"])
         source = dict(name=n.first, city=n.city, title=n.noun, item=n.product, user=n.made_up)[name]
         reply = [{name: v, number: s.number(1, 400)} for v in n.words(s.number(2, 6), source)]
@@ -515,7 +516,7 @@ def fetch_json(s):
     if sort_too:
         s.require(template[-1] not in ".?", "no place for more")
         template += sort_too
-    s.user(template, u=Name(url), f=Name(f), k=Value(k))
+    s.user(template, u=Name(url), f=Name(f), k=Value(k), ks=Value(k if k.endswith("s") or k == "stock" else k + "s"))
     s.will_write(f, want + "\n")
     if x == "field":
         s.http("GET", url)
@@ -552,7 +553,9 @@ def fetch_gone(s):
 
 IF = ["if {there is a file |the file |}$f {exists|is there}, $yes{,|;} {otherwise|if not, |else|or else} $no", "$yes if $f {exists|is there}, {otherwise|else|if not,} $no", "check {if|whether} $f {exists|is there}. if {so|yes|it does}, $yes. {if not,|otherwise} $no", "is {there a file |}$f{ there|}? then $yes, {otherwise|else|if not} $no",
       "{when|in case} $f exists, $yes, and if {it doesn't|it does not|not}, $no", "if $f is {missing|not there}, $no, {otherwise|else|but if it is there} $yes", "look for $f. if you find it, $yes, {otherwise|if not} $no", "$no if there is no {file |}$f, {otherwise|but if there is} $yes", "does $f exist? if it does, $yes, else $no",
-      "should $f be there, $yes; should it not, $no", "see {if|whether} there is {a file |}$f: if yes $yes, if no $no"]
+      "should $f be there, $yes; should it not, $no", "should $f exist, $yes; if {it doesn't|it does not|not}, $no", "if there is a file {called|named} $f, $yes, {otherwise|else|if not,} $no", "in case of a file {called|named} $f being there, $yes. {otherwise|if not} $no",
+      "i am not sure {if|whether} $f {exists|is there}. if it {is|does}, $yes, {otherwise|else} $no", "do i have {a file |}$f? if {so|yes}, $yes, {otherwise|if not} $no", "{look|see|check} if $f is {there|here}; {when|if} it is, $yes, {when|if} it is not, $no", "only if $f {exists|is there} $yes, {in the other case|otherwise} $no",
+      "see {if|whether} there is {a file |}$f: if yes $yes, if no $no"]
 IF = [t.replace("if {there is a file |the file |}$f {exists|is there}, $yes", "if {the file |}$f {exists|is there}, $yes").replace("is {there a file |}$f{ there|}? then", "is there a file $f? then") for t in IF]
 
 
@@ -621,6 +624,14 @@ def branch(s, f, there):
             s.shell("mkdir -p " + to)
             return "made the folder $g_", dict(g_=Name(to))
         return T("{create|make} {the folder|a folder|a folder called} $g_", g_=s.dir_name(to)), run
+    if s.chance(0.2):
+        g = f if not there and s.chance(0.4) else s.fresh(d, s.choice(["txt", "md", "log", ext]))
+
+        def run():
+            s.will_write(g, "")
+            s.shell("touch " + g)
+            return "made the empty file $g_", dict(g_=Name(g))
+        return T("{create|make} {it empty|it as an empty file|an empty file with that name}" if g == f else "{create|make} {an empty file|an empty file called|an empty file named|the empty file} $g_", g_=Name(g)), run
     g = f if not there and s.chance(0.6) else s.fresh(d, s.choice(["txt", "md", ext]))
     line = content.line(s)
 

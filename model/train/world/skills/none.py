@@ -89,7 +89,7 @@ def arithmetic(s):
     kind = s.choice("+-*")
     easy = s.chance(0.35)
     if kind == "*":
-        a, b = (s.number(2, 10), s.number(2, 10)) if easy else (s.number(2, 99), s.number(2, 60))
+        a, b = (s.number(2, 10), s.number(2, 10)) if easy else (s.number(2, 15), s.number(2, 25)) if s.chance(0.35) else (s.number(2, 99), s.number(2, 60))
         n = a * b
     else:
         a, b = (s.number(1, 12), s.number(1, 12)) if easy else (s.number(3, 999 if s.chance(0.4) else 99), s.number(3, 999 if s.chance(0.4) else 99))

@@ -329,7 +329,9 @@ READ = ["{what is|what's|whats} the {value of |}$p in $f?", "{which|what} $p {is
 MEMBER = ["{what is|what's} the $k of $m in $f?", "{which|what} $k does $m have in $f?", "{tell me|give me|show me} the $k {of|for} $m {from|in} $f",
           "look up the $k of $m in $f", "in $f, what is the $k of $m?", "$k of $m in $f?", "what does $f say is the $k of $m?",
           "i need $m's $k from $f", "{find|check} $m in $f and tell me the $k", "according to $f, what $k does $m have?",
-          "what $k is {listed|given} for $m in $f?"]
+          "what $k is {listed|given} for $m in $f?", "what $k does the {$one|entry|one} {called|named} $m have in $f?", "in $f there is {a $one|an entry} {called|named} $m. what is its $k?",
+          "the $one $m in $f: what $k does it have?", "$f lists several $many. {tell me|what is} the $k of $m?", "{tell me|give me} the $k of the {$one|entry} {called|named} $m in $f", "in $f, what $k does {the $one |}$m have?",
+          "which $k is written down for {the $one |}$m in $f?", "how much or what is the $k of $m, going by $f?"]
 
 
 @skill("table.json_read", weight=0.9, needs=("awk", "python3"))
@@ -360,12 +362,16 @@ def json_member(s):
     def field(k):
         return {"city": n.city, "country": n.city, "email": lambda: "%s@%s.example" % (n.first().lower(), n.word()), "color": n.color,
                 "phone": lambda: n.digits(7), "status": n.word}.get(k, lambda: s.number(1, 9999))()
+    if s.chance(0.4):  # keys beyond the usual ones
+        fields = [k for k in dict.fromkeys(s.choice([n.noun, n.word])() if s.chance(0.6) else k for k in fields) if k != key]
     rows = [{key: int(m) if key == "id" else m, **{k: field(k) for k in fields}} for m in members]
     k, i = s.choice(fields), s.number(0, len(rows) - 1)
-    top = s.choice(["items", "users", "people", "entries", "members", "books", "rooms", "list"]) if s.chance(0.65) else None
+    one = n.noun() if s.chance(0.6) else s.choice(["item", "user", "member", "book", "room"])
+    many_ = one if one.endswith("s") else one[:-1] + "ies" if one[-1] == "y" and one[-2] not in "aeiou" else one + "s"
+    top = s.choice([many_, many_, "items", "people", "entries", "list", "data"]) if s.chance(0.65) else None
     path = s.put(s.fresh(s.folder(0.7), "json"), dump(s, {top: rows} if top else rows))
     s.clutter(0, 3)
-    s.user(MEMBER, k=Value(k), m=Value(members[i]), f=Name(path))
+    s.user(MEMBER, k=Value(k), m=Value(members[i]), f=Name(path), one=Value(one), many=Value(many_))
     s.shell("cat " + path)
     quoted = members[i] if key == "id" else "'%s'" % members[i]
     out = s.shell("python3 -c \"import json; d=json.load(open('%s')); print([x['%s'] for x in d%s if x['%s']==%s][0])\""
