@@ -106,7 +106,7 @@ class Runner:
             self._balance(routing, scale)
         self.optimizer.zero_grad(self.model)
         own = (loaded.code > 0) & (loaded.code < data_module.CONTEXT)
-        skew = torch.stack([load.max() / load.mean() for load, _ in routing]).max()
+        skew = torch.stack([load.max() / load.mean() for load, _ in routing]).max() if routing else torch.ones_like(mean)
         return mean.detach(), (right & own).sum() / own.sum(), skew
 
     @torch.no_grad()

@@ -217,6 +217,8 @@ def train_index(args, run, trajectories, seconds, report, lr=3e-3):
     """Trains the index branch on sessions of each length in `args.index_rows` by turns, and measures it on each."""
     least = run.cfg.index_block_size * (run.cfg.index_topk_blocks + 2)
     rows = [r for r in args.index_rows if least <= r <= min(run.row, run.cfg.max_position_embeddings) and args.tokens % r == 0]
+    if all(layer.dense for layer in run.model.layers):
+        return
     if not rows:
         log(f"index branch: no row of {args.index_rows} fits {args.tokens} tokens and is long enough to choose blocks from; left as it is")
         return
