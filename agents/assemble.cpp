@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "agents/paths.h"
+#include "agents/sampler_options.h"
 #include "agents/terminal.h"
 
 namespace corvid::agents {
@@ -19,19 +20,13 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kDefaultContext = 32768;
+constexpr int64_t kMostLogprobs = 100;
 
 runtime::Limits limits_from(const Args& args, runtime::Limits limits) {
   if (const auto turns = args.integer("max-turns", 1, 1'000'000)) limits.turns = *turns;
   if (const auto tokens = args.integer("max-tokens", 1, 1'000'000'000)) limits.tokens = *tokens;
   if (const auto wall = args.duration("timeout")) limits.wall = *wall;
   return limits;
-}
-
-model::SamplerParams sampler_from(const Args& args, model::SamplerParams sampler) {
-  if (const auto seed = args.integer("seed", 0, INT64_MAX)) sampler.seed = static_cast<uint64_t>(*seed);
-  if (const auto temperature = args.number("temperature", 0, 100))
-    sampler.temperature = static_cast<float>(*temperature);
-  return sampler;
 }
 
 // Asks the person at the terminal, whatever stdin and stdout are. No answer is a no.
@@ -186,6 +181,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   check_device(args, config);
   approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
   const auto context = args.integer("context", 1, 1 << 24);
+  const auto logprobs = args.integer("logprobs", 0, kMostLogprobs);
   limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
   sampler_from(args, {});
   std::optional<runtime::PrefixCache> prefixes = prefix_cache();
@@ -223,7 +219,12 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   // --context lowers what the model was made for; without it a model of a million tokens must not reserve for them all.
   options.context =
       std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);
-  chat_ = std::make_unique<runtime::LocalChat>(model_, *exec_, options);
+  options.logprobs = logprobs;
+  try {
+    chat_ = std::make_unique<runtime::LocalChat>(model_, *exec_, options);
+  } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong
+    throw UsageError(error.what());
+  }
 
   if (resume) {
     session_.emplace(runtime::Session::resume(*store_, std::move(record), *chat_, *toolbox_, model_->fingerprint()));

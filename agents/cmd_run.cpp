@@ -42,6 +42,7 @@ void print_failed_run(const std::string& error, bool is_jsonl) {
 int run_task(const Args& args, const std::string& prompt, const std::optional<std::string>& resume) {
   if (prompt.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("PROMPT is empty");
   const std::string output = args.text("output").value_or("text");
+  if (args.has("logprobs") && output != "jsonl") throw UsageError("--logprobs: want --output jsonl, found " + output);
   const runtime::Interrupt interrupt;
   Assembly assembly(args, resume);
   Progress progress(output == "text" && isatty(STDOUT_FILENO) == 1);
@@ -61,6 +62,7 @@ std::vector<Command> run_commands() {
   std::vector<Flag> run_flags = session_flags();
   run_flags.insert(run_flags.begin(),
                    {output_flag({"text", "json", "jsonl"}), {"resume", "ID|last", "go on with a stored session"}});
+  run_flags.push_back({"logprobs", "N", "log-probabilities in jsonl's token events, with those of N likeliest tokens"});
   return {
       {.name = "run",
        .summary = "Do one task, no questions asked.",

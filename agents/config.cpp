@@ -10,6 +10,7 @@
 
 #include "agents/builtin_agent.h"
 #include "agents/paths.h"
+#include "agents/sampler_options.h"
 #include "agents/yaml.h"
 
 namespace corvid::agents {
@@ -66,14 +67,7 @@ Agent read_agent(const YamlMap& map, const std::string& name, const fs::path& fo
     if (const auto limit = limits.find("calls")) agent.limits.calls = limit->integer(0, 1'000'000);
     if (const auto limit = limits.find("wall")) agent.limits.wall = limit->duration();
   }
-  if (const auto value = map.find("sampler")) {
-    const YamlMap sampler = value->map({"temperature", "seed", "top_k", "top_p", "min_p"});
-    if (const auto x = sampler.find("temperature")) agent.sampler.temperature = static_cast<float>(x->number(0, 100));
-    if (const auto x = sampler.find("seed")) agent.sampler.seed = static_cast<uint64_t>(x->integer(0, INT64_MAX));
-    if (const auto x = sampler.find("top_k")) agent.sampler.top_k = x->integer(0, 1'000'000);
-    if (const auto x = sampler.find("top_p")) agent.sampler.top_p = static_cast<float>(x->number(0.000001, 1));
-    if (const auto x = sampler.find("min_p")) agent.sampler.min_p = static_cast<float>(x->number(0, 0.999999));
-  }
+  if (const auto value = map.find("sampler")) agent.sampler = read_sampler(*value);
   return agent;
 }
 

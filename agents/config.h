@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "model/chat_format.h"
-#include "model/sampler.h"
+#include "model/sampler_params.h"
 #include "runtime/loop.h"
 #include "tools/policy.h"
 

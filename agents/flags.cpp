@@ -1,5 +1,6 @@
 // Flags that several commands share.
 #include "agents/commands.h"
+#include "agents/sampler_options.h"
 
 namespace corvid::agents {
 
@@ -43,8 +44,6 @@ std::vector<Flag> session_flags() {
            {"max-turns", "N", "replies of the model, at most"},
            {"max-tokens", "N", "tokens that the model writes, at most"},
            {"timeout", "DURATION", "time for one task: 30s, 5m, 500ms"},
-           {"seed", "N", "seed of the sampler"},
-           {"temperature", "X", "0 takes the likeliest token"},
            {"context", "N", "tokens of context, at most"},
            attention_flag(),
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
@@ -52,6 +51,7 @@ std::vector<Flag> session_flags() {
            db_flag()}) {
     flags.push_back(flag);
   }
+  for (const Flag& flag : sampler_flags()) flags.push_back(flag);
   return flags;
 }
 

@@ -44,7 +44,7 @@ void Progress::show(const runtime::Event& event) {
       std::cerr << coloured("corvid: " + plain(session->notice), Colour::yellow, colour_) << "\n";
   } else if (const auto* token = std::get_if<runtime::TokenEvent>(&event)) {
     if (!streams_) return;
-    const std::string text = filter_.push(token->text);
+    const std::string text = filter_.push(token->piece.text);
     if (text.empty()) return;
     std::cout << text << std::flush;
     has_text_ = true;

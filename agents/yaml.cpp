@@ -93,9 +93,13 @@ std::vector<std::string> YamlValue::texts() const {
   return list;
 }
 
-YamlMap YamlValue::map(const std::vector<std::string>& known) const { return YamlMap(file_, node_, known); }
+YamlMap YamlValue::map(const std::vector<std::string>& known) const { return YamlMap(file_, node_, &known); }
 
-YamlMap::YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>& known) {
+std::vector<std::pair<std::string, YamlValue>> YamlValue::entries() const {
+  return YamlMap(file_, node_, nullptr).entries();
+}
+
+YamlMap::YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>* known) {
   if (!node.IsDefined() || node.IsNull()) return;
   if (!node.IsMap()) YamlValue(file, "", node).fail("want a mapping (key: value), found " + describe(node));
   for (const auto& entry : node) {
@@ -103,8 +107,8 @@ YamlMap::YamlMap(const std::string& file, const YAML::Node& node, const std::vec
       YamlValue(file, "", entry.first).fail("want a text as key, found " + describe(entry.first));
     const std::string key = entry.first.Scalar();
     const YamlValue at(file, "", entry.first);
-    if (std::ranges::find(known, key) == known.end()) {
-      at.fail("unknown key \"" + key + '"' + did_you_mean(key, known));
+    if (known != nullptr && std::ranges::find(*known, key) == known->end()) {
+      at.fail("unknown key \"" + key + '"' + did_you_mean(key, *known));
     }
     if (find(key)) at.fail("the key \"" + key + "\" stands here twice");
     entries_.emplace_back(key, YamlValue(file, key, entry.second));
@@ -115,7 +119,7 @@ YamlMap YamlMap::parse(const std::string& file, const std::string& text, const s
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.size() > 1) YamlValue(file, "", documents[1]).fail("want one document, found another");
-    return YamlMap(file, documents.empty() ? YAML::Node() : documents[0], known);
+    return YamlMap(file, documents.empty() ? YAML::Node() : documents[0], &known);
   } catch (const YAML::Exception& error) {
     throw UsageError(place(file, error.mark) + error.msg);
   }

@@ -30,7 +30,8 @@ class YamlValue {
   std::chrono::milliseconds duration() const;
   std::vector<std::string> texts() const;  // a list of texts
   YamlMap map(const std::vector<std::string>& known) const;
-  [[noreturn]] void fail(const std::string& message) const;  // throws UsageError with file, line and column
+  std::vector<std::pair<std::string, YamlValue>> entries() const;  // of a mapping whose keys are the user's own
+  [[noreturn]] void fail(const std::string& message) const;        // throws UsageError with file, line and column
 
  private:
   std::string file_, key_;
@@ -39,13 +40,14 @@ class YamlValue {
 
 class YamlMap {
  public:
-  // Throws UsageError when `node` is no mapping, has a key twice, or one that is not in `known`.
-  YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>& known);
+  // Throws UsageError when `node` is no mapping, has a key twice, or one that is not in `known` (null: any will do).
+  YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>* known);
   // `text` under the name `file`, which messages show. A document with nothing in it is an empty mapping.
   static YamlMap parse(const std::string& file, const std::string& text, const std::vector<std::string>& known);
   static YamlMap load(const std::filesystem::path& file, const std::vector<std::string>& known);
 
   std::optional<YamlValue> find(std::string_view key) const;
+  const std::vector<std::pair<std::string, YamlValue>>& entries() const { return entries_; }
 
  private:
   std::vector<std::pair<std::string, YamlValue>> entries_;

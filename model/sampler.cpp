@@ -73,21 +73,20 @@ Token best_of(std::span<const float> logits) {
   return static_cast<Token>(best);
 }
 
-void check(bool holds, const char* name, const char* wanted, double found) {
-  if (!holds) throw std::invalid_argument(std::string(name) + ": want " + wanted + ", found " + std::to_string(found));
-}
-
 }  // namespace
 
-Sampler::Sampler(const SamplerParams& params) : params_(params) {
-  check(std::isfinite(params.temperature) && params.temperature >= 0, "temperature", "0 or more", params.temperature);
-  check(params.top_k >= 0, "top_k", "0 or more", static_cast<double>(params.top_k));
-  check(params.top_p > 0 && params.top_p <= 1, "top_p", "more than 0, at most 1", params.top_p);
-  check(params.min_p >= 0 && params.min_p < 1, "min_p", "0 or more, less than 1", params.min_p);
+Sampler::Sampler(const SamplerParams& params, const Tokenizer* tokenizer)
+    : params_(checked(params)), penalties_(params, tokenizer) {}
+
+Token Sampler::sample(std::span<const float> logits, std::span<const Token> history) {
+  const uint64_t draw = draws_++;
+  if (penalties_.are_off()) return choose(logits, draw);
+  changed_.assign(logits.begin(), logits.end());
+  penalties_.apply(changed_, history);
+  return choose(changed_, draw);
 }
 
-Token Sampler::sample(std::span<const float> logits) {
-  const uint64_t draw = draws_++;
+Token Sampler::choose(std::span<const float> logits, uint64_t draw) const {
   const Token best = best_of(logits);
   if (params_.temperature == 0) return best;
 
@@ -128,6 +127,26 @@ Token Sampler::sample(std::span<const float> logits) {
     point -= candidate.weight;
   }
   return best;  // not reached: the weights add up to more than `point`
+}
+
+Logprobs logprobs(std::span<const float> logits, Token chosen, int64_t n_top) {
+  const double max = logits[static_cast<size_t>(best_of(logits))];
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - max);
+  const double log_sum = max + std::log(sum);
+  const auto entry = [&](Token token) -> Logprobs::Entry {
+    return {token, logits[static_cast<size_t>(token)] - log_sum};
+  };
+  Logprobs result{entry(chosen), {}};
+  if (n_top == 0) return result;
+  std::vector<Candidate> candidates;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (std::isfinite(logits[i])) candidates.push_back({0, logits[i], static_cast<Token>(i)});
+  }
+  const auto end = candidates.begin() + std::min<int64_t>(n_top, std::ssize(candidates));
+  std::partial_sort(candidates.begin(), end, candidates.end(), is_likelier);
+  for (auto at = candidates.begin(); at != end; ++at) result.top.push_back(entry(at->token));
+  return result;
 }
 
 }  // namespace corvid::model

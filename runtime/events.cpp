@@ -36,6 +36,11 @@ static_assert(kStatuses[size_t(RunStatus::interrupted)].status == RunStatus::int
 // Three decimals are enough of a millisecond, and keep the lines short.
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
+Json to_json(const TokenLogprob& token) {
+  // Six decimals: beyond them libm's logarithms differ between platforms.
+  return {{"id", token.id}, {"token", token.text}, {"logprob", std::round(token.logprob * 1e6) / 1e6}};
+}
+
 // What the model wrote, as JSON when it is JSON.
 Json arguments(const model::Call& call) {
   Json json = Json::parse(call.args, nullptr, /*allow_exceptions=*/false);
@@ -70,7 +75,15 @@ struct EventToJson {
     if (!e.notice.empty()) json["notice"] = e.notice;
     return json;
   }
-  Json operator()(const TokenEvent& e) const { return {{"event", "token"}, {"text", e.text}}; }
+  Json operator()(const TokenEvent& e) const {
+    Json json{{"event", "token"}, {"text", e.piece.text}};
+    if (e.piece.logprobs) {
+      json["logprobs"] = to_json(e.piece.logprobs->chosen);
+      Json& top = json["logprobs"]["top"] = Json::array();
+      for (const TokenLogprob& token : e.piece.logprobs->top) top.push_back(to_json(token));
+    }
+    return json;
+  }
   Json operator()(const ToolCallEvent& e) const {
     return {{"event", "tool_call"}, {"id", e.call.id}, {"name", e.call.name}, {"arguments", arguments(e.call)}};
   }

@@ -62,8 +62,8 @@ struct SessionEvent {
   std::string notice;
 };
 struct TokenEvent {
-  std::string text;
-};  // visible text of the assistant, as it comes
+  Piece piece;
+};  // of the assistant, as it comes
 struct ToolCallEvent {
   model::Call call;
 };  // about to run; its message is stored

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "model/stop_strings.h"
+
 namespace corvid::runtime {
 
 namespace {
@@ -51,7 +53,8 @@ struct LocalChat::Impl {
         context(checked_context(options.context, *model)),
         format(model->tokenizer()),
         sequence(model, exec, context, options.attention) {
-    model::Sampler{options.sampler};  // a parameter out of range is said now, not at the first reply
+    model::Sampler(options.sampler,
+                   &model->tokenizer());  // a parameter out of range is said now, not at the first reply
   }
 
   // Evaluates `prompt` step by step; false when a stop came first. Returns the tokens found in the cache.
@@ -71,6 +74,17 @@ struct LocalChat::Impl {
     return true;
   }
 
+  std::optional<TokenLogprobs> logprobs(std::span<const float> logits, Token token) const {
+    if (!options.logprobs) return std::nullopt;
+    const auto named = [&](const model::Logprobs::Entry& entry) -> TokenLogprob {
+      return {entry.token, std::string(model->tokenizer().piece(entry.token)), entry.logprob};
+    };
+    const model::Logprobs found = model::logprobs(logits, token, *options.logprobs);
+    TokenLogprobs result{named(found.chosen), {}};
+    for (const model::Logprobs::Entry& entry : found.top) result.top.push_back(named(entry));
+    return result;
+  }
+
   std::shared_ptr<const model::Model> model;
   LocalChatOptions options;
   int64_t context;
@@ -83,7 +97,7 @@ LocalChat::LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& e
 LocalChat::~LocalChat() = default;
 int64_t LocalChat::context() const noexcept { return impl_->context; }
 
-Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, const OnText& on_text,
+Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, const OnPiece& on_piece,
                        std::stop_token stop) {
   using Clock = std::chrono::steady_clock;
   Impl& s = *impl_;
@@ -107,30 +121,42 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   const Clock::time_point decode_begin = Clock::now();
   model::SamplerParams params = s.options.sampler;
   params.seed = seed_at(params.seed, messages.size());
-  model::Sampler sampler(params);
+  model::Sampler sampler(params, &s.model->tokenizer());
+  model::StopStrings stops(params.stop);
   model::ReplyParser parser(s.format, s.options.prompt, "call_", count_calls(messages) + 1);
-  std::vector<Token> generated;
-  while (!parser.is_done() && !stop.stop_requested()) {
-    const bool is_full = int64_t(prompt.size() + generated.size()) >= s.context;
-    if (is_full || int64_t(generated.size()) >= max_tokens) {
+  std::vector<Token> timeline = prompt;  // and behind it the reply
+  std::string answer;                    // what of the reply's text was shown
+  const auto show = [&](Piece piece) {
+    answer += piece.text;
+    if (on_piece && (!piece.text.empty() || piece.logprobs)) on_piece(std::move(piece));
+  };
+  while (!parser.is_done() && !stops.is_stopped() && !stop.stop_requested()) {
+    const int64_t n_generated = int64_t(timeline.size() - prompt.size());
+    if (int64_t(timeline.size()) >= s.context || n_generated >= max_tokens) {
       reply.is_cut = true;
       break;
     }
-    if (!generated.empty()) s.sequence.append(generated.back());
-    generated.push_back(sampler.sample(s.sequence.logits()));
-    const std::string text = parser.push(generated.back());
-    if (on_text && !text.empty()) on_text(text);
+    if (n_generated > 0) s.sequence.append(timeline.back());
+    const std::span<const float> logits = s.sequence.logits();
+    const Token token = sampler.sample(logits, timeline);
+    timeline.push_back(token);
+    show({stops.push(parser.push(token)), s.logprobs(logits, token)});
     if (const auto begun = std::exchange(s.options.on_first_token, nullptr)) begun();
   }
-  reply.usage.completion_tokens = int64_t(generated.size());
+  show({stops.finish(), std::nullopt});
+  reply.usage.completion_tokens = int64_t(timeline.size() - prompt.size());
   reply.usage.decode_ms = ms_since(decode_begin);
   if (is_first && !is_restored) s.options.prefixes->store(fixed, s.sequence);
-  const bool is_whole = parser.is_done();
+  const bool is_whole = parser.is_done() && !stops.is_stopped();
   model::ReplyParser::Result result = parser.finish();
   reply.message = std::move(result.message);
   reply.error = std::move(result.error);
+  if (stops.is_stopped()) {
+    reply.is_stopped = true;
+    reply.message.text = std::move(answer);
+  }
   if (is_whole)
-    reply.message.tokens = std::move(generated);
+    reply.message.tokens.assign(timeline.begin() + std::ssize(prompt), timeline.end());
   else
     reply.message.tokens.clear();
   return reply;

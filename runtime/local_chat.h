@@ -17,7 +17,8 @@ namespace corvid::runtime {
 struct LocalChatOptions {
   model::Prompt prompt;
   model::SamplerParams sampler;
-  int64_t context = 0;  // tokens; 0: what the model was made for
+  std::optional<int64_t> logprobs;  // with each token its log-probability, and those of so many likeliest ones
+  int64_t context = 0;              // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
   std::function<void()> on_first_token;  // called once; for work that would have slowed down the wait for it
   std::optional<PrefixCache> prefixes;   // where instructions and tools are looked up, and stored after the first reply
@@ -31,10 +32,11 @@ class LocalChat final : public Chat {
   LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options);
   ~LocalChat() override;
 
-  // A stop is honoured between tokens, and between chunks of the prompt. A reply that was cut or stopped has no
-  // `tokens`: it is put back from its text. Sampling depends on the seed and the messages alone, so that a resumed
+  // A stop is honoured between tokens, and between chunks of the prompt. Stop strings are looked for in the answer's
+  // text, not in calls or reasoning. A reply that was cut or stopped, by either, has no `tokens`: it is put back from
+  // its text. Sampling depends on the seed and the messages alone, so that a resumed
   // session goes on as the first one would have. Throws std::length_error when the messages do not fit the context.
-  Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnText& on_text,
+  Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnPiece& on_piece,
               std::stop_token stop) override;
 
   int64_t context() const noexcept;

@@ -164,7 +164,7 @@ Outcome run(Transcript& log, Chat& chat, tools::Toolbox& tools, const Limits& li
     if (std::optional<Outcome> end = budget.spent()) return *end;
     Reply reply;
     try {
-      reply = chat.reply(log.messages(), budget.tokens_left(), hooks.on_text, budget.stop());
+      reply = chat.reply(log.messages(), budget.tokens_left(), hooks.on_piece, budget.stop());
     } catch (const std::length_error& e) {  // the messages do not fit; e.what() has the numbers
       return {End::context_limit, e.what()};
     }
@@ -184,7 +184,7 @@ Outcome run(Transcript& log, Chat& chat, tools::Toolbox& tools, const Limits& li
       const int times = guard.count("", message.text, reply.error);
       log.append(tool_entry("[error: " + reply.error + "]" + RepeatGuard::remark(times)));
       if ((end = guard.end(times))) return *end;
-    } else if (says_nothing) {
+    } else if (says_nothing && !reply.is_stopped) {
       if (was_empty) throw std::runtime_error("the model: want an answer or a tool call, found an empty reply twice");
       log.append(tool_entry("[error: the reply was empty; answer the user]"));
     } else if (message.calls.empty()) {

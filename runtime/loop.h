@@ -32,7 +32,7 @@ struct Outcome {
 
 // All optional; called on the run's thread.
 struct Hooks {
-  Chat::OnText on_text;
+  Chat::OnPiece on_piece;
   std::function<void(const model::Call&)> on_call;  // approved and about to run
   std::function<void(const Usage&)> on_usage;       // after each reply, stored or not
   Approver approver;

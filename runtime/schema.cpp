@@ -27,7 +27,7 @@ CREATE TABLE sessions (
   instructions      TEXT NOT NULL,
   tools             TEXT NOT NULL,  -- JSON: [{name, description, parameters}]
   thinking          TEXT NOT NULL CHECK (thinking IN ('disabled', 'enabled', 'adaptive')),
-  sampler           TEXT NOT NULL,  -- JSON: {temperature, top_k, top_p, min_p, seed}
+  sampler           TEXT NOT NULL,  -- JSON: the parameters by name (sampler_json.h)
   status            TEXT NOT NULL,
   parent            TEXT REFERENCES sessions (id) ON DELETE SET NULL
 ) STRICT;

@@ -117,7 +117,7 @@ RunResult Session::run(std::string prompt, const RunOptions& options, std::stop_
     run_id = s.store.begin_run(s.record.id, int64_t(s.log.messages().size()));
     s.log.append(user_entry(std::move(prompt)));
     Hooks hooks;
-    hooks.on_text = [&](std::string_view text) { s.emit(TokenEvent{std::string(text)}); };
+    hooks.on_piece = [&](Piece piece) { s.emit(TokenEvent{std::move(piece)}); };
     hooks.on_call = [&](const model::Call& call) { s.emit(ToolCallEvent{call}); };
     hooks.on_usage = [&](const Usage& usage) { s.on_usage(usage); };
     hooks.approver = options.approver;

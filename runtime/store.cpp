@@ -5,6 +5,7 @@
 #include <array>
 #include <random>
 
+#include "runtime/sampler_json.h"
 #include "runtime/schema.h"
 
 namespace corvid::runtime {
@@ -52,10 +53,6 @@ std::string make_id(int64_t ms) {
   return id;
 }
 
-Json sampler_json(const model::SamplerParams& p) {
-  return {{"temperature", p.temperature}, {"top_k", p.top_k}, {"top_p", p.top_p}, {"min_p", p.min_p}, {"seed", p.seed}};
-}
-
 Json tools_json(const std::vector<model::ToolDecl>& tools) {
   Json json = Json::array();
   for (const model::ToolDecl& tool : tools)
@@ -84,9 +81,7 @@ SessionRecord record_of(const Statement& row, const Database& db) {
   try {
     for (const Json& tool : json_of(row.text(8), db, what + ": tools"))
       record.prompt.tools.push_back({tool.at("name"), tool.at("description"), tool.at("parameters")});
-    const Json sampler = json_of(row.text(10), db, what + ": sampler");
-    record.sampler = {sampler.at("temperature"), sampler.at("top_k"), sampler.at("top_p"), sampler.at("min_p"),
-                      sampler.at("seed")};
+    record.sampler = sampler_of(json_of(row.text(10), db, what + ": sampler"));
   } catch (const Json::exception& e) {  // valid JSON of another shape
     throw StoreError(db.file() + ": " + what + ": tools and sampler: " + e.what(), 0);
   }
@@ -131,7 +126,7 @@ std::string Store::create(const SessionRecord& record) {
   Statement insert(db_, "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kWanted);
   insert.bind(id).bind(now).bind(now).bind(record.workdir.string()).bind(record.agent).bind(record.model_name);
   insert.bind(record.model_fingerprint).bind(record.prompt.instructions).bind(dump(tools_json(record.prompt.tools)));
-  insert.bind(word_of(record.prompt.thinking, kThinking)).bind(dump(sampler_json(record.sampler))).bind("new");
+  insert.bind(word_of(record.prompt.thinking, kThinking)).bind(dump(to_json(record.sampler))).bind("new");
   if (record.parent.empty())
     insert.bind_null();
   else

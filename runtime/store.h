@@ -17,7 +17,7 @@
 
 #include "model/chat_format.h"
 #include "model/message.h"
-#include "model/sampler.h"
+#include "model/sampler_params.h"
 #include "runtime/chat.h"
 #include "runtime/events.h"
 #include "runtime/sqlite.h"

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <limits>
 
 #include "agents/args.h"
 #include "tests/support/temp_dir.h"
@@ -105,6 +106,31 @@ TEST_F(ConfigTest, AgentErrorsSayWhere) {
             ":1:25: temperature: want a number from 0 to 100, found \".nan\"");
   EXPECT_THAT(agent_error("a: [b\n"), HasSubstr(":"));
   EXPECT_THAT(agent_error("a: 1\n---\nb: 2\n"), HasSubstr("want one document"));
+}
+
+TEST_F(ConfigTest, TheSamplerIsReadWholeAndEveryNumberIsChecked) {
+  const std::string yaml =
+      "sampler:\n  temperature: 0.7\n  top_k: 40\n  top_p: 0.9\n  min_p: 0.05\n  repeat_penalty: 1.1\n"
+      "  repeat_last_n: -1\n  presence_penalty: 0.5\n  frequency_penalty: 0.25\n  dry_multiplier: 0.8\n"
+      "  dry_base: 2\n  dry_allowed_length: 3\n  dry_penalty_last_n: 1000\n  dry_sequence_breakers: [\"\\n\"]\n"
+      "  seed: 9\n  stop: [END, \"\\n\\n\"]\n  logit_bias: { 42: -1.5, Sure: false, \" yes\": 2 }\n";
+  const float never = -std::numeric_limits<float>::infinity();
+  model::SamplerParams wanted{0.7f, 40, 0.9f, 0.05f, 9, 1.1f, -1, 0.5f, 0.25f, 0.8f, 2, 3, 1000};
+  wanted.dry_sequence_breakers = {"\n"};
+  wanted.stop = {"END", "\n\n"};
+  wanted.logit_bias = {{"42", -1.5f}, {"Sure", never}, {" yes", 2}};
+  EXPECT_EQ(load_agent(dir.write("a.yaml", yaml).string()).sampler, wanted);
+
+  EXPECT_EQ(agent_error("sampler: { top_k: -1 }"), ":1:19: top_k: want a whole number from 0 to 1000000, found \"-1\"");
+  EXPECT_EQ(agent_error("sampler: { min_p: 1.5 }"), ":1:19: min_p: want a number from 0 to 1, found \"1.5\"");
+  EXPECT_EQ(agent_error("sampler: { repeat_penalty: 0 }"),
+            ":1:28: repeat_penalty: want a number from 0.01 to 100, found \"0\"");
+  EXPECT_EQ(agent_error("sampler: { stop: [\"\"] }"),
+            ":1:18: stop: want texts of at least one byte, found an empty one");
+  EXPECT_EQ(agent_error("sampler: { logit_bias: { a: never } }"),
+            ":1:29: a: want a number from -1000 to 1000, or false to forbid the token, found \"never\"");
+  EXPECT_EQ(agent_error("sampler: { repeat_penalti: 1 }"),
+            ":1:12: unknown key \"repeat_penalti\"; did you mean \"repeat_penalty\"?");
 }
 
 TEST_F(ConfigTest, APolicyFileIsReadWhole) {

@@ -44,7 +44,12 @@ TEST(EventsTest, EachEventIsALine) {
   const auto line = [](const Event& event) { return to_line(to_json(event)); };
   const model::Call call{"call_1", "shell", R"({"command":"ls"})"};
   EXPECT_EQ(line(SessionEvent{"01abc", false, ""}), R"({"event":"session","session_id":"01abc","resumed":false})");
-  EXPECT_EQ(line(TokenEvent{"\xc3\xa9"}), "{\"event\":\"token\",\"text\":\"\xc3\xa9\"}");
+  EXPECT_EQ(line(TokenEvent{{"\xc3\xa9", {}}}), "{\"event\":\"token\",\"text\":\"\xc3\xa9\"}");
+  EXPECT_EQ(
+      line(TokenEvent{{"", TokenLogprobs{{7, "a\xff", -0.12345678}, {{7, "a\xff", -0.12345678}, {3, "b", -3}}}}}),
+      "{\"event\":\"token\",\"text\":\"\",\"logprobs\":{\"id\":7,\"token\":\"a\xef\xbf\xbd\",\"logprob\":-0.123457,"
+      "\"top\":[{\"id\":7,\"token\":\"a\xef\xbf\xbd\",\"logprob\":-0.123457},"
+      "{\"id\":3,\"token\":\"b\",\"logprob\":-3.0}]}}");
   EXPECT_EQ(line(ToolCallEvent{call}),
             R"({"event":"tool_call","id":"call_1","name":"shell","arguments":{"command":"ls"}})");
   EXPECT_EQ(line(ToolResultEvent{{call, tools::Status::timed_out, 137, 5}, "[timed out after 5 s]"}),
@@ -60,7 +65,7 @@ TEST(EventsTest, EachEventIsALine) {
 }
 
 TEST(EventsTest, TextThatIsNotUtf8AndArgumentsThatAreNoJsonStillMakeALine) {
-  EXPECT_EQ(to_line(to_json(Event(TokenEvent{"a\xff"}))), "{\"event\":\"token\",\"text\":\"a\xef\xbf\xbd\"}");
+  EXPECT_EQ(to_line(to_json(Event(TokenEvent{{"a\xff", {}}}))), "{\"event\":\"token\",\"text\":\"a\xef\xbf\xbd\"}");
   EXPECT_EQ(to_json(Event(ToolCallEvent{{"call_1", "shell", "{oops"}})).at("arguments"), "{oops");
 }
 

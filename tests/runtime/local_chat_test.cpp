@@ -35,6 +35,7 @@ class LocalChatTest : public ::testing::Test {
 
   LocalChat answering(LocalChatOptions options = {}) { return {answering_, exec_, std::move(options)}; }
   LocalChat endless(LocalChatOptions options = {}) { return {endless_, exec_, std::move(options)}; }
+  static const model::Model& answering_model() { return *answering_; }
   static LocalChatOptions with_context(int64_t tokens) {
     LocalChatOptions options;
     options.context = tokens;
@@ -53,7 +54,7 @@ class LocalChatTest : public ::testing::Test {
 TEST_F(LocalChatTest, RepliesUntilTheEndOfTheTurnAndStreamsTheText) {
   LocalChat chat = answering();
   std::string streamed;
-  const Reply reply = chat.reply(messages_, 1000, [&](std::string_view text) { streamed += text; }, {});
+  const Reply reply = chat.reply(messages_, 1000, [&](const Piece& piece) { streamed += piece.text; }, {});
   EXPECT_EQ(reply.message.role, model::Role::assistant);
   EXPECT_EQ(reply.message.text, kAnswer);
   EXPECT_EQ(streamed, kAnswer);
@@ -123,7 +124,7 @@ TEST_F(LocalChatTest, AStopEndsTheReplyWithWhatWasSaid) {
   LocalChat chat = endless();
   std::stop_source stop;
   const Reply reply = chat.reply(
-      messages_, 1'000'000, [&](std::string_view) { stop.request_stop(); }, stop.get_token());
+      messages_, 1'000'000, [&](const Piece&) { stop.request_stop(); }, stop.get_token());
   EXPECT_EQ(reply.usage.completion_tokens, 1);
   EXPECT_FALSE(reply.is_cut);
   EXPECT_FALSE(reply.message.text.empty());
@@ -143,7 +144,7 @@ TEST_F(LocalChatTest, TheFirstTokenIsAnnouncedOnceAndNotBeforeItIsThere) {
   stopped.request_stop();
   chat.reply(messages_, 3, {}, stopped.get_token());
   EXPECT_TRUE(order.empty());
-  chat.reply(messages_, 3, [&](std::string_view) { order.emplace_back("text"); }, {});
+  chat.reply(messages_, 3, [&](const Piece&) { order.emplace_back("text"); }, {});
   ask(chat, 3);
   EXPECT_EQ(order, (std::vector<std::string>{"text", "announced", "text", "text"}));
 }
@@ -161,6 +162,49 @@ TEST_F(LocalChatTest, SamplingFollowsTheSeedAndTheMessagesNotWhatWasAskedBefore)
   options.sampler.seed = 8;
   LocalChat other = endless(options);
   EXPECT_NE(ask(other, 20).message.text, second);
+}
+
+TEST_F(LocalChatTest, AStopStringEndsTheAnswerAndIsNotShown) {
+  LocalChatOptions options;
+  options.sampler.stop = {"e 3 f"};
+  LocalChat chat = answering(options);
+  std::string streamed;
+  const Reply reply = chat.reply(messages_, 1000, [&](const Piece& piece) { streamed += piece.text; }, {});
+  EXPECT_EQ(reply.message.text, "There ar");
+  EXPECT_EQ(streamed, reply.message.text);
+  EXPECT_TRUE(reply.is_stopped);
+  EXPECT_FALSE(reply.is_cut);
+  EXPECT_TRUE(reply.message.tokens.empty()) << "the next prompt has the text that was shown";
+
+  options.sampler.stop = {"There are 3 files. And", "files!"};
+  LocalChat other = answering(options);
+  const Reply whole = ask(other);
+  EXPECT_EQ(whole.message.text, kAnswer);
+  EXPECT_FALSE(whole.is_stopped);
+  EXPECT_FALSE(whole.message.tokens.empty());
+}
+
+TEST_F(LocalChatTest, LogprobsComeWithEveryTokenWhenAskedFor) {
+  LocalChatOptions options;
+  options.logprobs = 2;
+  LocalChat chat = answering(options);
+  std::vector<model::Token> tokens;
+  std::string text;
+  const Reply reply =
+      chat.reply(messages_, 1000,
+                 [&](const Piece& piece) {
+                   text += piece.text;
+                   ASSERT_TRUE(piece.logprobs);
+                   tokens.push_back(piece.logprobs->chosen.id);
+                   EXPECT_EQ(piece.logprobs->chosen.text, answering_model().tokenizer().piece(tokens.back()));
+                   ASSERT_EQ(piece.logprobs->top.size(), 2u);
+                   EXPECT_EQ(piece.logprobs->top[0].id, tokens.back()) << "greedy takes the likeliest";
+                   EXPECT_GE(piece.logprobs->top[0].logprob, piece.logprobs->top[1].logprob);
+                   EXPECT_LE(piece.logprobs->top[0].logprob, 0);
+                 },
+                 {});
+  EXPECT_EQ(text, kAnswer);
+  EXPECT_EQ(tokens, reply.message.tokens);
 }
 
 TEST_F(LocalChatTest, ParametersOutOfRangeAreRefusedAtOnce) {

@@ -35,7 +35,10 @@ SessionRecord example_record() {
   record.prompt.instructions = "You do chores.\nNothing else.";
   record.prompt.tools = {{"shell", "Run it", Json::parse(R"({"type":"object","properties":{"b":{},"a":{}}})")}};
   record.prompt.thinking = model::Thinking::adaptive;
-  record.sampler = {0.7f, 40, 0.9f, 0.05f, 18446744073709551615u};
+  record.sampler = {0.7f, 40, 0.9f, 0.05f, 18446744073709551615u, 1.1f, -1, 0.5f, 0.25f, 0.8f, 2, 3, 1000};
+  record.sampler.dry_sequence_breakers = {"\n"};
+  record.sampler.logit_bias = {{"42", -1.5f}, {"Sure", -std::numeric_limits<float>::infinity()}};
+  record.sampler.stop = {"\n\n", "END"};
   return record;
 }
 
@@ -86,11 +89,7 @@ TEST(StoreTest, GivesBackASessionAsItWasStored) {
   ASSERT_EQ(record.prompt.tools.size(), 1u);
   EXPECT_EQ(record.prompt.tools[0].parameters.dump(), wanted.prompt.tools[0].parameters.dump()) << "key order counts";
   EXPECT_EQ(record.prompt.thinking, wanted.prompt.thinking);
-  EXPECT_EQ(record.sampler.temperature, wanted.sampler.temperature);
-  EXPECT_EQ(record.sampler.top_k, wanted.sampler.top_k);
-  EXPECT_EQ(record.sampler.top_p, wanted.sampler.top_p);
-  EXPECT_EQ(record.sampler.min_p, wanted.sampler.min_p);
-  EXPECT_EQ(record.sampler.seed, wanted.sampler.seed);
+  EXPECT_EQ(record.sampler, wanted.sampler);
   EXPECT_EQ(record.status, "new");
   EXPECT_EQ(record.parent, "");
 

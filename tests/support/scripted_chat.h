@@ -44,7 +44,7 @@ class ScriptedChat final : public runtime::Chat {
     return *this;
   }
 
-  runtime::Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnText& on_text,
+  runtime::Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnPiece& on_piece,
                        std::stop_token stop) override {
     seen.emplace_back(messages.begin(), messages.end());
     max_tokens_seen.push_back(max_tokens);
@@ -52,7 +52,7 @@ class ScriptedChat final : public runtime::Chat {
     const Answer answer = std::move(answers_.front());
     answers_.pop_front();
     runtime::Reply reply = answer(messages, stop);
-    if (on_text && !reply.message.text.empty()) on_text(reply.message.text);
+    if (on_piece && !reply.message.text.empty()) on_piece({reply.message.text, std::nullopt});
     return reply;
   }
 
