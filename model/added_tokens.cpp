@@ -110,7 +110,7 @@ void AddedTokens::split_pass(const Pass& pass, std::string_view text, bool with_
     if (match->is_special && !with_special) continue;
     if (match->is_single_word && (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end))))
       continue;
-    if (match->strips_left) begin = std::max(done, without_space_at_end(text.substr(0, begin)));
+    if (match->strips_left) begin = done + without_space_at_end(text.substr(done, begin - done));
     if (match->strips_right) end += space_at_start(text.substr(end));
     if (begin > done) out.push_back({text.substr(done, begin - done), std::nullopt});
     out.push_back({text.substr(begin, end - begin), match->id});

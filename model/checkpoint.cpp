@@ -36,7 +36,8 @@ Fp8Blocks read_fp8_blocks(const std::filesystem::path& path) {
     if (in && in->is_object() && in->contains("quantization_config")) found = &(*in)["quantization_config"];
   }
   if (!found || found->is_null()) return {};
-  const nlohmann::json method = found->is_object() ? found->value("quant_method", nlohmann::json()) : *found;
+  if (!found->is_object()) fail(file, ": quantization_config: want an object, found ", printable(found->dump()));
+  const nlohmann::json method = found->value("quant_method", nlohmann::json());
   if (method != "fp8") {
     fail(file, ": quantization_config: quant_method: ", printable(method.dump()), " is not supported, want \"fp8\"");
   }

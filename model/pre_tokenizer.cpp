@@ -60,19 +60,21 @@ std::string error_text(int code) {
   return text;
 }
 
-// An expression of the file's own may backtrack this often for one match; ours are linear and need no bound.
-constexpr uint32_t kMatchLimit = 10'000'000;
+// What an expression of the file's own may take for one match: steps, as many as an honest one could need that looks at
+// every character a few times, and memory. Ours are linear and need no bound.
+uint32_t match_limit(size_t text_bytes) {
+  constexpr uint64_t kSteps = 100'000, kStepsForAByte = 16;
+  return static_cast<uint32_t>(std::min<uint64_t>(kSteps + kStepsForAByte * text_bytes, UINT32_MAX));
+}
+constexpr uint32_t kHeapLimitKiB = 64 << 10;
 
 }  // namespace
 
 struct Splitter::Impl {
   std::string regex;
+  bool is_ours = false;
   pcre2_code* code = nullptr;
-  pcre2_match_context* context = nullptr;
-  ~Impl() {
-    pcre2_match_context_free(context);
-    pcre2_code_free(code);
-  }
+  ~Impl() { pcre2_code_free(code); }
 };
 
 Splitter::Splitter(std::string_view regex) {
@@ -89,10 +91,7 @@ Splitter::Splitter(std::string_view regex) {
   }
   // Without JIT support every match is interpreted: slower, the same result.
   pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);
-  impl->context = pcre2_match_context_create(nullptr);
-  if (!impl->context) throw std::bad_alloc();
-  const bool is_ours = regex == kO200kRegex || regex == kQwen2Regex || regex == kGpt2Regex;
-  pcre2_set_match_limit(impl->context, is_ours ? std::numeric_limits<uint32_t>::max() : kMatchLimit);
+  impl->is_ours = regex == kO200kRegex || regex == kQwen2Regex || regex == kGpt2Regex;
   impl_ = std::move(impl);
 }
 
@@ -107,13 +106,20 @@ bool Splitter::is_in(std::string_view text) const {
 struct Splitter::Matcher::Impl {
   const Splitter::Impl* splitter;
   pcre2_match_data* match = nullptr;
-  ~Impl() { pcre2_match_data_free(match); }
+  pcre2_match_context* context = nullptr;
+  ~Impl() {
+    pcre2_match_context_free(context);
+    pcre2_match_data_free(match);
+  }
 };
 
 Splitter::Matcher::Matcher(const Splitter& splitter) : impl_(std::make_unique<Impl>()) {
   impl_->splitter = splitter.impl_.get();
   impl_->match = pcre2_match_data_create_from_pattern(impl_->splitter->code, nullptr);
-  if (!impl_->match) throw std::bad_alloc();
+  impl_->context = pcre2_match_context_create(nullptr);
+  if (!impl_->match || !impl_->context) throw std::bad_alloc();
+  if (impl_->splitter->is_ours) pcre2_set_match_limit(impl_->context, std::numeric_limits<uint32_t>::max());
+  if (!impl_->splitter->is_ours) pcre2_set_heap_limit(impl_->context, kHeapLimitKiB);
 }
 
 Splitter::Matcher::Matcher(Matcher&&) noexcept = default;
@@ -121,12 +127,13 @@ Splitter::Matcher::~Matcher() = default;
 
 size_t Splitter::Matcher::split(std::string_view text, std::vector<std::string_view>& out) {
   const Splitter::Impl& splitter = *impl_->splitter;
+  if (!splitter.is_ours) pcre2_set_match_limit(impl_->context, match_limit(text.size()));
   size_t matches = 0;
   size_t done = 0;  // everything before is in `out`
   for (size_t at = 0; at < text.size();) {
     const auto find = [&](uint32_t options) {
       return pcre2_match(splitter.code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                         PCRE2_NO_UTF_CHECK | options, impl_->match, splitter.context);
+                         PCRE2_NO_UTF_CHECK | options, impl_->match, impl_->context);
     };
     int found = find(0);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = find(PCRE2_NO_JIT);

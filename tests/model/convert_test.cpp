@@ -332,6 +332,10 @@ TEST(Convert, BlocksOfEightBitFloatsAreMultipliedByTheirScales) {
   config["quantization_config"] = {{"quant_method", "gptq"}};
   dir.write("config.json", config.dump());
   EXPECT_THAT(message_of([&] { Model::load(dir.path()); }), HasSubstr("quant_method: \"gptq\" is not supported"));
+  config["quantization_config"] = "fp8";
+  dir.write("config.json", config.dump());
+  EXPECT_THAT(message_of([&] { Model::load(dir.path()); }),
+              HasSubstr("quantization_config: want an object, found \"fp8\""));
 }
 
 TEST(Convert, EightBitFloatsWithoutScalesAreNamed) {

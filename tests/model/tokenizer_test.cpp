@@ -173,6 +173,11 @@ TEST_F(TokenizerTest, UsesAPreTokenizerOfTheFilesOwn) {
   EXPECT_THROW(t.tables(), std::runtime_error);
   file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a+)+$";
   EXPECT_THROW(load(file).encode(std::string(5000, 'a') + "b", true), std::runtime_error) << "backtracks without end";
+  // Each place of a text may cost as much as the text, not a constant that adds up to minutes.
+  file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(?:a|a)+$|.";
+  EXPECT_THROW(load(file).encode(std::string(18, 'a') + "b" + std::string(3000, 'c'), true), std::runtime_error);
+  file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = R"(\s*\n|\s+(?!\S)|.)";  // goes back over the spaces
+  EXPECT_EQ(load(file).encode(std::string(200'000, ' '), true), std::vector<Token>(200'000, ' '));
   file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "a(";
   EXPECT_NE(error(file).find("found a( ("), std::string::npos) << error(file);
 }
