@@ -11,7 +11,36 @@
 
 #include "model/error.h"
 
+// With AddressSanitizer a read behind the file's end is found although the rest of its last page is mapped.
+#if defined(__SANITIZE_ADDRESS__)
+#define CORVID_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CORVID_ASAN 1
+#endif
+#endif
+#ifdef CORVID_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace corvid::model {
+namespace {
+
+void forbid_the_rest_of_the_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size) {
+#ifdef CORVID_ASAN
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  ASAN_POISON_MEMORY_REGION(data + size, (page - size % page) % page);
+#endif
+}
+
+void allow_the_rest_of_the_page([[maybe_unused]] const std::byte* data, [[maybe_unused]] size_t size) {
+#ifdef CORVID_ASAN
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  ASAN_UNPOISON_MEMORY_REGION(data + size, (page - size % page) % page);
+#endif
+}
+
+}  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& file) {
   const int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not block here
@@ -33,6 +62,7 @@ MappedFile::MappedFile(const std::filesystem::path& file) {
     }
     data_ = static_cast<const std::byte*>(data);
     size_ = static_cast<size_t>(info.st_size);
+    forbid_the_rest_of_the_page(data_, size_);
   }
   close(fd);
 }
@@ -47,7 +77,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_) munmap(const_cast<std::byte*>(data_), size_);
+  if (!data_) return;
+  allow_the_rest_of_the_page(data_, size_);
+  munmap(const_cast<std::byte*>(data_), size_);
 }
 
 }  // namespace corvid::model
