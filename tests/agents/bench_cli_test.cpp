@@ -27,6 +27,7 @@ TEST(BenchCommand, PrintsEveryCaseAsJson) {
   EXPECT_EQ(json["architecture"], "minimax-m3");
   EXPECT_EQ(json["threads"], 2);
   EXPECT_GT(json["load_ms"], 0);
+  EXPECT_GT(json["first_token_ms"], json["load_ms"]);
   EXPECT_GT(json["peak_bytes"], 1 << 20);
   std::vector<std::string> cases;
   for (const Json& one : json["results"]) {

@@ -1,0 +1,157 @@
+"""Measures corvid and llama.cpp on the same files, in turns, and writes what came out:  script/bench cpu
+
+Both decode and prefill random tokens behind a made-up cache, with the same threads; llama.cpp with flash attention and
+without, which differ by more than either from corvid. Every case is measured once a round, the programs one after the
+other, so that a machine that slows down slows all of them; the figures are medians over the rounds. What takes llama.cpp
+most of a minute is measured in the first round alone, and then with flash attention, which is its faster setting there.
+"""
+import argparse
+import csv
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import figures
+from figures import CORVID, FLASH, PLAIN
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "tests/bench/results/cpu.csv"
+PACKAGE = "node-llama-cpp@3.22.1"
+FAMILIES, TYPES = ["minimax-m3", "qwen3moe"], ["q8_0", "q4_0"]
+DEPTHS = [0, 4096, 16384, 32768]
+
+
+def run(*words, **options):
+    return subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+def make_file(corvid, cache, family, kind):
+    file = cache / f"{family}-{kind}.gguf"
+    if not file.exists():
+        run(corvid, "model", "bench", "--random", f"{family}:type={kind}", "--save", file)
+    return file
+
+
+def build_peer(cache):
+    """llama.cpp's libraries and headers of one release, out of an npm package, and our driver of them."""
+    package = cache / "node_modules/node-llama-cpp"
+    if not package.exists():
+        run("npm", "install", "--silent", "--no-fund", "--no-audit", PACKAGE, cwd=cache,
+            env=os.environ | {"NODE_LLAMA_CPP_SKIP_DOWNLOAD": "true"})
+    libraries = cache / "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64"
+    headers = cache / "llama.cpp"
+    if not (headers / "include/llama.h").exists():
+        shutil.rmtree(headers, ignore_errors=True)
+        headers.mkdir()
+        run("git", "clone", "--quiet", "--bare", package / "llama/gitRelease.bundle", headers / "release.git")
+        run("git", f"--git-dir={headers}/release.git", "archive", "--output", headers / "headers.tar", "HEAD", "include",
+            "ggml/include")
+        run("tar", "-C", headers, "-xf", headers / "headers.tar")
+    driver = cache / "llama_cpp"
+    run("g++", "-std=c++20", "-O2", f"-I{headers}/include", f"-I{headers}/ggml/include",
+        ROOT / "tests/bench/llama_cpp.cpp", "-o", driver, f"-L{libraries}",
+        *[f"-l:{next(libraries.glob(name)).name}" for name in ("libllama.*so", "libggml.*so", "libggml-base.so")],
+        f"-Wl,-rpath,{libraries}", f"-Wl,-rpath-link,{libraries}")
+    return driver, libraries
+
+
+class Figures:
+    """All samples, by file, program and case; a case is (phase, tokens, depth), or ("first_token_ms",), ("peak_bytes",)."""
+
+    def __init__(self):
+        self.samples, self.bytes, self.memory, self.about = {}, {}, [], {}
+
+    def add(self, file, program, case, value):
+        self.samples.setdefault((file, program, case), []).append(value)
+
+
+def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
+    out = json.loads(run(corvid, "model", "bench", file, "--prompt", prompts, "--gen", gen, "--depth",
+                         ",".join(map(str, depths)), "--repeat", 1, "--threads", threads, "--output", "json"))
+    for result in out["results"]:
+        case = (result["phase"], result["tokens"], result["depth"])
+        found.add(file.stem, CORVID, case, result["tokens_per_second"])
+        found.memory.append(result["memory_bytes_per_second"])
+        if "bytes_per_token" in result:
+            found.bytes[file.stem, case] = result["bytes_per_token"]["total"]
+    found.about["tier"] = out["tier"]
+    if records_load:
+        found.add(file.stem, CORVID, ("first_token_ms",), out["first_token_ms"])
+        found.add(file.stem, CORVID, ("peak_bytes",), out["peak_bytes"])
+
+
+def measure_peer(found, peer, program, file, threads, cases, records_load):
+    driver, libraries = peer
+    out = json.loads(run(driver, libraries, file, 1 if program == FLASH else 0, threads,
+                         *[":".join(map(str, case)) for case in cases]))
+    for result in out["results"]:
+        case = (result["phase"], result["tokens"], result["depth"])
+        found.add(file.stem, program, case, result["tokens_per_second"])
+    found.about["version"] = out["version"]
+    if records_load:
+        found.add(file.stem, program, ("first_token_ms",), out["first_token_ms"])
+        found.add(file.stem, program, ("peak_bytes",), out["peak_bytes"])
+
+
+def measure(arguments, cache):
+    corvid, threads = arguments.corvid.resolve(), arguments.threads
+    peer = build_peer(cache)
+    found = Figures()
+    gen = 16
+    short = [("prefill", 512, 0)] + [("decode", gen, depth) for depth in DEPTHS]
+    long = [("prefill", 4096, 0), ("prefill", 512, 32768)]
+    if arguments.full:
+        long += [("prefill", 512, depth) for depth in (4096, 16384)]
+    for kind in TYPES[:1] if arguments.quick else TYPES:
+        for family in FAMILIES:
+            file = make_file(corvid, cache, family, kind)
+            file.read_bytes()  # so that it lies in the page cache
+            for round_ in range(1 if arguments.quick else 5):
+                print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
+                measure_corvid(found, corvid, file, threads, 512, gen, DEPTHS, True)
+                measure_corvid(found, corvid, file, threads, 4096, 0, [0], False)
+                for program in (FLASH, PLAIN):
+                    measure_peer(found, peer, program, file, threads, short, True)
+                if round_ == 0 and not arguments.quick:
+                    for program in (FLASH, PLAIN) if arguments.full else (FLASH,):
+                        measure_peer(found, peer, program, file, threads, long, False)
+    return found
+
+
+def write_csv(found):
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("w", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(["file", "program", "what", "tokens", "depth", "median", "lowest", "highest", "repeats",
+                       "bytes_per_token", "memory_bytes_per_second"])
+        for (file, program, case), samples in found.samples.items():
+            bytes_ = found.bytes.get((file, case)) if program == CORVID else None
+            rows.writerow([file, program, case[0], *(case[1:] or ("", "")),
+                           *(f"{value:.6g}" for value in (statistics.median(samples), min(samples), max(samples))),
+                           len(samples), f"{bytes_:.0f}" if bytes_ else "",
+                           f"{statistics.median(found.memory):.4g}" if bytes_ else ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="script/bench cpu")
+    parser.add_argument("--corvid", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="one round, the q8_0 files, nothing that takes a minute")
+    parser.add_argument("--full", action="store_true", help="further prefill at depth, with both of llama.cpp's settings")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corvid-bench"
+    cache.mkdir(parents=True, exist_ok=True)
+    found = measure(arguments, cache)
+    if arguments.quick:
+        figures.print_table(found, arguments.threads)
+        return
+    write_csv(found)
+    figures.write_docs(found, arguments.threads, ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()
