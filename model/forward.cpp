@@ -146,8 +146,8 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
       stores.push_back({v + at * width, pos + at, kv.values.data(), count, c.n_kv_heads, c.head_dim, cache.block(),
                         cache.format(), true});
       if (!indexed || batch[s].dense) continue;
-      stores.push_back(
-          {index_k + at * c.index_dim, pos + at, kv.index_keys.data(), count, 1, c.index_dim, cache.block()});
+      stores.push_back({index_k + at * c.index_dim, pos + at, kv.index_keys.data(), count, 1, c.index_dim,
+                        cache.block(), cache.index_format()});
     }
     kernels::store_rows(stores, exec);
     if (i + 1 == c.n_layers()) {
@@ -173,7 +173,7 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
         choices.push_back({index_q + at * c.n_index_heads * c.index_dim, cache.layer(i).index_keys.data(), pos + at,
                            a.block_ids.data() + at * c.n_index_heads * c.top_blocks,
                            a.block_counts.data() + at * c.n_index_heads, count, c.n_index_heads, c.index_dim,
-                           cache.block(), n_keys, c.top_blocks, c.local_blocks});
+                           cache.block(), n_keys, c.top_blocks, c.local_blocks, cache.index_format()});
       }
       kernels::block_select(choices, exec);  // ids [rows, n_index_heads, top_blocks], counts [rows, n_index_heads]
       spread(a.block_ids, rows, c.n_index_heads, c.n_kv_heads, c.top_blocks);

@@ -8,13 +8,8 @@
 #include "model/error.h"
 
 namespace corvid::model {
-namespace {
 
-constexpr kernels::Format kIndexFormat = kernels::Format::f32;
-
-}  // namespace
-
-KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, kernels::Format format)
+KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat format)
     : pool_(pool ? std::move(pool) : KvPool::create()),
       format_(format),
       block_(c.block ? c.block : kDefaultBlock),
@@ -22,12 +17,13 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, kernels::Format 
       head_dim_(c.head_dim),
       index_dim_(c.index_dim),
       layers_(c.layers.size()) {
-  if (!kernels::is_page_format(format)) {
-    throw std::invalid_argument(concat("KV cache: want f32, f16, bf16 or q8_0, found ", kernels::format_name(format)));
+  for (const kernels::Format found : {format.kv, format.index}) {
+    if (kernels::is_page_format(found)) continue;
+    throw std::invalid_argument(concat("KV cache: want f32, f16, bf16 or q8_0, found ", kernels::format_name(found)));
   }
-  key_bytes_ = kernels::key_page_bytes(format, c.n_kv_heads, c.head_dim, block_);
-  value_bytes_ = kernels::value_page_bytes(format, c.n_kv_heads, c.head_dim, block_);
-  if (c.has_sparse_attention()) index_bytes_ = kernels::key_page_bytes(kIndexFormat, 1, c.index_dim, block_);
+  key_bytes_ = kernels::key_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
+  value_bytes_ = kernels::value_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
+  if (c.has_sparse_attention()) index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
     page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : 0);
@@ -68,11 +64,11 @@ void KvCache::assign(std::vector<KvPage> pages) {
 
 void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
   for (const bool sparse : sparse_) {
-    kernels::clear_unused_keys(at, format_, n_kv_heads_, head_dim_, block_, used);
-    kernels::clear_unused_values(at + key_bytes_, format_, n_kv_heads_, head_dim_, block_, used);
+    kernels::clear_unused_keys(at, format_.kv, n_kv_heads_, head_dim_, block_, used);
+    kernels::clear_unused_values(at + key_bytes_, format_.kv, n_kv_heads_, head_dim_, block_, used);
     at += key_bytes_ + value_bytes_;
     if (!sparse) continue;
-    kernels::clear_unused_keys(at, kIndexFormat, 1, index_dim_, block_, index ? used : 0);
+    kernels::clear_unused_keys(at, format_.index, 1, index_dim_, block_, index ? used : 0);
     at += index_bytes_;
   }
 }

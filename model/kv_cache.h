@@ -2,7 +2,7 @@
 //
 //   page p = positions [p * block, (p + 1) * block), one piece of memory:
 //     layer 0: keys | values | index keys (sparse layers)     layer 1: ...        each as kernels/kv_pages.h lays it
-//     out, keys and values in the cache's format, index keys in f32
+//     out, in the cache's formats
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
 //   A copy of a cache shares all pages; prepare() copies the ones about to be written, here the block in which b goes
@@ -20,14 +20,23 @@
 
 namespace corvid::model {
 
+// How numbers are kept: f32, f16, bf16 or q8_0.
+struct CacheFormat {
+  kernels::Format kv;
+  kernels::Format index;  // index keys: where nothing else is rounded they are not either, else bf16
+
+  CacheFormat(kernels::Format kv_format = kernels::Format::f32)
+      : CacheFormat(kv_format, kv_format == kernels::Format::f32 ? kernels::Format::f32 : kernels::Format::bf16) {}
+  CacheFormat(kernels::Format kv_format, kernels::Format index_format) : kv(kv_format), index(index_format) {}
+};
+
 // Grows page by page; what lies behind the positions in use is stale and never read. Copying one costs a few pointers
 // for each page.
 class KvCache {
  public:
-  // `pool` gives the memory; null: a pool of its own without a limit. `format`: f32, f16, bf16 or q8_0, else throws
-  // std::invalid_argument.
-  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr,
-                   kernels::Format format = kernels::Format::f32);
+  // `pool` gives the memory; null: a pool of its own without a limit. Throws std::invalid_argument for other formats
+  // than CacheFormat names.
+  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr, CacheFormat format = {});
 
   // Makes place for positions [first, end), which become this cache's alone: pages that are missing are made, pages
   // that others use too are copied. Throws std::length_error when the pool's budget does not allow it, std::bad_alloc
@@ -38,7 +47,8 @@ class KvCache {
   // Replaces all pages.
   void assign(std::vector<KvPage> pages);
 
-  kernels::Format format() const { return format_; }  // of keys and values
+  kernels::Format format() const { return format_.kv; }  // of keys and values
+  kernels::Format index_format() const { return format_.index; }
   int64_t block() const { return block_; }
   int64_t n_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
@@ -60,7 +70,7 @@ class KvCache {
   void set_page(size_t i, KvPage page);
 
   std::shared_ptr<KvPool> pool_;
-  kernels::Format format_;
+  CacheFormat format_;
   int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
   int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0;  // of one layer in one page
   int64_t page_bytes_ = 0;

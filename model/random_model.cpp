@@ -281,7 +281,8 @@ void fill_cache(const Config& c, int64_t n_tokens, KvCache& cache, kernels::Exec
           {made_up(kv_size), pos.data(), kv.values.data(), n, c.n_kv_heads, c.head_dim, cache.block(), cache.format()},
           exec);
       if (!c.layers[static_cast<size_t>(i)].sparse_attention) continue;
-      kernels::store_keys({made_up(index_size), pos.data(), kv.index_keys.data(), n, 1, c.index_dim, cache.block()},
+      kernels::store_keys({made_up(index_size), pos.data(), kv.index_keys.data(), n, 1, c.index_dim, cache.block(),
+                           cache.index_format()},
                           exec);
     }
   }

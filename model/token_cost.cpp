@@ -16,7 +16,7 @@ int64_t selected_positions(const Config& c, int64_t pos) {
 }  // namespace
 
 TokenCost token_cost(const Config& c, const Weights& w, int64_t first, int64_t count, int64_t batch, bool dense,
-                     kernels::Format cache_format) {
+                     CacheFormat cache_format) {
   TokenCost cost;
   const auto whole = static_cast<double>(batch);
   const auto add = [&](double& bytes, const kernels::Matrix& matrix, int64_t rows, int64_t columns, double read_share,
@@ -49,10 +49,11 @@ TokenCost token_cost(const Config& c, const Weights& w, int64_t first, int64_t c
       const double share = selecting / static_cast<double>(count);
       add(cost.weight_bytes, l.index_q, c.n_index_heads * c.index_dim, c.dim, share, share);
     }
-    const int64_t head_bytes = c.head_dim * kernels::element_bytes(cache_format) +
-                               kernels::scale_groups(cache_format, c.head_dim) * int64_t{sizeof(uint16_t)};
-    cost.kv_bytes += attended * static_cast<double>(2 * c.n_kv_heads * head_bytes);
-    cost.index_bytes += scanned * static_cast<double>(c.index_dim) * sizeof(float);
+    const auto head_bytes = [](kernels::Format format, int64_t dim) {
+      return dim * kernels::element_bytes(format) + kernels::scale_groups(format, dim) * int64_t{sizeof(uint16_t)};
+    };
+    cost.kv_bytes += attended * static_cast<double>(2 * c.n_kv_heads * head_bytes(cache_format.kv, c.head_dim));
+    cost.index_bytes += scanned * static_cast<double>(head_bytes(cache_format.index, c.index_dim));
     cost.multiply_adds += attended * static_cast<double>(2 * c.n_heads * c.head_dim) +
                           scanned * static_cast<double>(c.n_index_heads * c.index_dim);
     if (!kind.moe) {

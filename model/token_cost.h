@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "model/config.h"
+#include "model/kv_cache.h"
 #include "model/weights.h"
 
 namespace corvid::model {
@@ -22,9 +23,8 @@ struct TokenCost {
 };
 
 // Tokens at positions [first, first + count), each with its logits, in passes of `batch` tokens of as many sequences:
-// these share the weights that they read, and the experts as far as independent choices coincide. `cache_format`: of
-// the keys and values.
+// these share the weights that they read, and the experts as far as independent choices coincide.
 TokenCost token_cost(const Config& config, const Weights& weights, int64_t first, int64_t count, int64_t batch,
-                     bool dense, kernels::Format cache_format = kernels::Format::f32);
+                     bool dense, CacheFormat cache_format = {});
 
 }  // namespace corvid::model

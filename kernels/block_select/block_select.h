@@ -5,13 +5,14 @@
 //   nb        = pos[r] / block + 1, the blocks that the row sees
 //   chosen    = the min(top_k, nb) first blocks by (local first, S descending, block id ascending)
 //
-//   Shapes   q: [rows, n_heads, dim]; key_pages: f32 pages of one block, with one head (kv_pages.h); pos:
-//            [rows], host memory; ids: [rows, n_heads, top_k] ascending, filled up with -1; counts: [rows, n_heads].
+//   Shapes   q: [rows, n_heads, dim]; key_pages: key pages of one head (kv_pages.h) in `format`; pos: [rows], host
+//            memory; ids: [rows, n_heads, top_k] ascending, filled up with -1; counts: [rows, n_heads].
 //   Needs    rows >= 0; n_heads, dim, block >= 1; 1 <= local_blocks <= top_k; 0 <= pos[r] < n_keys, every page that a
 //            row sees present. Blocks are anchored to position 0.
 //   Numbers  Scores in float32, |S - exact| <= block_select_tolerance(dim) * max_j sum_i |q_i key_ji|; a choice may
 //            differ from the exact one only among blocks whose scores lie that close. NaN scores count as -inf. Rows
-//            that see at most top_k blocks choose all of them and compute no scores.
+//            that see at most top_k blocks choose all of them and compute no scores. Keys in f16, bf16 and q8_0 become
+//            float32 exactly, in registers: "exact" is about the keys as they are stored.
 //   Order    A row's choice depends on that row, the keys it sees and the tier alone.
 //   Memory   Scores of [rows, n_heads, nb], of some 4 MiB at once; never rows x keys.
 #pragma once
@@ -31,6 +32,7 @@ struct BlockSelect {
   int32_t* ids;
   int32_t* counts;
   int64_t rows, n_heads, dim, block, n_keys, top_k, local_blocks;
+  Format format = Format::f32;  // of the keys
 };
 
 constexpr double block_select_tolerance(int64_t dim) { return (double(dim) + 4) * FLT_EPSILON; }

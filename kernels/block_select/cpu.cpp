@@ -7,6 +7,11 @@
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
 
+namespace corvid::kernels {
+namespace {
+constexpr int64_t kDecodedGroups = 4;
+}  // namespace
+}  // namespace corvid::kernels
 #define CORVID_BODY "kernels/block_select/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
 
@@ -23,6 +28,7 @@ void check(const BlockSelect& a) {
           ", ", a.block);
   require(a.local_blocks >= 1 && a.local_blocks <= a.top_k, "block_select: want local_blocks from 1 to top_k ", a.top_k,
           ", found ", a.local_blocks);
+  require(is_page_format(a.format), "block_select: want keys in f32, f16, bf16 or q8_0, found ", format_name(a.format));
   for (int64_t r = 0; r < a.rows; ++r)
     require(a.pos[r] >= 0 && a.pos[r] < a.n_keys, "block_select: want positions below n_keys ", a.n_keys, ", found ",
             a.pos[r]);
@@ -78,16 +84,13 @@ class Tiles {
 // What a task needs besides the scores.
 struct Scratch {
   const float** queries;  // [kTileRows, n_heads] of the rows that score the block
-  float** products_of;
   float** score_of;
-  float* products;  // [kTileRows, n_heads, padded(block)]
+  float* decoded;  // [kDecodedGroups, dim, kLanes]
 
   Scratch(Arena& arena, const BlockSelect& a) {
-    const int64_t n = kTileRows * a.n_heads;
-    queries = arena.take<const float*>(n);
-    products_of = arena.take<float*>(n);
-    score_of = arena.take<float*>(n);
-    products = arena.take<float>(n * padded(a.block));
+    queries = arena.take<const float*>(kTileRows * a.n_heads);
+    score_of = arena.take<float*>(kTileRows * a.n_heads);
+    decoded = arena.take<float>(kDecodedGroups * a.dim * kLanes);
   }
 };
 
@@ -100,11 +103,11 @@ void score_blocks(const Tile& tile, int64_t b0, int64_t b1, Score score, const S
       if (b >= scored_blocks(a, tile.first + r)) continue;
       for (int64_t h = 0; h < a.n_heads; ++h, ++n) {
         s.queries[n] = a.q + ((tile.first + r) * a.n_heads + h) * a.dim;
-        s.products_of[n] = s.products + n * padded(a.block);
         s.score_of[n] = tile.scores + (r * a.n_heads + h) * tile.most + b;
       }
     }
-    if (n > 0) score(s.queries, s.products_of, n, a.key_pages[b], a.dim, a.block, s.score_of);
+    const std::byte* ahead = b + 1 < tile.most ? a.key_pages[b + 1] : nullptr;
+    if (n > 0) score(s.queries, n, a.key_pages[b], a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
   }
 }
 

@@ -10,16 +10,18 @@ namespace corvid::kernels {
 void ref::block_select(const BlockSelect& a, int32_t* ids, int32_t* counts, double* scores) {
   const double inf = std::numeric_limits<double>::infinity();
   const int64_t blocks = (a.n_keys + a.block - 1) / a.block;
+  std::vector<double> keys;  // [n_keys, dim]
+  for (int64_t j = 0; j < a.n_keys; ++j)
+    for (int64_t i = 0; i < a.dim; ++i)
+      keys.push_back(key_at(a.key_pages[j / a.block], 0, j % a.block, i, a.dim, a.block, a.format));
   for (int64_t r = 0; r < a.rows; ++r)
     for (int64_t h = 0; h < a.n_heads; ++h) {
       const int64_t at = r * a.n_heads + h, nb = a.pos[r] / a.block + 1;
       double* score = scores + at * blocks;
       std::fill(score, score + blocks, -inf);
       for (int64_t j = 0; j <= a.pos[r]; ++j) {
-        double sum = 0;
-        for (int64_t i = 0; i < a.dim; ++i)
-          sum += double(a.q[at * a.dim + i]) * key_at(a.key_pages[j / a.block], 0, j % a.block, i, a.dim, a.block);
-        score[j / a.block] = std::max(score[j / a.block], sum);
+        const double* key = keys.data() + j * a.dim;
+        score[j / a.block] = std::max(score[j / a.block], std::inner_product(key, key + a.dim, a.q + at * a.dim, 0.0));
       }
       for (int64_t b = std::max<int64_t>(0, nb - a.local_blocks); b < nb; ++b) score[b] = inf;
       std::vector<int32_t> order(static_cast<size_t>(nb));

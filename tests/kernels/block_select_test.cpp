@@ -14,6 +14,7 @@ namespace {
 
 using kernels::BlockSelect;
 using kernels::Exec;
+using kernels::Format;
 
 using BlockSelectTest = BackendTest;
 INSTANTIATE_TEST_SUITE_P(Kernels, BlockSelectTest, testing::ValuesIn(cpu_backends()), backend_name);
@@ -73,28 +74,33 @@ struct Case {
   BlockSelect args;
 
   Case(int64_t n_keys, int64_t rows, int64_t n_heads, int64_t dim, int64_t block, int64_t top_k, int64_t local,
-       Exec& exec)
-      : pages(n_keys, 1, dim, block, uint32_t(n_keys), exec), q(random_floats(rows * n_heads * dim, 77)) {
+       Exec& exec, Format format = Format::f32)
+      : pages(n_keys, 1, dim, block, uint32_t(n_keys), exec, format), q(random_floats(rows * n_heads * dim, 77)) {
     for (int64_t r = 0; r < rows; ++r) pos.push_back(n_keys - rows + r);
-    args = {q.data(), pages.keys.data(), pos.data(), nullptr, nullptr, rows, n_heads, dim, block, n_keys, top_k, local};
+    args = {q.data(), pages.keys.data(), pos.data(), nullptr, nullptr, rows, n_heads, dim, block, n_keys, top_k, local,
+            format};
   }
   std::string name() const {
-    return std::to_string(args.n_keys) + " keys, block " + std::to_string(args.block) + ", top " +
-           std::to_string(args.top_k);
+    return std::string(format_name(args.format)) + ", " + std::to_string(args.n_keys) + " keys, block " +
+           std::to_string(args.block) + ", top " + std::to_string(args.top_k);
   }
 };
 
+constexpr Format kFormats[] = {Format::f32, Format::f16, Format::bf16, Format::q8_0};
+
 TEST_P(BlockSelectTest, AgreesWithFloat64) {
   const auto exec = GetParam().exec();
-  for (const int64_t block : {1, 4, 16, 20, 128})
-    for (const int64_t top_k : {1, 2, 4, 16})
-      for (const int64_t local : {1, 2})
-        for (const int64_t blocks : {1, 3, 17, 40}) {
-          if (local > top_k) continue;
-          const int64_t n_keys = blocks * block - block / 3, rows = std::min<int64_t>(n_keys, 21);
-          const Case c(n_keys, rows, 2, block == 16 ? 32 : 13, block, top_k, local, *exec);
-          expect_right(c.args, run(*exec, c.args), c.name());
-        }
+  for (const Format format : kFormats)
+    for (const int64_t block : {1, 4, 16, 20, 128})
+      for (const int64_t top_k : {1, 4, 16})
+        for (const int64_t local : {1, 2})
+          for (const int64_t blocks : {1, 3, 17, 40}) {
+            if (local > top_k) continue;
+            const int64_t n_keys = blocks * block - block / 3, rows = std::min<int64_t>(n_keys, 21);
+            const int64_t dim = block == 16 ? 32 : block == 128 ? 40 : 13;
+            const Case c(n_keys, rows, 2, dim, block, top_k, local, *exec, format);
+            expect_right(c.args, run(*exec, c.args), c.name());
+          }
 }
 
 TEST_P(BlockSelectTest, ChoosesEverythingWhileItFits) {
@@ -134,16 +140,20 @@ TEST_P(BlockSelectTest, NaNScoresLoseAndNothingBreaks) {
 
 TEST_P(BlockSelectTest, GivesARowTheSameChoiceInAnyCompany) {
   const auto exec = GetParam().exec();
-  const Case c(1000, 150, 2, 24, 16, 4, 1, *exec);
-  const Chosen all = run(*exec, c.args);
-  EXPECT_EQ(all, run(*GetParam().exec(1), c.args));
-  EXPECT_EQ(all, run(*GetParam().exec(3), c.args));
-  for (int64_t r = 0; r < 150; ++r) {
-    BlockSelect one = c.args;
-    one.rows = 1;
-    one.q += r * 2 * 24;
-    one.pos += r;
-    ASSERT_EQ(run(*exec, one).ids, std::vector<int32_t>(all.ids.begin() + r * 8, all.ids.begin() + (r + 1) * 8)) << r;
+  for (const Format format : kFormats) {
+    const Case c(1000, 150, 2, 24, 16, 4, 1, *exec, format);
+    const Chosen all = run(*exec, c.args);
+    EXPECT_EQ(all, run(*GetParam().exec(1), c.args));
+    EXPECT_EQ(all, run(*GetParam().exec(3), c.args));
+    for (const int64_t rows : {1, 4, 7})
+      for (int64_t r = 0; r + rows <= 150; r += rows) {
+        BlockSelect some = c.args;
+        some.rows = rows;
+        some.q += r * 2 * 24;
+        some.pos += r;
+        ASSERT_EQ(run(*exec, some).ids, std::vector<int32_t>(all.ids.begin() + r * 8, all.ids.begin() + (r + rows) * 8))
+            << c.name() << ", row " << r;
+      }
   }
 }
 
@@ -190,6 +200,7 @@ TEST(BlockSelectContract, NamesWhatIsWrong) {
   throws([](Case& c) { c.args.local_blocks = 0; });
   throws([](Case& c) { c.args.local_blocks = 3; });
   throws([](Case& c) { c.args.block = 0; });
+  throws([](Case& c) { c.args.format = Format::q4_0; });
   throws([](Case& c) { c.pos[0] = -1; });
   throws([](Case& c) { c.pos[1] = 20; });
 }
