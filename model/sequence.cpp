@@ -2,29 +2,34 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
-#include "kernels/check.h"
 #include "model/error.h"
-#include "model/forward.h"
-#include "model/kv_cache.h"
 #include "model/kv_snapshot.h"
 #include "model/random_model.h"
+#include "model/timeline.h"
 
 namespace corvid::model {
 
 struct Sequence::Impl {
-  std::shared_ptr<const Model> model;
-  kernels::Exec* exec;
+  std::shared_ptr<Engine> engine;
   int64_t max_tokens;
-  bool dense;
-  KvCache cache;
-  Activations activations;
-  std::vector<Token> tokens;  // those whose keys and values are in the cache
-  std::vector<float> logits;  // [rows, vocab], of the last tokens
+  Timeline timeline;
+  std::vector<float> logits = {};  // [rows, vocab], of the last tokens
 
-  int64_t count() const { return std::ssize(tokens); }
-  int64_t vocab() const { return model->config().vocab_size; }
+  Impl(std::shared_ptr<Engine> engine_in, int64_t max_tokens_in, Timeline timeline_in)
+      : engine(std::move(engine_in)), max_tokens(max_tokens_in), timeline(std::move(timeline_in)) {
+    engine->enter(timeline);
+  }
+  Impl(const Impl&) = delete;
+  ~Impl() { engine->leave(timeline); }
+
+  const Config& config() const { return engine->model()->config(); }
+  const std::vector<Token>& tokens() const { return timeline.tokens; }
+  int64_t count() const { return std::ssize(tokens()); }
+  int64_t vocab() const { return config().vocab_size; }
   int64_t logit_rows() const { return std::ssize(logits) / vocab(); }
   std::span<const float> logits_row(int64_t i) const {
     return std::span(logits).subspan(static_cast<size_t>(i * vocab()), static_cast<size_t>(vocab()));
@@ -35,86 +40,101 @@ struct Sequence::Impl {
       throw std::length_error(concat("sequence: want at most ", max_tokens, " tokens, found ", total));
     }
     for (const Token token : more) {
-      if (token < 0 || token >= model->config().vocab_size) {
-        throw std::invalid_argument(
-            concat("token: want an id from 0 to ", model->config().vocab_size - 1, ", found ", token));
+      if (token < 0 || token >= vocab()) {
+        throw std::invalid_argument(concat("token: want an id from 0 to ", vocab() - 1, ", found ", token));
       }
     }
   }
 
-  void keep(int64_t n_tokens) {
-    const int64_t dropped = std::min(count() - n_tokens, logit_rows());
-    logits.resize(logits.size() - static_cast<size_t>(dropped * vocab()));
-    tokens.resize(static_cast<size_t>(n_tokens));
-    cache.truncate(n_tokens);
+  // Keeps the first `keep` tokens and evaluates `more` behind them. `wanted` are positions, ascending; logits holds
+  // their rows then.
+  bool evaluate(int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
+                const std::stop_token& stop) {
+    std::vector<float> rows(static_cast<size_t>(std::ssize(wanted) * vocab()));
+    const int64_t before = count();
+    try {
+      const bool is_complete = engine->evaluate(timeline, keep, more, wanted, rows.data(), stop);
+      if (is_complete) {
+        logits = std::move(rows);
+      } else {
+        forget_logits(before, keep);
+      }
+      return is_complete;
+    } catch (...) {
+      forget_logits(before, keep);
+      throw;
+    }
   }
 
-  // Evaluates `more` behind what is held. `wanted` are places in `more`, ascending; logits holds their rows then. A
-  // pass that fails leaves the tokens before it in place.
-  void evaluate(std::span<const Token> more, std::span<const int64_t> wanted) {
-    const Config& config = model->config();
-    cache.prepare(count(), count() + std::ssize(more));
+  // After a call that did not end: unless nothing changed, the last token's are not known.
+  void forget_logits(int64_t before, int64_t keep) {
+    if (keep != before || count() != before) logits.clear();
+  }
+
+  bool evaluate_to_last(int64_t keep, std::span<const Token> more, const std::stop_token& stop) {
+    const int64_t last = keep + std::ssize(more) - 1;
+    return evaluate(keep, more, {&last, 1}, stop);
+  }
+
+  KvCache empty_cache() const { return KvCache(config(), engine->pool(), engine->cache_format()); }
+
+  void replace(std::vector<Token> tokens, KvCache cache) {
+    engine->locked([&] {
+      timeline.held = std::ssize(tokens);
+      timeline.cache = std::move(cache);
+      timeline.tokens = std::move(tokens);
+    });
     logits.clear();
-    std::vector<float> rows_wanted(static_cast<size_t>(std::ssize(wanted) * vocab()));
-    float* out = rows_wanted.data();
-    for (int64_t done = 0; done < std::ssize(more);) {
-      const int64_t rows = std::min(kChunkRows, std::ssize(more) - done);
-      if (rows > activations.rows) activations = Activations(config, rows);
-      const std::span<const Token> chunk = more.subspan(static_cast<size_t>(done), static_cast<size_t>(rows));
-      std::vector<int64_t> here;
-      for (const int64_t place : wanted) {
-        if (place >= done && place < done + rows) here.push_back(place - done);
-      }
-      const Segment segment{chunk, count(), &cache, dense, here, out};
-      forward(config, model->weights(), {&segment, 1}, activations, *exec);
-      tokens.insert(tokens.end(), chunk.begin(), chunk.end());
-      out += std::ssize(here) * vocab();
-      done += rows;
-    }
-    logits = std::move(rows_wanted);
   }
 
-  void evaluate_to_last(std::span<const Token> more) {
-    const int64_t last = std::ssize(more) - 1;
-    evaluate(more, {&last, 1});
+  // A copy of the cache with all tokens, whatever was evicted.
+  KvCache whole_cache() {
+    for (;;) {
+      std::optional<KvCache> copy;
+      engine->locked([&] {
+        if (timeline.held == count()) copy = timeline.cache;
+      });
+      if (copy) return *std::move(copy);
+      engine->evaluate(timeline, count(), {}, {}, nullptr, {});
+    }
   }
 };
 
-Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention,
-                   std::shared_ptr<KvPool> pool, kernels::Format cache_format) {
+Sequence::Sequence(std::shared_ptr<Engine> engine, int64_t max_tokens, Attention attention) {
   if (max_tokens < 1) throw std::invalid_argument(concat("sequence: want at least 1 token, found ", max_tokens));
-  kernels::require_cpu(exec, "the forward pass");
-  KvCache cache(model->config(), std::move(pool), cache_format);
-  impl_ = std::make_unique<Impl>(
-      Impl{std::move(model), &exec, max_tokens, attention == Attention::dense, std::move(cache), {}, {}, {}});
+  KvCache cache(engine->model()->config(), engine->pool(), engine->cache_format());
+  impl_ =
+      std::make_unique<Impl>(std::move(engine), max_tokens, Timeline{attention == Attention::dense, std::move(cache)});
 }
+Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention,
+                   std::shared_ptr<KvPool> pool, kernels::Format cache_format)
+    : Sequence(Engine::create(std::move(model), exec, std::move(pool), cache_format), max_tokens, attention) {}
 Sequence::Sequence(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Sequence::Sequence(Sequence&&) noexcept = default;
 Sequence& Sequence::operator=(Sequence&&) noexcept = default;
 Sequence::~Sequence() = default;
 
-int64_t Sequence::sync(std::span<const Token> prompt) {
+int64_t Sequence::sync(std::span<const Token> prompt, const std::stop_token& stop) {
   Impl& s = *impl_;
   if (prompt.empty()) throw std::invalid_argument("sequence: want a prompt of at least one token, found none");
   s.check(prompt, std::ssize(prompt));
-  const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens.begin(), s.tokens.end()).first;
+  const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens().begin(), s.tokens().end()).first;
   const int64_t kept = differ - prompt.begin();
-  s.keep(kept);
-  s.evaluate_to_last(prompt.subspan(static_cast<size_t>(kept)));
+  s.evaluate_to_last(kept, prompt.subspan(static_cast<size_t>(kept)), stop);
   return kept;
 }
 
-void Sequence::append(Token token) {
+bool Sequence::append(Token token, const std::stop_token& stop) {
   impl_->check({&token, 1}, impl_->count() + 1);
-  impl_->evaluate_to_last({&token, 1});
+  return impl_->evaluate_to_last(impl_->count(), {&token, 1}, stop);
 }
 
-void Sequence::extend(std::span<const Token> tokens) {
+bool Sequence::extend(std::span<const Token> tokens, const std::stop_token& stop) {
   Impl& s = *impl_;
   s.check(tokens, s.count() + std::ssize(tokens));
   std::vector<int64_t> all(tokens.size());
-  std::iota(all.begin(), all.end(), 0);
-  if (!tokens.empty()) s.evaluate(tokens, all);
+  std::iota(all.begin(), all.end(), s.count());
+  return tokens.empty() || s.evaluate(s.count(), tokens, all, stop);
 }
 
 void Sequence::truncate(int64_t n_tokens) {
@@ -122,12 +142,9 @@ void Sequence::truncate(int64_t n_tokens) {
   if (n_tokens < 0 || n_tokens > s.count()) {
     throw std::invalid_argument(concat("truncate: want 0 to ", s.count(), " tokens, found ", n_tokens));
   }
-  s.keep(n_tokens);
-}
-
-void Sequence::reserve(int64_t n_tokens) {
-  impl_->check({}, n_tokens);
-  if (n_tokens > impl_->count()) impl_->cache.prepare(impl_->count(), n_tokens);
+  const int64_t dropped = std::min(s.count() - n_tokens, s.logit_rows());
+  s.logits.resize(s.logits.size() - static_cast<size_t>(dropped * s.vocab()));
+  s.engine->truncate(s.timeline, n_tokens);
 }
 
 std::span<const float> Sequence::logits() const {
@@ -141,22 +158,25 @@ std::span<const float> Sequence::logits(int64_t i) const {
   return impl_->logits_row(i);
 }
 
-std::span<const Token> Sequence::tokens() const { return impl_->tokens; }
+std::span<const Token> Sequence::tokens() const { return impl_->tokens(); }
 int64_t Sequence::max_tokens() const { return impl_->max_tokens; }
 
 Sequence Sequence::fork() const {
   const Impl& s = *impl_;
-  return Sequence(
-      std::make_unique<Impl>(Impl{s.model, s.exec, s.max_tokens, s.dense, s.cache, {}, s.tokens, s.logits}));
+  std::optional<Timeline> copy;
+  s.engine->locked([&] { copy = Timeline{s.timeline.dense, s.timeline.cache, s.timeline.tokens, s.timeline.held}; });
+  auto impl = std::make_unique<Impl>(s.engine, s.max_tokens, *std::move(copy));
+  impl->logits = s.logits;
+  return Sequence(std::move(impl));
 }
 
 std::string Sequence::identity() const {
-  return concat(impl_->model->fingerprint(), " ", kernels::format_name(impl_->cache.format()), " ",
-                kernels::isa_name(impl_->exec->isa()), impl_->dense ? " dense" : " sparse");
+  return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(impl_->engine->cache_format()), " ",
+                kernels::isa_name(impl_->engine->isa()), impl_->timeline.dense ? " dense" : " sparse");
 }
 
 int64_t Sequence::cache_bytes(int64_t n_tokens) const {
-  return impl_->cache.pages_for(n_tokens) * impl_->cache.page_bytes();
+  return impl_->timeline.cache.pages_for(n_tokens) * impl_->timeline.cache.page_bytes();
 }
 
 void Sequence::save(const std::filesystem::path& file, int64_t n_tokens) const {
@@ -164,22 +184,27 @@ void Sequence::save(const std::filesystem::path& file, int64_t n_tokens) const {
   if (n_tokens < 0 || n_tokens > s.count()) {
     throw std::invalid_argument(concat("snapshot: want 0 to ", s.count(), " tokens, found ", n_tokens));
   }
-  write_snapshot(file, identity(), std::span(s.tokens).first(static_cast<size_t>(n_tokens)), s.cache, !s.dense);
+  write_snapshot(file, identity(), std::span(s.tokens()).first(static_cast<size_t>(n_tokens)), impl_->whole_cache(),
+                 !s.timeline.dense);
 }
 
 void Sequence::restore(const std::filesystem::path& file) {
   Impl& s = *impl_;
-  s.tokens = read_snapshot(file, identity(), s.model->config(), s.max_tokens, s.cache, *s.exec);
-  s.logits.clear();
+  KvCache cache = s.empty_cache();
+  std::vector<Token> tokens;
+  s.engine->with_exec(
+      [&](kernels::Exec& exec) { tokens = read_snapshot(file, identity(), s.config(), s.max_tokens, cache, exec); });
+  s.replace(std::move(tokens), std::move(cache));
 }
 
 void Sequence::make_up(int64_t n_tokens) {
   Impl& s = *impl_;
   s.check({}, n_tokens);
-  s.keep(0);
-  s.logits.clear();
-  fill_cache(s.model->config(), n_tokens, s.cache, *s.exec);
-  for (int64_t i = 0; i < n_tokens; ++i) s.tokens.push_back(static_cast<Token>(i % s.model->config().vocab_size));
+  KvCache cache = s.empty_cache();
+  s.engine->with_exec([&](kernels::Exec& exec) { fill_cache(s.config(), n_tokens, cache, exec); });
+  std::vector<Token> tokens;
+  for (int64_t i = 0; i < n_tokens; ++i) tokens.push_back(static_cast<Token>(i % s.vocab()));
+  s.replace(std::move(tokens), std::move(cache));
 }
 
 std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {
@@ -196,8 +221,7 @@ std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> promp
   places.push_back(last);
   std::sort(places.begin(), places.end());
   places.erase(std::unique(places.begin(), places.end()), places.end());
-  s.keep(0);
-  s.evaluate(prompt, places);
+  s.evaluate(0, prompt, places, {});
   std::vector<std::vector<float>> rows;
   for (const int64_t position : positions) {
     const std::span<const float> row =

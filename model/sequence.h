@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
+#include "model/engine.h"
 #include "model/kv_pool.h"
 #include "model/model.h"
 
@@ -15,12 +17,14 @@ namespace corvid::model {
 // automatic and sparse follow the model file (MSA layers select blocks); dense attends to every position everywhere.
 enum class Attention : uint8_t { automatic, sparse, dense };
 
-// Used by one thread at a time. The Model and the Exec must outlive it (the Model is shared).
+// Used by one thread at a time; sequences of one engine by as many threads as there are. A call queues its tokens and
+// returns when they are evaluated. A stop is honoured between two passes: the call returns then, and the sequence holds
+// what was evaluated so far.
 class Sequence {
  public:
-  // Memory grows with the tokens held, page by page, and comes from `pool`; null: from one of its own without a limit.
-  // `cache_format`: of keys and values. Throws std::invalid_argument when max_tokens < 1, or for a format that the
-  // cache does not know.
+  // Throws std::invalid_argument when max_tokens < 1. Memory grows with the tokens held, page by page.
+  Sequence(std::shared_ptr<Engine> engine, int64_t max_tokens, Attention attention = Attention::automatic);
+  // With an engine of its own, on threads that the caller lends; `pool` null: memory without a limit.
   Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens,
            Attention attention = Attention::automatic, std::shared_ptr<KvPool> pool = nullptr,
            kernels::Format cache_format = kernels::Format::f32);
@@ -30,19 +34,18 @@ class Sequence {
 
   // Makes the sequence hold exactly `prompt`: keeps the common prefix, evaluates the rest in chunks. Returns the number
   // of tokens kept (at most prompt.size() - 1: the last token is always evaluated, so that logits() is its output).
-  // Throws std::length_error when prompt is longer than max_tokens or than the pool's budget allows, before any work,
-  // std::invalid_argument for an empty prompt or an id outside the vocabulary.
-  int64_t sync(std::span<const Token> prompt);
-  void append(Token token);
+  // After a stop tokens() is a beginning of `prompt`. Throws std::length_error when prompt is longer than max_tokens or
+  // than the engine's memory, before any work, std::invalid_argument for an empty prompt or an id outside the
+  // vocabulary; std::bad_alloc when memory is short: then too it holds what was evaluated.
+  int64_t sync(std::span<const Token> prompt, const std::stop_token& stop = {});
+  // False after a stop: the token is not held then. Throws as sync does.
+  bool append(Token token, const std::stop_token& stop = {});
   // Evaluates several tokens at once, for the price of little more than one, and keeps the logits of each: what
-  // verifying guessed tokens takes. Throws as sync does, and then holds what it held.
-  void extend(std::span<const Token> tokens);
+  // verifying guessed tokens takes. False after a stop. Throws as sync does.
+  bool extend(std::span<const Token> tokens, const std::stop_token& stop = {});
   // Forgets all but the first `n_tokens` tokens; logits() are those of the last one kept, or empty when they are not
   // held any more. Throws std::invalid_argument unless 0 <= n_tokens <= tokens().size().
   void truncate(int64_t n_tokens);
-  // Takes the memory for `n_tokens` in all now, for a caller that syncs in steps. Throws std::length_error as sync
-  // does.
-  void reserve(int64_t n_tokens);
   std::span<const float> logits() const;  // [vocab], of the last token; valid until the next call that is not const
   // [vocab], of the i-th token of the last extend (or of the one token of sync and append). Throws
   // std::invalid_argument for a token that is not held any more.
@@ -50,8 +53,8 @@ class Sequence {
   std::span<const Token> tokens() const;
   int64_t max_tokens() const;
 
-  // A sequence that holds the same; cache pages are shared until either writes to one, which it copies then. On the
-  // same Exec, so not at work at the same time.
+  // A sequence of the same engine that holds the same; cache pages are shared until either writes to one, which it
+  // copies then.
   Sequence fork() const;
 
   // What the bits of the cached keys and values depend on besides the tokens: model, format, kernels' tier, attention.

@@ -16,8 +16,6 @@ namespace {
 using model::Message;
 using model::Token;
 
-constexpr int64_t kPrefillStep = 512;  // tokens between two looks at the stop token
-
 double ms_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -57,21 +55,10 @@ struct LocalChat::Impl {
                    &model->tokenizer());  // a parameter out of range is said now, not at the first reply
   }
 
-  // Evaluates `prompt` step by step; false when a stop came first. Returns the tokens found in the cache.
+  // False when a stop came first. `cached`: the tokens found in the cache.
   bool prefill(std::span<const Token> prompt, const std::stop_token& stop, int64_t& cached) {
-    const std::span<const Token> held = sequence.tokens();
-    const auto differ = std::mismatch(prompt.begin(), prompt.end(), held.begin(), held.end());
-    const int64_t n = int64_t(prompt.size());
-    // No step ends before the common prefix does: a shorter prompt would drop tokens that are still of use.
-    int64_t done = std::min(int64_t(differ.first - prompt.begin()), n - 1);
-    sequence.reserve(n);
-    for (bool is_first = true; done < n; is_first = false) {
-      if (stop.stop_requested()) return false;
-      done = std::min(done + kPrefillStep, n);
-      const int64_t kept = sequence.sync(prompt.first(size_t(done)));
-      if (is_first) cached = kept;
-    }
-    return true;
+    cached = sequence.sync(prompt, stop);
+    return sequence.tokens().size() == prompt.size();
   }
 
   std::optional<TokenLogprobs> logprobs(std::span<const float> logits, Token token) const {

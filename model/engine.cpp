@@ -1,0 +1,400 @@
+#include "model/engine.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "model/error.h"
+#include "model/forward.h"
+#include "model/schedule.h"
+#include "model/timeline.h"
+
+namespace corvid::model {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A sequence that was used no longer ago is about to come back: its pages are not taken for others.
+constexpr std::chrono::milliseconds kPause{100};
+// How long to sleep when all work waits for memory: for what becomes idle meanwhile.
+constexpr std::chrono::milliseconds kRetry{20};
+// Who was served by the last pass samples now and is back soon: the next pass waits for it this part of the last one's
+// time, at most kMostPatience, so that sequences stay together.
+constexpr int kPatiencePart = 4;
+constexpr std::chrono::milliseconds kMostPatience{5};
+constexpr int64_t kPassesUntilForgotten = 8;
+
+}  // namespace
+
+// What a waiting call wants; lives in its frame.
+struct Engine::Order {
+  Timeline* timeline = nullptr;  // null: wants `job`
+  int64_t keep = 0;              // tokens that it had before, whatever happens
+  std::span<const int64_t> wanted = {};
+  float* logits = nullptr;
+  std::stop_token stop = {};
+  const std::function<void(kernels::Exec&)>* job = nullptr;
+
+  bool is_admitted = false;  // has the memory for all its tokens
+  bool is_done = false, is_complete = false;
+  std::exception_ptr error = nullptr;
+  std::condition_variable changed = {};  // is_done, or it is its thread's turn to run passes
+
+  int64_t n_passes = 0;  // when it was queued
+  bool is_short = false;
+
+  int64_t left() const { return std::ssize(timeline->tokens) - timeline->held; }
+};
+
+struct Engine::Impl {
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<kernels::Exec> own_exec;  // null when the caller lends its own
+  kernels::Exec* exec;
+  std::shared_ptr<KvPool> pool;
+  kernels::Format cache_format;
+  Activations activations = {};  // of the thread that runs passes
+  Pace pace = {};
+
+  std::mutex mutex = {};  // of everything below, and of all timelines' caches
+  std::vector<Timeline*> timelines = {};
+  std::deque<Order*> queue = {};      // in the order of their turns
+  bool is_running = false;            // a thread runs passes
+  std::condition_variable news = {};  // for that thread: work, memory, or a stop
+  int64_t ages = 0;
+  int64_t n_awaited = 0;  // sequences that the last pass served and that are not back
+  Clock::time_point pass_end = {};
+  Clock::duration pass_time = {};
+  EngineStats stats = {};
+
+  struct Turn {
+    Order* order;
+    int64_t rows;
+    std::vector<int64_t> wanted = {};  // places in its rows
+    int64_t first_wanted = 0;          // place in order->wanted
+  };
+
+  // Queues the order and returns when it is done; runs passes for all while nobody else does.
+  void wait_for(Order& order, std::unique_lock<std::mutex>& lock) {
+    queue.push_back(&order);
+    news.notify_all();
+    while (!order.is_done) {
+      if (is_running) {
+        order.changed.wait(lock);
+        continue;
+      }
+      is_running = true;
+      try {
+        step(lock);
+      } catch (...) {  // no memory for the plan itself
+        order.error = std::current_exception();
+        finish(order);
+      }
+      is_running = false;
+    }
+    if (!is_running && !queue.empty()) queue.front()->changed.notify_one();
+  }
+
+  void step(std::unique_lock<std::mutex>& lock) {
+    while (n_awaited > 0 &&
+           news.wait_until(lock, pass_end + std::min<Clock::duration>(pass_time / kPatiencePart, kMostPatience)) !=
+               std::cv_status::timeout) {
+    }
+    n_awaited = 0;
+    const auto asks = [](const Order* order) { return order->job != nullptr; };
+    if (const auto found = std::ranges::find_if(queue, asks); found != queue.end()) {
+      run_job(**found, lock);
+      return;
+    }
+    for (const std::deque<Order*> all = queue; Order * order : all) {
+      if (order->stop.stop_requested()) finish(*order);
+    }
+    admit();
+    std::vector<Turn> turns = plan();
+    if (!turns.empty()) {
+      run_pass(turns, lock);
+    } else if (!queue.empty()) {
+      news.wait_for(lock, kRetry);
+    }
+  }
+
+  void run_job(Order& order, std::unique_lock<std::mutex>& lock) {
+    lock.unlock();
+    try {
+      (*order.job)(*exec);
+    } catch (...) {
+      order.error = std::current_exception();
+    }
+    lock.lock();
+    finish(order);
+  }
+
+  // Takes the memory for as much of the queue as there is place for, the oldest sequences first.
+  void admit() {
+    std::vector<Order*> waiting;
+    for (Order* order : queue) {
+      if (!order->is_admitted) waiting.push_back(order);
+    }
+    std::ranges::sort(waiting, {}, [](const Order* order) { return order->timeline->age; });
+    bool is_short = false;  // somebody older waits for memory: younger ones may use only what they have
+    for (Order* order : waiting) {
+      Timeline& t = *order->timeline;
+      const int64_t n_tokens = std::ssize(t.tokens);
+      if (is_short && t.cache.n_pages() < t.cache.pages_for(n_tokens)) continue;
+      while (!order->is_admitted && !order->is_done) {
+        try {
+          t.cache.prepare(t.held, n_tokens);
+          order->is_admitted = true;
+        } catch (const std::length_error&) {
+          if (!is_short && evict_for(t)) continue;
+          is_short = true;
+          break;
+        } catch (...) {
+          order->error = std::current_exception();
+          finish(*order);
+        }
+      }
+      if (order->is_admitted && order->left() == 0) finish(*order);
+    }
+  }
+
+  // Takes the pages of one sequence that is not used, or that waits and is younger than `t`.
+  bool evict_for(const Timeline& t) {
+    const Clock::time_point now = Clock::now();
+    const auto rank = [](const Timeline& u) {  // the lowest goes first
+      return std::pair(u.is_queued, u.is_queued ? -u.age : int64_t{u.last_use.time_since_epoch().count()});
+    };
+    Timeline* victim = nullptr;
+    for (Timeline* u : timelines) {
+      if (u == &t || u->cache.n_pages() == 0) continue;
+      if (u->is_queued ? u->age < t.age : u->last_use > now - kPause) continue;
+      if (victim == nullptr || rank(*u) < rank(*victim)) victim = u;
+    }
+    if (victim == nullptr) return false;
+    victim->cache.truncate(0);
+    victim->held = 0;
+    ++stats.evictions;
+    for (Order* order : queue) {
+      if (order->timeline == victim) order->is_admitted = false;
+    }
+    return true;
+  }
+
+  std::vector<Turn> plan() {
+    std::vector<Turn> turns;
+    std::vector<int64_t> left;
+    for (Order* order : queue) {
+      if (!order->is_admitted) continue;
+      turns.push_back({order, 0});
+      left.push_back(order->left());
+      order->timeline->last_short_pass = left.back() <= kShortRows ? stats.passes : -1;
+    }
+    const bool somebody_decodes = std::ranges::any_of(timelines, [&](const Timeline* t) {
+      return t->last_short_pass >= std::max<int64_t>(0, stats.passes - kPassesUntilForgotten);
+    });
+    const std::vector<int64_t> rows = share_rows(left, kChunkRows, pace.prompt_rows(kChunkRows, somebody_decodes));
+    for (size_t i = 0; i < turns.size(); ++i) turns[i].rows = rows[i];
+    std::erase_if(turns, [](const Turn& turn) { return turn.rows == 0; });
+    for (Turn& turn : turns) {
+      const Timeline& t = *turn.order->timeline;
+      const std::span<const int64_t> wanted = turn.order->wanted;
+      const auto begin = std::ranges::lower_bound(wanted, t.held);
+      const auto end = std::ranges::lower_bound(wanted, t.held + turn.rows);
+      for (auto place = begin; place != end; ++place) turn.wanted.push_back(*place - t.held);
+      turn.first_wanted = begin - wanted.begin();
+    }
+    return turns;
+  }
+
+  void run_pass(std::span<Turn> turns, std::unique_lock<std::mutex>& lock) {
+    std::vector<Segment> batch;
+    int64_t rows = 0, prompt_rows = 0;
+    for (const Turn& turn : turns) {
+      Timeline& t = *turn.order->timeline;
+      batch.push_back({std::span(t.tokens).subspan(static_cast<size_t>(t.held), static_cast<size_t>(turn.rows)), t.held,
+                       &t.cache, t.dense, turn.wanted,
+                       turn.order->logits + turn.first_wanted * model->config().vocab_size});
+      rows += turn.rows;
+      if (turn.rows > kShortRows) prompt_rows += turn.rows;
+    }
+    std::vector<std::exception_ptr> errors(batch.size());
+    const int64_t pass = stats.passes;
+    lock.unlock();
+    const Clock::time_point begin = Clock::now();
+    evaluate(batch, errors);
+    const Clock::time_point end = Clock::now();
+    pace.note_pass(prompt_rows, end - begin);
+    lock.lock();
+
+    pass_end = end;
+    pass_time = end - begin;
+    ++stats.passes;
+    stats.rows += rows;
+    stats.most_sequences = std::max(stats.most_sequences, std::ssize(turns));
+    for (size_t i = 0; i < turns.size(); ++i) {
+      Order& order = *turns[i].order;
+      Timeline& t = *order.timeline;
+      std::erase(queue, &order);
+      queue.push_back(&order);  // behind those that had no turn
+      order.error = errors[i];
+      if (!order.error) t.held += turns[i].rows;
+      if (!order.error && order.left() > 0) continue;
+      t.last_pass = pass;
+      ++n_awaited;
+      if (order.is_short) stats.longest_wait = std::max(stats.longest_wait, stats.passes - order.n_passes);
+      finish(order);
+    }
+  }
+
+  // A failure is its own sequence's: the others are evaluated without it.
+  void evaluate(std::span<const Segment> batch, std::span<std::exception_ptr> errors) noexcept {
+    try {
+      forward_all(batch);
+    } catch (...) {
+      errors[0] = std::current_exception();
+      for (size_t i = 0; batch.size() > 1 && i < batch.size(); ++i) {
+        errors[i] = nullptr;
+        try {
+          forward_all(batch.subspan(i, 1));
+        } catch (...) {
+          errors[i] = std::current_exception();
+        }
+      }
+    }
+  }
+
+  void forward_all(std::span<const Segment> batch) {
+    int64_t rows = 0;
+    for (const Segment& segment : batch) rows += std::ssize(segment.tokens);
+    if (rows > activations.rows) activations = Activations(model->config(), rows);
+    forward(model->config(), model->weights(), batch, activations, *exec);
+  }
+
+  void finish(Order& order) {
+    std::erase(queue, &order);
+    order.is_done = true;
+    if (Timeline* t = order.timeline) {
+      order.is_complete = order.is_admitted && !order.error && order.left() == 0;
+      if (!order.is_complete) {
+        t->tokens.resize(static_cast<size_t>(std::max(order.keep, t->held)));
+        t->cache.truncate(t->held);
+      }
+      t->is_queued = false;
+      t->last_use = Clock::now();
+    }
+    order.changed.notify_one();
+  }
+
+  void check_fits(const Timeline& t, int64_t n_tokens) const {
+    const int64_t bytes = t.cache.pages_for(n_tokens) * t.cache.page_bytes();
+    if (bytes > pool->budget_bytes()) {
+      throw std::length_error(concat("KV cache: want at most ", pool->budget_bytes(), " bytes, found ", n_tokens,
+                                     " tokens, which take ", bytes));
+    }
+  }
+
+  void drop(Timeline& t, int64_t n_tokens) {
+    t.tokens.resize(static_cast<size_t>(n_tokens));
+    t.cache.truncate(n_tokens);
+    t.held = std::min(t.held, n_tokens);
+    news.notify_all();  // there may be memory now
+  }
+
+  void come_back(Timeline& t) {
+    const bool was_away = t.cache.n_pages() == 0 || Clock::now() - t.last_use > kPause;
+    if (was_away) t.age = ++ages;
+    leave_pass(t);
+    t.is_queued = true;
+  }
+
+  // The next pass need not wait for it.
+  void leave_pass(Timeline& t) {
+    if (n_awaited > 0 && t.last_pass == stats.passes - 1) --n_awaited;
+    t.last_pass = -1;
+  }
+};
+
+std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
+  auto exec = std::make_unique<kernels::Exec>(options.threads);
+  kernels::Exec* const lent = exec.get();
+  return std::shared_ptr<Engine>(new Engine(std::unique_ptr<Impl>(
+      new Impl{std::move(model), std::move(exec), lent, KvPool::create(options.cache_bytes), options.cache_format})));
+}
+
+std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, kernels::Exec& exec,
+                                       std::shared_ptr<KvPool> pool, kernels::Format cache_format) {
+  kernels::require_cpu(exec, "the forward pass");
+  return std::shared_ptr<Engine>(new Engine(std::unique_ptr<Impl>(
+      new Impl{std::move(model), nullptr, &exec, pool ? std::move(pool) : KvPool::create(), cache_format})));
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+const std::shared_ptr<const Model>& Engine::model() const noexcept { return impl_->model; }
+kernels::Isa Engine::isa() const noexcept { return impl_->exec->isa(); }
+kernels::Format Engine::cache_format() const noexcept { return impl_->cache_format; }
+std::shared_ptr<KvPool> Engine::pool() const { return impl_->pool; }
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->stats;
+}
+
+void Engine::enter(Timeline& timeline) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->timelines.push_back(&timeline);
+}
+
+void Engine::leave(Timeline& timeline) noexcept {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->leave_pass(timeline);
+  impl_->drop(timeline, 0);
+  std::erase(impl_->timelines, &timeline);
+}
+
+bool Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
+                      float* logits, const std::stop_token& stop) {
+  Impl& e = *impl_;
+  const std::stop_callback wake(stop, [&e] {
+    const std::lock_guard lock(e.mutex);
+    e.news.notify_all();
+  });
+  std::unique_lock lock(e.mutex);
+  e.check_fits(timeline, keep + std::ssize(more));
+  timeline.tokens.reserve(static_cast<size_t>(keep) + more.size());
+  e.drop(timeline, keep);
+  timeline.tokens.insert(timeline.tokens.end(), more.begin(), more.end());
+  e.come_back(timeline);
+  Order order{&timeline, keep, wanted, logits, stop};
+  order.n_passes = e.stats.passes;
+  order.is_short = order.left() <= kShortRows;
+  e.wait_for(order, lock);
+  lock.unlock();  // before `wake` goes, which may be waiting for it
+  if (order.error) std::rethrow_exception(order.error);
+  return order.is_complete;
+}
+
+void Engine::truncate(Timeline& timeline, int64_t n_tokens) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->drop(timeline, n_tokens);
+}
+
+void Engine::locked(const std::function<void()>& look) const {
+  const std::lock_guard lock(impl_->mutex);
+  look();
+}
+
+void Engine::with_exec(const std::function<void(kernels::Exec&)>& job) {
+  std::unique_lock lock(impl_->mutex);
+  Order order;
+  order.job = &job;
+  impl_->wait_for(order, lock);
+  if (order.error) std::rethrow_exception(order.error);
+}
+
+}  // namespace corvid::model

@@ -1,0 +1,91 @@
+// Many sequences, one forward pass: whatever is queued is evaluated together.
+//
+//   threads of sessions        queue                  a pass, at most 512 rows
+//     a: append(t)      --->   a: 1 token             | a | c | b b b b b b b ... |
+//     b: sync(prompt)   --->   b: 9,000 tokens  --->    all that wait for a few    a chunk of each prompt,
+//     c: extend(...)    --->   c: 4 tokens              tokens come first          in turns
+//
+// Weights are read once for all rows of a pass, and an expert's rows are multiplied together. A token's logits depend
+// on its sequence alone, bit for bit: on neither what shares its passes, nor how its prompt is cut, nor the threads.
+//
+// There is no thread for it: of the callers that wait, one runs the next pass for all, so that a single session pays
+// for no switch of threads. While somebody waits for a few tokens, prompts get chunks that take about a tenth of a
+// second.
+//
+// Memory: sequences take cache pages under the engine's budget. What does not fit waits, oldest first. Sequences that
+// nobody has used for a moment lose their pages, the least recently used first, and the youngest in the queue loses its
+// pages to an older one: they are evaluated again when their turn comes, to the same bits.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+
+#include "kernels/exec.h"
+#include "kernels/format.h"
+#include "model/kv_pool.h"
+#include "model/model.h"
+
+namespace corvid::model {
+
+struct Timeline;
+
+struct EngineOptions {
+  int threads = 0;                                      // 0: one for each core that this process may use
+  int64_t cache_bytes = KvPool::kNoLimit;               // of all sequences together
+  kernels::Format cache_format = kernels::Format::f32;  // of keys and values: f32, f16, bf16 or q8_0
+};
+
+// What has happened so far.
+struct EngineStats {
+  int64_t passes = 0;
+  int64_t rows = 0;            // tokens evaluated
+  int64_t most_sequences = 0;  // in one pass
+  int64_t evictions = 0;       // sequences that lost their pages
+  int64_t longest_wait = 0;    // passes from when a few tokens (kShortRows) were queued until they were evaluated
+};
+
+// Used by any number of threads at once, through sequences (sequence.h), which share it.
+class Engine {
+ public:
+  // Owns threads, memory and queue of one model. Throws std::invalid_argument for numbers out of range.
+  static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options = {});
+  // On threads that the caller lends: `exec` must outlive the engine and be used by nobody else while it works. `pool`
+  // null: memory without a limit.
+  static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
+                                        std::shared_ptr<KvPool> pool = nullptr,
+                                        kernels::Format cache_format = kernels::Format::f32);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const std::shared_ptr<const Model>& model() const noexcept;
+  kernels::Isa isa() const noexcept;
+  kernels::Format cache_format() const noexcept;
+  EngineStats stats() const;
+
+ private:
+  friend class Sequence;
+  struct Impl;
+  struct Order;
+  explicit Engine(std::unique_ptr<Impl> impl);
+
+  std::shared_ptr<KvPool> pool() const;
+  void enter(Timeline& timeline);
+  void leave(Timeline& timeline) noexcept;
+  // Makes the timeline hold its first `keep` tokens and `more` behind them, and writes the logits of the positions
+  // `wanted`, ascending, to `logits`. False when a stop came first: then it holds `keep` tokens and those evaluated so
+  // far. Throws std::length_error, and changes nothing, when the pages of so many tokens are more than the budget.
+  bool evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
+                float* logits, const std::stop_token& stop);
+  void truncate(Timeline& timeline, int64_t n_tokens);
+  // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.
+  void locked(const std::function<void()>& look) const;
+  // Runs `job` between two passes.
+  void with_exec(const std::function<void(kernels::Exec&)>& job);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace corvid::model

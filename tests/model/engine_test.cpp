@@ -1,0 +1,230 @@
+// Many sequences on one engine: each as if it were alone, none kept waiting, none lost.
+#include "model/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <thread>
+
+#include "model/forward.h"
+#include "tests/support/sequences.h"
+#include "tests/support/throws.h"
+
+namespace corvid::model {
+namespace {
+
+using test::copy;
+using test::fresh;
+using test::made_of;
+using test::message_of;
+using test::prompt_of;
+
+// What a sequence held at some moment, and what it said.
+struct Seen {
+  std::vector<Token> tokens;
+  std::vector<float> logits;
+};
+
+void run_all(std::vector<std::function<void()>> jobs) {
+  std::vector<std::jthread> threads;
+  for (auto& job : jobs) threads.emplace_back(std::move(job));
+}
+
+// A session's life: prompts, tokens, guesses that are taken back, forks.
+void live(const std::shared_ptr<Engine>& engine, uint64_t seed, std::vector<Seen>& seen) {
+  const auto random = [&seed](int64_t below) {
+    seed = seed * 6364136223846793005U + 1442695040888963407U;
+    return static_cast<int64_t>((seed >> 33) % static_cast<uint64_t>(below));
+  };
+  Sequence sequence(engine, 400);
+  sequence.sync(prompt_of(1 + random(90), seed));
+  std::optional<Sequence> fork;
+  for (int step = 0; step < 12; ++step) {
+    Sequence& s = fork && random(2) == 0 ? *fork : sequence;
+    switch (random(5)) {
+      case 0: {
+        std::vector<Token> prompt = copy(s.tokens());
+        prompt.resize(static_cast<size_t>(1 + random(std::ssize(prompt))));
+        const std::vector<Token> more = prompt_of(1 + random(60), seed);
+        prompt.insert(prompt.end(), more.begin(), more.end());
+        s.sync(prompt);
+        break;
+      }
+      case 1:
+        s.extend(prompt_of(1 + random(20), seed));
+        break;
+      case 2:
+        s.extend(prompt_of(5, seed));
+        s.truncate(std::ssize(s.tokens()) - 1 - random(4));
+        break;
+      case 3:
+        fork = sequence.fork();
+        break;
+      default:
+        s.append(static_cast<Token>(random(96)));
+    }
+    seen.push_back({copy(s.tokens()), copy(s.logits())});
+  }
+}
+
+void expect_as_alone(const std::shared_ptr<const Model>& model, const std::vector<std::vector<Seen>>& lives) {
+  for (const std::vector<Seen>& one : lives) {
+    EXPECT_EQ(one.size(), 12U);
+    for (const Seen& seen : one) ASSERT_EQ(seen.logits, fresh(model, seen.tokens)) << seen.tokens.size() << " tokens";
+  }
+}
+
+TEST(Engine, ManySessionsAtOnceEqualEachAlone) {
+  const auto model = made_of({});
+  for (const int threads : {1, 2, 3}) {
+    const auto engine = Engine::create(model, {.threads = threads});
+    std::vector<std::vector<Seen>> lives(8);
+    std::vector<std::function<void()>> jobs;
+    for (size_t i = 0; i < lives.size(); ++i) {
+      jobs.emplace_back([&, i] { live(engine, i * 77 + static_cast<uint64_t>(threads), lives[i]); });
+    }
+    run_all(std::move(jobs));
+    expect_as_alone(model, lives);
+    EXPECT_GT(engine->stats().most_sequences, 1);
+    EXPECT_EQ(engine->stats().evictions, 0);
+  }
+}
+
+// Memory for the longest of them, and little more.
+TEST(Engine, WhatDoesNotFitWaitsAndIsEvaluatedAgainToTheSameBits) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 2, .cache_bytes = 52 * page});
+  std::vector<std::vector<Seen>> lives(6);
+  std::vector<std::function<void()>> jobs;
+  for (size_t i = 0; i < lives.size(); ++i) jobs.emplace_back([&, i] { live(engine, i * 77, lives[i]); });
+  run_all(std::move(jobs));
+  expect_as_alone(model, lives);
+  EXPECT_GT(engine->stats().evictions, 0);
+}
+
+TEST(Engine, AnIdleSequenceGivesItsMemoryAndComesBackAsItWas) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 6 * page});
+  const std::vector<Token> one = prompt_of(40, 1), two = prompt_of(40, 2);  // 5 pages each
+  Sequence first(engine, 48), second(engine, 48);
+  first.sync(one);
+  second.sync(two);
+  EXPECT_EQ(engine->stats().evictions, 1);
+  EXPECT_EQ(copy(first.logits()), fresh(model, one));
+  EXPECT_EQ(copy(first.tokens()), one);
+  Sequence fork = first.fork();
+  first.append(7);
+  std::vector<Token> longer = one;
+  longer.push_back(7);
+  EXPECT_EQ(copy(first.logits()), fresh(model, longer));
+  EXPECT_EQ(first.sync(longer), 40);
+  const test::TempDir dir;
+  fork.save(dir / "fork.kv", 40);
+  Sequence restored(engine, 48);
+  restored.restore(dir / "fork.kv");
+  EXPECT_EQ(restored.sync(longer), 40);
+  EXPECT_EQ(copy(restored.logits()), fresh(model, longer));
+}
+
+TEST(Engine, ASequenceThatCanNeverFitFailsAndTheOthersGoOn) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 2, .cache_bytes = 10 * page});
+  const std::vector<Token> prompt = prompt_of(60, 1);
+  std::vector<float> logits;
+  int refused = 0;
+  run_all({[&] {
+             Sequence sequence(engine, 100);
+             for (const Token token : prompt) sequence.append(token);
+             logits = copy(sequence.logits());
+           },
+           [&] {
+             Sequence sequence(engine, 100);
+             for (int i = 0; i < 20; ++i) {
+               const std::string message = message_of([&] { sequence.sync(prompt_of(81)); });
+               refused += message.starts_with("KV cache: want at most ") ? 1 : 0;
+             }
+             EXPECT_TRUE(sequence.tokens().empty());
+           }});
+  EXPECT_EQ(logits, fresh(model, prompt));
+  EXPECT_EQ(refused, 20);
+}
+
+TEST(Engine, ALongPromptKeepsADecoderWaitingForOneChunkAtMost) {
+  const auto model = made_of({});
+  const auto engine = Engine::create(model, {.threads = 2});
+  const std::vector<Token> prompt = prompt_of(kChunkRows * 20, 1);
+  std::atomic<bool> is_evaluated = false;
+  int64_t tokens = 0;
+  Sequence decoder(engine, 1 << 20);
+  decoder.append(1);
+  run_all({[&] {
+             Sequence sequence(engine, std::ssize(prompt));
+             sequence.sync(prompt);
+             is_evaluated = true;
+           },
+           [&] {
+             for (; !is_evaluated; ++tokens) decoder.append(static_cast<Token>(tokens % 96));
+           }});
+  EXPECT_GT(tokens, 10);
+  EXPECT_LE(engine->stats().longest_wait, 2);  // the pass that ran already, and the token's own
+}
+
+TEST(Engine, AStopLeavesWhatWasEvaluated) {
+  const auto model = made_of({});
+  const auto engine = Engine::create(model, {.threads = 2});
+  const std::vector<Token> prompt = prompt_of(kChunkRows * 40, 3);
+  Sequence sequence(engine, std::ssize(prompt));
+  std::stop_source stop;
+  {
+    const std::jthread watcher([&] {
+      while (engine->stats().passes < 2) std::this_thread::yield();
+      stop.request_stop();
+    });
+    EXPECT_EQ(sequence.sync(prompt, stop.get_token()), 0);
+  }
+  const int64_t held = std::ssize(sequence.tokens());
+  ASSERT_LT(held, std::ssize(prompt));
+  EXPECT_GE(held, 2 * kChunkRows);
+  EXPECT_TRUE(std::equal(sequence.tokens().begin(), sequence.tokens().end(), prompt.begin()));
+  EXPECT_TRUE(sequence.logits().empty());
+  const std::vector<Token> longer(prompt.begin(), prompt.begin() + held + 10);
+  EXPECT_EQ(sequence.sync(longer), held);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, longer));
+  // Stopped before anything is done, it is as it was.
+  const int64_t passes = engine->stats().passes;
+  EXPECT_FALSE(sequence.append(1, stop.get_token()));
+  EXPECT_EQ(copy(sequence.tokens()), longer);
+  EXPECT_EQ(copy(sequence.logits()), fresh(model, longer));
+  EXPECT_EQ(engine->stats().passes, passes);
+}
+
+TEST(Engine, AStopReachesWhoWaitsForMemory) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 10 * page});
+  std::stop_source stop;
+  std::atomic<bool> is_stopped = false;
+  Sequence holder(engine, 80);
+  holder.sync(prompt_of(70));
+  run_all({[&] {
+             Sequence sequence(engine, 80);
+             while (sequence.tokens().empty() && !stop.stop_requested()) sequence.sync(prompt_of(40), stop.get_token());
+             is_stopped = true;
+           },
+           [&] {
+             for (int i = 0; i < 200; ++i) {  // in use all the time
+               holder.append(1);
+               holder.truncate(70);
+               if (i == 100) stop.request_stop();
+             }
+             while (!is_stopped) std::this_thread::yield();
+           }});
+}
+
+}  // namespace
+}  // namespace corvid::model
