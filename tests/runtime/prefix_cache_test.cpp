@@ -116,7 +116,7 @@ TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirstBeyondTheBounds) {
   EXPECT_FALSE(three.restore(prefix_.first(20), other));
   EXPECT_TRUE(three.restore(prefix_.first(30), other));
 
-  const PrefixCache small(folder_, "this build", {.files = 3, .bytes = 2 * sequence.cache_bytes(8) + 20000});
+  const PrefixCache small(folder_, "this build", {.files = 3, .bytes = sequence.cache_bytes(8) + 5000});
   small.store(prefix_.first(8), sequence);
   EXPECT_EQ(files().size(), 1u);
   small.store(prefix_.first(43), sequence);  // too large by itself
