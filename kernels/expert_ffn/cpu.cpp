@@ -3,7 +3,7 @@
 
 #include "kernels/check.h"
 #include "kernels/expert_ffn/expert_ffn.h"
-#include "kernels/matmul/q8.h"
+#include "kernels/matmul/ints.h"
 #include "kernels/matmul/tile.h"
 #include "kernels/simd/arena.h"
 
@@ -13,11 +13,11 @@
 namespace corvid::kernels {
 namespace {
 
+using cpu::int_panel_bytes;
+using cpu::int_row_bytes;
 using cpu::kMaxTileRows;
 using cpu::kMaxVectors;
 using cpu::kPanelRows;
-using cpu::q8_panel_bytes;
-using cpu::q8_row_bytes;
 
 // The pairs [first, first + rows) of one expert: at most kMaxTileRows.
 struct Chunk {
@@ -29,8 +29,8 @@ struct Chunk {
 //
 //   x --gather--> hidden [pairs, ffn] --> out [pairs, dim] --weighted, expert ascending--> y
 //
-// What q8_0 weights multiply is in integers instead (matmul/q8.h): x is quantised once a row, hidden as it is made. A
-// chunk's panels have room for its rows as they are, where these are few.
+// What weights in block formats multiply is in integers instead (matmul/ints.h): x is quantised once a row, hidden as
+// it is made. A chunk's panels have room for its rows as they are, where these are few.
 struct Plan {
   int64_t pairs;
   bool integer_x, integer_hidden;  // some, or all, of the products that read them are in integers
@@ -50,8 +50,8 @@ struct Plan {
 
   void lay_out(const ExpertFfn& a, Arena& arena) {
     pairs = a.rows * a.top_k;
-    integer_x = a.gate.format == Format::q8_0 || a.up.format == Format::q8_0;
-    integer_hidden = a.down.format == Format::q8_0;
+    integer_x = cpu::in_integers(a.gate.format) || cpu::in_integers(a.up.format);
+    integer_hidden = cpu::in_integers(a.down.format);
     const int64_t panels = std::min(pairs, pairs / kPanelRows + a.n_experts);
     first_pair = arena.take<int64_t>(a.n_experts + 1);
     first_chunk = arena.take<int64_t>(a.n_experts + 1);
@@ -62,10 +62,10 @@ struct Plan {
     hidden_x = arena.take<const float*>(pairs);
     hidden = arena.take<float>(integer_hidden ? 0 : pairs * a.ffn);
     out = arena.take<float>(pairs * a.dim);
-    x_rows = arena.take<std::byte>(integer_x ? a.rows * q8_row_bytes(a.dim) : 0);
+    x_rows = arena.take<std::byte>(integer_x ? a.rows * int_row_bytes(a.dim) : 0);
     x_words = arena.take<const std::byte*>(pairs);
-    x_panels = arena.take<std::byte>(integer_x ? panels * q8_panel_bytes(a.dim) : 0);
-    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * q8_panel_bytes(a.ffn) : 0);
+    x_panels = arena.take<std::byte>(integer_x ? panels * int_panel_bytes(a.dim) : 0);
+    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * int_panel_bytes(a.ffn) : 0);
   }
 
   // Counting sort by expert; rows stay in order.
@@ -85,7 +85,7 @@ struct Plan {
       weight_of[pair] = a.weights == nullptr ? 1.0F : a.weights[i];
       x[pair] = a.x + i / a.top_k * a.dim;
       hidden_x[pair] = hidden + pair * a.ffn;
-      x_words[pair] = x_rows + i / a.top_k * q8_row_bytes(a.dim);
+      x_words[pair] = x_rows + i / a.top_k * int_row_bytes(a.dim);
     }
     std::move_backward(first_pair, first_pair + a.n_experts, first_pair + a.n_experts + 1);
     first_pair[0] = 0;
@@ -115,7 +115,7 @@ void check(const ExpertFfn& a) {
             " for ", format_name(w->format), ", found ", a.dim);
   require(a.ffn % format_block(a.down.format) == 0, "expert_ffn: want ffn a multiple of ", format_block(a.down.format),
           " for ", format_name(a.down.format), ", found ", a.ffn);
-  require(std::max(a.dim, a.ffn) <= cpu::kMaxQ8Length, "expert_ffn: want dim, ffn up to ", cpu::kMaxQ8Length,
+  require(std::max(a.dim, a.ffn) <= cpu::kMaxIntLength, "expert_ffn: want dim, ffn up to ", cpu::kMaxIntLength,
           ", found ", a.dim, ", ", a.ffn);
   if (a.rows == 0) return;  // the arrays may be null
   require((a.ids == nullptr) == (a.weights == nullptr) && (a.ids != nullptr || a.n_experts == 1),
@@ -146,33 +146,32 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
   plan.sort_pairs(a);
 
   const auto tile = tile_function(isa);
-  const Q8Functions& q8 = q8_functions(isa);
+  const IntFunctions& ints = int_functions(isa);
   const auto act = CORVID_PICK(isa, activate);
   const auto add_up = CORVID_PICK(isa, accumulate);
   // A task is one chunk of an expert's pairs and some outputs: a few when there are but a few rows, to keep all threads
   // busy. Whole blocks, as hidden's are quantised where they are made.
-  const int64_t outs = a.rows <= kMaxVectors ? kQ8Block : kQ8Outs;
+  const int64_t outs = a.rows <= kMaxVectors ? kIntBlock : kIntOuts;
   const int64_t gate_tiles = (a.ffn + outs - 1) / outs, down_tiles = (a.dim + outs - 1) / outs;
   const int64_t piece_floats = kMaxTileRows * outs;
   const auto scratch = pool.scratch(
-      3 * piece_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), q8_scratch(a.dim), q8_scratch(a.ffn)}));
+      3 * piece_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), int_scratch(a.dim), int_scratch(a.ffn)}));
   const int64_t chunks = plan.first_chunk[a.n_experts];
 
   if (plan.integer_x) {
-    const int64_t blocks = a.dim / kQ8Block;
     const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
     pool.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
       for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
-        std::byte* row = plan.x_rows + r * q8_row_bytes(a.dim);
-        q8.quantize(a.x + r * a.dim, blocks, row, q8_scales(row, a.dim));
+        std::byte* row = plan.x_rows + r * int_row_bytes(a.dim);
+        ints.quantize(a.x + r * a.dim, 0, a.dim / kIntBlock, row, a.dim);
       }
     });
     if (a.rows > kMaxVectors) {  // otherwise no expert has so many
       pool.run(chunks, [&](int64_t task, int) {
         const Chunk c = plan.chunk(a, task);
         for (int64_t r = 0; c.in_panels() && r < c.rows; r += kPanelRows)
-          q8.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
-                  plan.x_panels + (c.first_panel + r / kPanelRows) * q8_panel_bytes(a.dim));
+          ints.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
+                    plan.x_panels + (c.first_panel + r / kPanelRows) * int_panel_bytes(a.dim));
       });
     }
   }
@@ -187,8 +186,9 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
                            int64_t n, float* y, int64_t y_stride, bool add, float* rest) {
     const int64_t w_bytes = row_bytes(m.format, k);
     const char* w = expert_matrix(m, c.expert, m_outs, k) + j * w_bytes;
-    if (m.format == Format::q8_0)
-      return q8.product({c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, add}, rest);
+    if (in_integers(m.format))
+      return ints.product(
+          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add}, rest);
     for (int64_t i = 0, step = tile_outs(k); i < n; i += step)
       tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
   };
@@ -202,26 +202,25 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
       gate = plan.hidden + c.first * a.ffn + j;
       gate_stride = a.ffn;
     }
-    const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * q8_panel_bytes(a.dim)};
+    const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
     product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, rest);
     product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, rest);
     for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, n, a.act);
     if (!plan.integer_hidden) return;
-    const int64_t first = j / kQ8Block, blocks = n / kQ8Block, row_bytes = q8_row_bytes(n);
-    std::byte* hidden = plan.hidden_panels + c.first_panel * q8_panel_bytes(a.ffn);
+    const int64_t first = j / kIntBlock, blocks = n / kIntBlock, row_bytes = int_row_bytes(n);
+    std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
     const std::byte* row[kPanelRows];
     for (int64_t r = 0; r < c.rows; ++r) {
       if (!c.in_panels()) {
-        std::byte* at = hidden + r * q8_row_bytes(a.ffn);
-        q8.quantize(gate + r * outs, blocks, at + first * 64, q8_scales(at, a.ffn) + first);
+        ints.quantize(gate + r * outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
         continue;
       }
       std::byte* at = words + r % kPanelRows * row_bytes;
-      q8.quantize(gate + r * outs, blocks, at, q8_scales(at, n));
+      ints.quantize(gate + r * outs, 0, blocks, at, n);
       row[r % kPanelRows] = at;
       if (r + 1 == c.rows || r % kPanelRows == kPanelRows - 1)
-        q8.pack(row, r % kPanelRows + 1, n,
-                hidden + r / kPanelRows * q8_panel_bytes(a.ffn) + first * cpu::kPanelBlockBytes);
+        ints.pack(row, r % kPanelRows + 1, n,
+                  hidden + r / kPanelRows * int_panel_bytes(a.ffn) + first * cpu::kPanelBlockBytes);
     }
   });
 
@@ -230,9 +229,9 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
   pool.run(chunks * down_tiles, [&](int64_t task, int worker) {
     const Chunk c = plan.chunk(a, task / down_tiles);
     const int64_t j = task % down_tiles * outs;
-    const std::byte* hidden = plan.hidden_panels + c.first_panel * q8_panel_bytes(a.ffn);
+    const std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
     const std::byte* vectors[kMaxVectors];
-    for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * q8_row_bytes(a.ffn);
+    for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
     product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(outs, a.dim - j),
             (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add, scratch[worker]);
   });

@@ -12,9 +12,9 @@
 //   Needs    rows >= 0; dim, ffn >= 1 and multiples of the formats' blocks; ids in [0, n_experts), distinct within a
 //            row.
 //   Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn, format) * bound, with bound = sum_e |weight| *
-//            (H |Wdown[e]|^T) and H = (|x| |Wup|^T + 1) * (|x| |Wgate|^T); ref computes it. As in matmul, what q8_0
-//            weights multiply is rounded to 16 bits of its block's largest number, which the bound has in the place of
-//            every number of the block.
+//            (H |Wdown[e]|^T) and H = (|x| |Wup|^T + 1) * (|x| |Wgate|^T); ref computes it. As in matmul, what
+//            weights in block formats multiply is rounded to 16 bits of its block's largest number, which the bound has
+//            in the place of every number of the block.
 //   Order    as matmul's: a row's bits depend on that row, its experts and the tier alone.
 #pragma once
 #include <cfloat>

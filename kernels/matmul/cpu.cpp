@@ -2,8 +2,8 @@
 #include <array>
 
 #include "kernels/check.h"
+#include "kernels/matmul/ints.h"
 #include "kernels/matmul/matmul.h"
-#include "kernels/matmul/q8.h"
 #include "kernels/matmul/tile.h"
 
 namespace corvid::kernels {
@@ -18,13 +18,14 @@ namespace corvid::kernels {
 namespace {
 
 constexpr size_t kMaxTogether = 16;      // products per meeting of the threads
+constexpr int64_t kIntRows = 256;        // of a task's products in integers; a multiple of kPanelRows
 constexpr int64_t kSerialWork = 20'000;  // multiply-adds below which waking a thread costs more than the work
 
 // How one product is cut into tasks.
 struct Cut {
   const Matmul* a;
-  int64_t outs, out_tiles, first_task;
-  const std::byte* x;  // a.x in integers, for q8_0
+  int64_t rows, outs, out_tiles, first_task;
+  const std::byte* x;  // a.x in integers, if they are multiplied as such
 };
 
 // An x that has to be in integers, once for all products that share it.
@@ -34,21 +35,21 @@ struct Quantised {
 
   bool in_panels() const { return rows > cpu::kMaxVectors; }
   int64_t groups() const { return in_panels() ? (rows + cpu::kPanelRows - 1) / cpu::kPanelRows : 1; }
-  int64_t bytes() const { return in_panels() ? groups() * cpu::q8_panel_bytes(k) : rows * cpu::q8_row_bytes(k); }
+  int64_t bytes() const { return in_panels() ? groups() * cpu::int_panel_bytes(k) : rows * cpu::int_row_bytes(k); }
 };
 
 // Group g of a's rows: a panel, or all the rows as they are. `scratch` holds the rows of a panel.
-void quantise(const Quantised& a, int64_t g, const cpu::Q8Functions& q8, std::byte* out, std::byte* scratch) {
+void quantise(const Quantised& a, int64_t g, const cpu::IntFunctions& ints, std::byte* out, std::byte* scratch) {
   const int64_t first = g * cpu::kPanelRows, rows = std::min(cpu::kPanelRows, a.rows - first);
-  const int64_t bytes = cpu::q8_row_bytes(a.k), blocks = a.k / kQ8Block;
+  const int64_t bytes = cpu::int_row_bytes(a.k);
   std::byte* to = a.in_panels() ? scratch : out;
   const std::byte* row[cpu::kPanelRows];
   for (int64_t r = 0; r < rows; ++r) {
     std::byte* at = to + r * bytes;
-    q8.quantize(a.x + (first + r) * a.k, blocks, at, cpu::q8_scales(at, a.k));
+    ints.quantize(a.x + (first + r) * a.k, 0, a.k / cpu::kIntBlock, at, a.k);
     row[r] = at;
   }
-  if (a.in_panels()) q8.pack(row, rows, a.k, out + g * cpu::q8_panel_bytes(a.k));
+  if (a.in_panels()) ints.pack(row, rows, a.k, out + g * cpu::int_panel_bytes(a.k));
 }
 
 void check(const Matmul& a) {
@@ -56,8 +57,8 @@ void check(const Matmul& a) {
           ", ", a.k);
   require(a.k % format_block(a.w.format) == 0, "matmul: want k a multiple of ", format_block(a.w.format), " for ",
           format_name(a.w.format), ", found ", a.k);
-  require(a.w.format != Format::q8_0 || a.k <= cpu::kMaxQ8Length, "matmul: want k up to ", cpu::kMaxQ8Length,
-          " for q8_0, found ", a.k);
+  require(!cpu::in_integers(a.w.format) || a.k <= cpu::kMaxIntLength, "matmul: want k up to ", cpu::kMaxIntLength,
+          " for ", format_name(a.w.format), ", found ", a.k);
 }
 
 // Waking a thread costs more than a little work.
@@ -92,11 +93,13 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
   size_t n_cuts = 0, n_inputs = 0;
   for (const Matmul& a : all) {
     if (a.rows == 0 || a.n == 0) continue;
-    const bool integers = a.w.format == Format::q8_0;
-    // With few rows a task should read some 30 KB of weights, and there should be tasks for everyone.
-    const int64_t most = integers ? kQ8Outs : tile_outs(a.k), unit = integers ? 16 : 12;
-    const int64_t few = std::max(unit, (32768 / a.k + unit - 1) / unit * unit);
-    const int64_t outs = a.rows <= kMaxVectors ? std::min(few, most) : most;
+    const bool integers = in_integers(a.w.format);
+    // With few rows a task should read some 30 KB of weights, and there should be tasks for everyone. With many, the
+    // weights that it unpacks should serve a good number of them.
+    const int64_t most = integers ? kIntOuts : tile_outs(a.k), unit = integers ? 16 : 12;
+    const int64_t few = (32768 / row_bytes(a.w.format, a.k) + unit) / unit * unit;
+    const int64_t outs = a.rows <= kMaxVectors ? std::min(few, most) : integers ? most / 2 : most;
+    const int64_t rows = integers ? kIntRows : kMaxTileRows;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
     if (integers) {
       size_t i = 0;
@@ -104,24 +107,24 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       if (i == n_inputs) {
         inputs[n_inputs++] = {a.x, a.rows, a.k, bytes};
         bytes += inputs[i].bytes();
-        scratch_floats = std::max(scratch_floats, kPanelRows * q8_row_bytes(a.k) / int64_t{sizeof(float)});
+        scratch_floats = std::max(scratch_floats, kPanelRows * int_row_bytes(a.k) / int64_t{sizeof(float)});
       }
       input_of[n_cuts] = i;
     }
-    cuts[n_cuts++] = {&a, outs, out_tiles, tasks, nullptr};
-    tasks += out_tiles * ((a.rows + kMaxTileRows - 1) / kMaxTileRows);
+    cuts[n_cuts++] = {&a, rows, outs, out_tiles, tasks, nullptr};
+    tasks += out_tiles * ((a.rows + rows - 1) / rows);
     work += a.rows * a.n * a.k;
-    scratch_floats = std::max(scratch_floats, integers ? q8_scratch(a.k) : tile_scratch(a.k));
+    scratch_floats = std::max(scratch_floats, integers ? int_scratch(a.k) : tile_scratch(a.k));
   }
   const bool serial = work < kSerialWork;
   const auto scratch = pool.scratch(scratch_floats);
-  const Q8Functions& q8 = q8_functions(isa);
+  const IntFunctions& ints = int_functions(isa);
   auto* integers = pool.workspace<std::byte>(bytes);
   for (size_t c = 0; c < n_cuts; ++c)
-    if (cuts[c].a->w.format == Format::q8_0) cuts[c].x = integers + inputs[input_of[c]].offset;
+    if (in_integers(cuts[c].a->w.format)) cuts[c].x = integers + inputs[input_of[c]].offset;
   for (size_t i = 0; i < n_inputs; ++i) {
     const auto run = [&](int64_t group, int worker) {
-      quantise(inputs[i], group, q8, integers + inputs[i].offset, reinterpret_cast<std::byte*>(scratch[worker]));
+      quantise(inputs[i], group, ints, integers + inputs[i].offset, reinterpret_cast<std::byte*>(scratch[worker]));
     };
     run_tasks(inputs[i].groups(), serial, pool, run);
   }
@@ -133,8 +136,8 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     const Cut& cut = cuts[c];
     const Matmul& a = *cut.a;
     const int64_t local = task - cut.first_task;
-    const int64_t j = local % cut.out_tiles * cut.outs, r = local / cut.out_tiles * kMaxTileRows;
-    const int64_t rows = std::min(kMaxTileRows, a.rows - r), outs = std::min(cut.outs, a.n - j);
+    const int64_t j = local % cut.out_tiles * cut.outs, r = local / cut.out_tiles * cut.rows;
+    const int64_t rows = std::min(cut.rows, a.rows - r), outs = std::min(cut.outs, a.n - j);
     const char* w = static_cast<const char*>(a.w.data) + j * row_bytes(a.w.format, a.k);
     float* y = a.y + r * a.n + j;
     if (cut.x == nullptr) {
@@ -142,12 +145,12 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       for (int64_t i = 0; i < rows; ++i) x[i] = a.x + (r + i) * a.k;
       tile({x, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
     } else if (a.rows > kMaxVectors) {
-      const std::byte* panels = cut.x + r / kPanelRows * q8_panel_bytes(a.k);
-      q8.product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.add}, scratch[worker]);
+      const std::byte* panels = cut.x + r / kPanelRows * int_panel_bytes(a.k);
+      ints.product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
     } else {
       const std::byte* x[kMaxVectors];
-      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * q8_row_bytes(a.k);
-      q8.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.add}, scratch[worker]);
+      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
+      ints.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
     }
   });
 }

@@ -79,6 +79,14 @@ BENCHMARK_CAPTURE(matmul, decode_q8_0, Format::q8_0)
     ->Args({1, 4096, 384})
     ->Args({1, 4096, 4096})
     ->UseRealTime();
+BENCHMARK_CAPTURE(matmul, prefill_q4_0, Format::q4_0)->Args({512, 1024, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, prefill_q4_k, Format::q4_k)->Args({512, 1024, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, prefill_q6_k, Format::q6_k)->Args({512, 1024, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q4_0, Format::q4_0)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_mxfp4, Format::mxfp4)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q4_k, Format::q4_k)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q5_k, Format::q5_k)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q6_k, Format::q6_k)->Args({1, 4096, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, decode_bf16, Format::bf16)->Args({1, 4096, 4096})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, decode_f32, Format::f32)->Args({1, 4096, 4096})->UseRealTime();
 

@@ -134,22 +134,23 @@ TEST_P(ExpertFfnTest, AddsToWhatIsThere) {
 }
 
 TEST_P(ExpertFfnTest, GivesARowTheSameBitsInAnyCompany) {
-  const Layer layer(64, 96, 5, 2, 170, Format::q8_0);
-  const std::vector<float> all = run(*GetParam().exec(2), layer.args(nullptr));
-  EXPECT_EQ(all, run(*GetParam().exec(1), layer.args(nullptr)));
-  EXPECT_EQ(all, run(*GetParam().exec(3), layer.args(nullptr)));
-  const auto exec = GetParam().exec();
-  for (const int64_t step : {1, 3, 64})
-    for (int64_t r = 0; r < layer.rows; r += step) {
-      ExpertFfn part = layer.args(nullptr);
-      part.rows = std::min(step, layer.rows - r);
-      part.x += r * layer.dim;
-      part.ids += r * layer.top_k;
-      part.weights += r * layer.top_k;
-      ASSERT_EQ(run(*exec, part),
-                std::vector<float>(all.begin() + r * layer.dim, all.begin() + (r + part.rows) * layer.dim))
-          << r << " by " << step;
-    }
+  for (const Layer& layer : {Layer(64, 96, 5, 2, 170, Format::q8_0), Layer(256, 256, 5, 2, 100, Format::q4_k)}) {
+    const std::vector<float> all = run(*GetParam().exec(2), layer.args(nullptr));
+    EXPECT_EQ(all, run(*GetParam().exec(1), layer.args(nullptr)));
+    EXPECT_EQ(all, run(*GetParam().exec(3), layer.args(nullptr)));
+    const auto exec = GetParam().exec();
+    for (const int64_t step : {1, 3, 64})
+      for (int64_t r = 0; r < layer.rows; r += step) {
+        ExpertFfn part = layer.args(nullptr);
+        part.rows = std::min(step, layer.rows - r);
+        part.x += r * layer.dim;
+        part.ids += r * layer.top_k;
+        part.weights += r * layer.top_k;
+        ASSERT_EQ(run(*exec, part),
+                  std::vector<float>(all.begin() + r * layer.dim, all.begin() + (r + part.rows) * layer.dim))
+            << r << " by " << step;
+      }
+  }
 }
 
 TEST_P(ExpertFfnTest, TheOrderOfARowsExpertsDoesNotMatter) {

@@ -39,10 +39,11 @@ std::string case_name(const TestWeights& w, int64_t rows) {
          kernels::format_name(w.format);
 }
 
-// sum_i |x_i w_i| of each output, or with q8_0 the largest of a block for each of its x: what the tolerance refers to.
+// sum_i |x_i w_i| of each output, or with block formats the largest of a block for each of its x: what the tolerance
+// refers to.
 std::vector<double> product_sizes(std::vector<float> x, const TestWeights& w, int64_t rows) {
   const std::vector<float> values = w.decoded();
-  const std::ptrdiff_t block = w.format == Format::q8_0 ? kernels::kQ8Block : 1;
+  const std::ptrdiff_t block = format_block(w.format) > 1 ? kernels::kQ8Block : 1;
   for (auto first = x.begin(); first != x.end(); first += block)
     std::fill(first, first + block, std::fabs(*std::max_element(first, first + block, [](float a, float b) {
                 return std::fabs(a) < std::fabs(b);
@@ -116,29 +117,46 @@ TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
     }
 }
 
-// Blocks of zeros and of all sizes, the largest integers there are, and scales that are negative, tiny and zero.
-TEST_P(MatmulTest, GivesTheSameBitsInEveryTierForQ8) {
+// Weights of random bits, whose scales are negative, tiny, zero or neither.
+TestWeights random_blocks(Format format, int64_t n, int64_t k, std::mt19937& bits) {
+  TestWeights w(format, n, k, uint32_t(n + k));
+  const int64_t bytes = kernels::block_bytes(format);
+  for (char& byte : w.bytes) byte = static_cast<char>(bits());
+  for (auto block = w.bytes.begin(); block != w.bytes.end(); block += bytes) {
+    const auto set_half = [&](int64_t at) {
+      const auto half = uint16_t(bits() % 4 == 0 ? bits() % 1024 : 0x8000U * (bits() % 2) + bits() % 0x4000U);
+      std::memcpy(&block[at], &half, sizeof half);
+    };
+    if (format == Format::mxfp4)
+      block[0] = static_cast<char>(bits() % 150);
+    else
+      set_half(format == Format::q6_k ? bytes - 2 : 0);
+    if (format == Format::q4_k || format == Format::q5_k) set_half(2);
+    if (format == Format::q8_0 && bits() % 4 == 0) std::fill(block + 2, block + bytes, bits() % 2 == 0 ? -128 : 127);
+  }
+  return w;
+}
+
+// Blocks of zeros and of all sizes, and the largest integers there are.
+TEST_P(MatmulTest, GivesTheSameBitsInEveryTierInBlockFormats) {
   if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "a GPU multiplies floats";
   const auto exec = GetParam().exec();
   Exec scalar(1, kernels::Isa::scalar);
   std::mt19937 bits(12);
-  for (const int64_t k : {32, 96, 160, 416})
-    for (const int64_t n : {1, 12, 16, 37, 100})
-      for (const int64_t rows : {1, 3, 4, 16, 21, 70}) {
-        TestWeights w(Format::q8_0, n, k, uint32_t(n + k));
-        auto* blocks = reinterpret_cast<kernels::BlockQ8*>(w.bytes.data());
-        for (int64_t i = 0; i < n * k / 32; ++i) {
-          if (bits() % 4 == 0) std::fill_n(blocks[i].q, 32, int8_t(bits() % 2 == 0 ? -128 : 127));
-          if (bits() % 4 == 0) blocks[i].d = uint16_t(bits() % 2 == 0 ? bits() % 1024 : 0x8000U + bits() % 0x4000U);
+  for (const Format format : kAllFormats)
+    for (const int64_t k : {32, 96, 160, 416, 512})
+      for (const int64_t n : {1, 12, 16, 37, 100})
+        for (const int64_t rows : {1, 3, 4, 16, 21, 70}) {
+          if (format_block(format) == 1 || k % format_block(format) != 0) continue;
+          const TestWeights w = random_blocks(format, n, k, bits);
+          std::vector<float> x = random_floats(rows * k, uint32_t(rows));
+          for (size_t i = 0; i < x.size(); i += 32) {
+            const float size = std::ldexp(1.0F, int(bits() % 80) - 60);
+            const bool flat = bits() % 4 == 0, nothing = bits() % 8 == 0;
+            for (size_t j = i; j < i + 32; ++j) x[j] = nothing ? 0 : flat ? std::copysign(size, x[j]) : x[j] * size;
+          }
+          ASSERT_EQ(run(*exec, x, w, rows), run(scalar, x, w, rows)) << case_name(w, rows);
         }
-        std::vector<float> x = random_floats(rows * k, uint32_t(rows));
-        for (size_t i = 0; i < x.size(); i += 32) {
-          const float size = std::ldexp(1.0F, int(bits() % 80) - 60);
-          const bool flat = bits() % 4 == 0, nothing = bits() % 8 == 0;
-          for (size_t j = i; j < i + 32; ++j) x[j] = nothing ? 0 : flat ? std::copysign(size, x[j]) : x[j] * size;
-        }
-        ASSERT_EQ(run(*exec, x, w, rows), run(scalar, x, w, rows)) << case_name(w, rows);
-      }
 }
 
 TEST_P(MatmulTest, ARowWithNanOrInfinityGivesNanAndLeavesTheOthersAlone) {
