@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 
 namespace corvid::agents {
 
@@ -35,11 +36,19 @@ class Bench {
     const int64_t longest = plan_.prompts.empty() ? 0 : *std::max_element(plan_.prompts.begin(), plan_.prompts.end());
     for (const model::Attention attention : plan_.attentions) {
       for (const int64_t depth : plan_.depths) {
-        model::Sequence sequence(model_, exec_, depth + std::max(longest, plan_.gen + 1), attention);
-        sequence.make_up(depth);
-        for (const int64_t tokens : plan_.prompts) report(prefill(sequence, attention, depth, tokens));
+        const auto engine = model::Engine::create(model_, exec_);
+        std::vector<model::Sequence> sequences;
+        const auto grow = [&](int64_t count) {
+          while (std::ssize(sequences) < count) {
+            sequences.emplace_back(engine, depth + std::max(longest, plan_.gen + 1), attention).make_up(depth);
+          }
+        };
+        grow(1);
+        for (const int64_t tokens : plan_.prompts) report(prefill(sequences[0], attention, depth, tokens));
+        if (plan_.gen == 0) continue;
         for (const int64_t batch : plan_.batches) {
-          if (plan_.gen > 0) report(decode(sequence, attention, depth, batch));
+          grow(batch);
+          report(decode(*engine, std::span(sequences).first(static_cast<size_t>(batch)), attention, depth));
         }
       }
     }
@@ -58,17 +67,36 @@ class Bench {
     return result;
   }
 
-  BenchResult decode(model::Sequence& sequence, model::Attention attention, int64_t depth, int64_t batch) {
-    BenchResult result = begun(attention, depth, batch, plan_.gen);
+  BenchResult decode(const model::Engine& engine, std::span<model::Sequence> sequences, model::Attention attention,
+                     int64_t depth) {
+    BenchResult result = begun(attention, depth, std::ssize(sequences), plan_.gen);
+    model::EngineStats total;
     for (int64_t repeat = 0; repeat < plan_.repeats; ++repeat) {
-      sequence.sync(continued(sequence, depth, 1));  // the first step of a sequence may take memory
+      for (model::Sequence& sequence : sequences) sequence.sync(continued(sequence, depth, 1));  // takes memory
+      std::vector<std::vector<Token>> tokens(sequences.size());
+      for (std::vector<Token>& list : tokens) {
+        for (int64_t i = 0; i < plan_.gen; ++i) list.push_back(random_token());
+      }
       result.bandwidths.push_back(memory_.measure(exec_));
-      const double time = seconds([&] {
-        for (int64_t i = 0; i < plan_.gen; ++i) sequence.append(random_token());
-      });
-      result.speeds.push_back(static_cast<double>(plan_.gen) / time);
+      const model::EngineStats before = engine.stats();
+      const double time = seconds([&] { append_all(sequences, tokens); });
+      total.passes += engine.stats().passes - before.passes;
+      total.rows += engine.stats().rows - before.rows;
+      result.speeds.push_back(static_cast<double>(plan_.gen * std::ssize(sequences)) / time);
     }
+    result.rows_per_pass = static_cast<double>(total.rows) / static_cast<double>(total.passes);
     return result;
+  }
+
+  // Each sequence its own tokens, one after the other; the first on this thread.
+  static void append_all(std::span<model::Sequence> sequences, const std::vector<std::vector<Token>>& tokens) {
+    std::vector<std::future<void>> others;
+    const auto append = [&](size_t i) {
+      for (const Token token : tokens[i]) sequences[i].append(token);
+    };
+    for (size_t i = 1; i < sequences.size(); ++i) others.push_back(std::async(std::launch::async, append, i));
+    append(0);
+    for (std::future<void>& other : others) other.get();
   }
 
   BenchResult begun(model::Attention attention, int64_t depth, int64_t batch, int64_t tokens) const {

@@ -27,6 +27,7 @@ struct BenchResult {
   model::Attention attention = model::Attention::automatic;
   int64_t depth = 0, batch = 1;
   int64_t tokens = 0;              // per sequence and repeat
+  double rows_per_pass = 0;        // of decode: how many of the sequences really shared their passes
   std::vector<double> speeds;      // tokens per second of all sequences together, one for each repeat
   std::vector<double> bandwidths;  // bytes per second that memory gave just before each repeat
   model::TokenCost cost;
@@ -35,7 +36,7 @@ struct BenchResult {
   double bandwidth() const;
 };
 
-// Tokens are random and nothing is sampled, so that the model's step alone is measured. What lies before a depth is
+// Sequences that decode at once share an engine and have a thread each, as sessions do. Tokens are random and nothing is sampled, so that the model's step alone is measured. What lies before a depth is
 // made up (Sequence::make_up). Calls back with each result as it comes.
 void run_bench(std::shared_ptr<const model::Model> model, kernels::Exec& exec, const BenchPlan& plan,
                kernels::ReadSpeed& memory, const std::function<void(const BenchResult&)>& report);

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 using runtime::Json;
 
 constexpr int64_t kMostTokens = 1 << 24;
+constexpr int64_t kMostSequences = 512;
 
 const char* name_of(model::Attention attention) { return attention == model::Attention::dense ? "dense" : "sparse"; }
 
@@ -44,7 +45,7 @@ BenchPlan plan_from(const Args& args) {
   std::erase(plan.prompts, 0);
   plan.gen = args.integer("gen", 0, kMostTokens).value_or(32);
   plan.depths = args.integers("depth", 0, kMostTokens).value_or(std::vector<int64_t>{0});
-  plan.batches = args.integers("batch", 1, 1).value_or(std::vector<int64_t>{1});
+  plan.batches = args.integers("batch", 1, kMostSequences).value_or(std::vector<int64_t>{1});
   plan.repeats = args.integer("repeat", 1, 1000).value_or(5);
   if (plan.prompts.empty() && plan.gen == 0) throw UsageError("--prompt 0 --gen 0: nothing is left to measure");
   return plan;
@@ -66,6 +67,7 @@ Json json_of(const BenchResult& result) {
   json["bytes_per_token"] = {{"experts", cost.expert_bytes},   {"weights", cost.weight_bytes},
                              {"output", cost.output_bytes},    {"kv", cost.kv_bytes},
                              {"index_keys", cost.index_bytes}, {"total", cost.bytes()}};
+  json["rows_per_pass"] = result.rows_per_pass;
   json["memory_share"] = speed * cost.bytes() / bandwidth;
   return json;
 }

@@ -54,6 +54,21 @@ TEST(BenchCommand, PrintsEveryCaseAsJson) {
                    decode["tokens_per_second"].get<double>() * total / decode["memory_bytes_per_second"].get<double>());
 }
 
+TEST(BenchCommand, DecodesSeveralSequencesAtOnce) {
+  const Home home;
+  const Finished result = home.corvid({"model", "bench", "--random", kTiny, "--prompt", "0", "--gen", "4", "--depth",
+                                       "50", "--batch", "1,3", "--repeat", "1", "--threads", "2", "--output", "json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json results = Json::parse(result.out)["results"];
+  ASSERT_EQ(results.size(), 2);
+  EXPECT_EQ(results[0]["batch"], 1);
+  EXPECT_EQ(results[0]["rows_per_pass"], 1);
+  EXPECT_EQ(results[1]["batch"], 3);
+  EXPECT_GE(results[1]["rows_per_pass"], 1);  // how many share a pass depends on who comes when
+  EXPECT_LE(results[1]["rows_per_pass"], 3);
+  EXPECT_LT(results[1]["bytes_per_token"]["output"], results[0]["bytes_per_token"]["output"]);
+}
+
 TEST(BenchCommand, ATableHasARowForEachCaseAndAFileOrAFolderWillDo) {
   const Home home;
   const std::string file = (home / "made-up.gguf").string();
@@ -82,6 +97,7 @@ TEST(BenchCommand, NamesWhatIsWrong) {
       {{"--random", "qwen3moe:heads=6"}, "--random: qwen3moe: heads: want a multiple of 4"},
       {{"--random", kTiny, "--attention", "sparse,all"}, "--attention: want sparse, dense or both"},
       {{"--random", kTiny, "--prompt", "0", "--gen", "0"}, "nothing is left to measure"},
+      {{"--random", kTiny, "--batch", "0"}, "--batch: want whole numbers from 1"},
       {{"--random", kTiny, "--depth", "-1"}, "--depth: want whole numbers from 0"},
       {{CORVID_GOLDEN_DIR, "--save", "x.gguf"}, "--random is missing"},
       {{"--random", kTiny, "--device", "cuda"}, "this version computes on the CPU only"},

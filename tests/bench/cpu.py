@@ -112,7 +112,10 @@ def measure(arguments, cache):
             file.read_bytes()  # so that it lies in the page cache
             for round_ in range(1 if arguments.quick else 5):
                 print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
-                measure_corvid(found, corvid, file, threads, 512, gen, DEPTHS, True)
+                deep = DEPTHS[1:] if arguments.full else DEPTHS[-1:]  # where llama.cpp's prefill is measured too
+                measure_corvid(found, corvid, file, threads, 512, gen, [0, *deep], True)
+                if not arguments.full:
+                    measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-1], False)
                 measure_corvid(found, corvid, file, threads, 4096, 0, [0], False)
                 for program in (FLASH, PLAIN):
                     measure_peer(found, peer, program, file, threads, short, True)

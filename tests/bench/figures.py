@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 CORVID, FLASH, PLAIN = "corvid", "llama.cpp, flash attention", "llama.cpp"
+NAMES = {PLAIN: "llama.cpp, without"}
 BEGIN, END = "<!-- script/bench cpu writes from here -->", "<!-- to here -->"
 
 
@@ -111,10 +112,11 @@ def svg(found, files):
                     x, y = place(*point).split(",")
                     out.append(f'<circle cx="{x}" cy="{y}" r="3" fill="{colours[name]}"/>')
     total = len(files) * (width + gap + left)
-    for i, (name, colour) in enumerate(colours.items()):
-        x, y = left + i * 190, top + height + 56
+    x, y = left, top + height + 56
+    for name, colour in colours.items():
         out.append(f'<line x1="{x}" x2="{x + 24}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>')
-        out.append(f'<text x="{x + 30}" y="{y}" dominant-baseline="middle">{name}</text>')
+        out.append(f'<text x="{x + 30}" y="{y}" dominant-baseline="middle">{NAMES.get(name, name)}</text>')
+        x += 60 + 7 * len(NAMES.get(name, name))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {top + height + 70}" font-family="sans-serif" '
             f'font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(out) + "\n</svg>\n")
 
