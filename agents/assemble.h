@@ -39,6 +39,7 @@ runtime::SessionRecord find_session(runtime::Store& store, const std::string& id
 // Throws UsageError for cuda: this version computes on the CPU only.
 void check_device(const Args& args, const Config& config);
 model::Attention attention_from(const Args& args);
+kernels::Format cache_format_from(const Args& args, kernels::Format standard);  // --cache-type
 int threads_from(const Args& args, const Config& config);
 
 // Everything that one session needs, alive as long as this object.

@@ -36,7 +36,7 @@ class Bench {
     const int64_t longest = plan_.prompts.empty() ? 0 : *std::max_element(plan_.prompts.begin(), plan_.prompts.end());
     for (const model::Attention attention : plan_.attentions) {
       for (const int64_t depth : plan_.depths) {
-        const auto engine = model::Engine::create(model_, exec_);
+        const auto engine = model::Engine::create(model_, exec_, nullptr, plan_.cache_format);
         std::vector<model::Sequence> sequences;
         const auto grow = [&](int64_t count) {
           while (std::ssize(sequences) < count) {
@@ -106,7 +106,7 @@ class Bench {
     result.batch = batch;
     result.tokens = tokens;
     result.cost = model::token_cost(model_->config(), model_->weights(), depth, tokens, batch,
-                                    attention == model::Attention::dense);
+                                    attention == model::Attention::dense, plan_.cache_format);
     return result;
   }
 

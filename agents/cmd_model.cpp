@@ -211,7 +211,8 @@ int run_logits(const Args& args) {
   }
   const std::vector<Token> prompt(ids.begin(), ids.end());
   kernels::Exec exec(threads_from(args, defaults));
-  model::Sequence sequence(loaded, exec, std::ssize(prompt) + n_greedy, attention_from(args));
+  model::Sequence sequence(loaded, exec, std::ssize(prompt) + n_greedy, attention_from(args), nullptr,
+                           cache_format_from(args, kernels::Format::f32));
   const std::vector<std::vector<float>> rows = sequence.logits_at(prompt, positions);
 
   // The last logits are those after the last token, so every token is evaluated.
@@ -287,6 +288,7 @@ std::vector<Command> model_commands() {
                  {"greedy", "N", "then generate N tokens, the likeliest each time"},
                  device_flag(),
                  attention_flag(),
+                 cache_type_flag("f32, as the reference computes"),
                  threads_flag(),
                  output_flag({"json"})},
        .examples = {"corvid model logits corvid-small.gguf --prompt-ids 1,2,3 --greedy 8 --output json"},

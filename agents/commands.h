@@ -18,6 +18,7 @@ std::vector<Command> doctor_commands();    // doctor
 Flag model_flag();
 Flag device_flag();
 Flag attention_flag();
+Flag cache_type_flag(const char* standard);
 Flag threads_flag();
 Flag db_flag();
 Flag output_flag(std::vector<std::string> choices);

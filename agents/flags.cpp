@@ -21,6 +21,14 @@ Flag attention_flag() {
           {"auto", "sparse", "dense"}};
 }
 
+Flag cache_type_flag(const char* standard) {
+  return {"cache-type",
+          "TYPE",
+          std::string("how keys and values are kept: fewer bytes are read sooner, and are less exact (default: ") +
+              standard + ")",
+          {"f32", "f16", "bf16", "q8_0"}};
+}
+
 Flag threads_flag() { return {"threads", "N", "threads that compute (default: one for each core)"}; }
 
 Flag db_flag() { return {"db", "FILE", "the store (default: $XDG_DATA_HOME/corvid/corvid.db)", {}, Completes::files}; }
@@ -46,6 +54,7 @@ std::vector<Flag> session_flags() {
            {"timeout", "DURATION", "time for one task: 30s, 5m, 500ms"},
            {"context", "N", "tokens of context, at most"},
            attention_flag(),
+           cache_type_flag("f16"),
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
            threads_flag(),
            db_flag()}) {

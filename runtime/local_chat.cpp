@@ -50,7 +50,7 @@ struct LocalChat::Impl {
         options(std::move(options_in)),
         context(checked_context(options.context, *model)),
         format(model->tokenizer()),
-        sequence(model, exec, context, options.attention) {
+        sequence(model, exec, context, options.attention, nullptr, options.cache_format) {
     model::Sampler(options.sampler,
                    &model->tokenizer());  // a parameter out of range is said now, not at the first reply
   }

@@ -20,6 +20,7 @@ struct LocalChatOptions {
   std::optional<int64_t> logprobs;  // with each token its log-probability, and those of so many likeliest ones
   int64_t context = 0;              // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
+  kernels::Format cache_format = kernels::Format::f16;  // of keys and values
   std::function<void()> on_first_token;  // called once; for work that would have slowed down the wait for it
   std::optional<PrefixCache> prefixes;   // where instructions and tools are looked up, and stored after the first reply
 };

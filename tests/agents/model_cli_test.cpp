@@ -62,6 +62,22 @@ TEST(ModelCommand, ConvertedGoldenLogitsAndGreedyTokensAreTheReferences) {
   EXPECT_GT(largest_difference(json["logits"][0], expected["prefill_logits"].back()), 1e-3);  // the selection matters
 }
 
+TEST(ModelCommand, LogitsAreThoseOfTheCacheTypeAskedForAndExactWithoutOne) {
+  const Home home;
+  const auto logits = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"model", "logits", golden("minimax-m2"), "--prompt-ids", "1,2,3,4,5"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Finished result = home.corvid(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  EXPECT_EQ(logits({}), logits({"--cache-type", "f32"}));
+  EXPECT_NE(logits({}), logits({"--cache-type", "f16"}));
+  EXPECT_NE(logits({"--cache-type", "q8_0"}), logits({"--cache-type", "f16"}));
+  EXPECT_EQ(home.corvid({"model", "logits", golden("minimax-m2"), "--prompt-ids", "1", "--cache-type", "q4_0"}).status,
+            2);
+}
+
 TEST(ModelCommand, LogitsNameWhatIsWrongWithTheRequest) {
   const Home home;
   const std::string model = golden("minimax-m3");

@@ -1,6 +1,7 @@
 // Cache pages: shared by forks, copied on write, under a budget.
 #include "model/kv_cache.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "model/error.h"
@@ -15,6 +16,7 @@ using test::fresh;
 using test::made_of;
 using test::message_of;
 using test::prompt_of;
+using test::TempDir;
 using test::TinyCheckpoint;
 
 std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
@@ -59,6 +61,50 @@ TEST(Fork, AForkStaysWhenItsParentChangesItsMindOrIsGone) {
   EXPECT_EQ(copy(fork.logits()), fresh(model, right));
   EXPECT_EQ(third.sync(shared), 59);
   EXPECT_EQ(copy(third.logits()), fresh(model, shared));
+}
+
+// In every format a prompt at once equals its tokens one by one, a fork an unshared sequence, and what is restored from
+// a file what was evaluated.
+TEST(CacheFormat, ChangesNoLawOfASequence) {
+  const TempDir dir;
+  kernels::Exec exec(2), three(3);
+  const std::vector<Token> prompt = prompt_of(110);
+  int64_t bytes = INT64_MAX;
+  for (const auto format : {kernels::Format::f32, kernels::Format::f16, kernels::Format::q8_0}) {
+    for (const TinyCheckpoint& shape :
+         {TinyCheckpoint{}, TinyCheckpoint{.head_dim = 10, .rotary_dim = 6, .block = 5}}) {
+      const auto model = made_of(shape);
+      const auto make = [&](kernels::Exec& on) {
+        return Sequence(model, on, 200, Attention::automatic, nullptr, format);
+      };
+      Sequence whole = make(three), parts = make(exec), restored = make(exec);
+      whole.sync(prompt);
+      parts.sync(std::span(prompt).first(43));
+      parts.save(dir / "s.kv", 43);
+      Sequence fork = parts.fork();
+      for (size_t i = 43; i < prompt.size(); ++i) parts.append(prompt[i]);
+      EXPECT_EQ(fork.sync(prompt), 43);
+      restored.restore(dir / "s.kv");
+      EXPECT_EQ(restored.sync(prompt), 43);
+      for (const Sequence* other : {&parts, &fork, &restored}) EXPECT_EQ(copy(whole.logits()), copy(other->logits()));
+      EXPECT_THAT(whole.identity(), testing::HasSubstr(kernels::format_name(format)));
+    }
+    const int64_t before = bytes;
+    bytes = KvCache(made_of({})->config(), nullptr, format).page_bytes();
+    EXPECT_LT(bytes, before);
+  }
+}
+
+TEST(CacheFormat, AWrongOneIsNamedAndAnothersSnapshotRefused) {
+  const TempDir dir;
+  const auto model = made_of({});
+  kernels::Exec exec(1);
+  EXPECT_EQ(message_of([&] { KvCache(model->config(), nullptr, kernels::Format::q4_0); }),
+            "KV cache: want f32, f16, bf16 or q8_0, found q4_0");
+  Sequence half(model, exec, 50, Attention::automatic, nullptr, kernels::Format::f16), whole(model, exec, 50);
+  half.sync(prompt_of(13));
+  half.save(dir / "s.kv", 13);
+  EXPECT_THAT(message_of([&] { whole.restore(dir / "s.kv"); }), testing::HasSubstr("s.kv: want a snapshot of "));
 }
 
 TEST(KvPool, CountsASharedPageOnceAndACopiedOneTwice) {
