@@ -110,7 +110,7 @@ def measure(arguments, cache):
         for family in FAMILIES:
             file = make_file(corvid, cache, family, kind)
             file.read_bytes()  # so that it lies in the page cache
-            for round_ in range(1 if arguments.quick else 5):
+            for round_ in range(1 if arguments.quick else arguments.rounds):
                 print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
                 deep = DEPTHS[1:] if arguments.full else DEPTHS[-1:]  # where llama.cpp's prefill is measured too
                 measure_corvid(found, corvid, file, threads, 512, gen, [0, *deep], True)
@@ -144,6 +144,7 @@ def main():
     parser.add_argument("--corvid", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one round, the q8_0 files, nothing that takes a minute")
     parser.add_argument("--full", action="store_true", help="further prefill at depth, with both of llama.cpp's settings")
+    parser.add_argument("--rounds", type=int, default=5, help="of everything that is not long (default: 5)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corvid-bench"

@@ -7,6 +7,7 @@ from pathlib import Path
 CORVID, FLASH, PLAIN = "corvid", "llama.cpp, flash attention", "llama.cpp"
 NAMES = {PLAIN: "llama.cpp, without"}
 BEGIN, END = "<!-- script/bench cpu writes from here -->", "<!-- to here -->"
+PLOT = "![decode speed over depth](performance.svg)"
 
 
 def median(found, file, program, case):
@@ -93,7 +94,7 @@ def svg(found, files):
             return f"{x0 + width * depth / deepest:.1f},{top + height * (1 - value / highest):.1f}"
 
         out.append(f'<text x="{x0}" y="{top - 14}" font-weight="bold">{file}: decode, tokens per second</text>')
-        step = next(step for step in (5, 10, 20, 25, 50, 100, 200) if highest / step <= 7)
+        step = next(s * 10**power for power in range(9) for s in (1, 2, 5) if highest / (s * 10**power) <= 7)
         for value in range(0, int(highest) + 1, step):
             y = place(0, value).split(",")[1]
             out.append(f'<line x1="{x0}" x2="{x0 + width}" y1="{y}" y2="{y}" stroke="#dddddd"/>')
@@ -128,6 +129,6 @@ def write_docs(found, threads, folder: Path):
     if BEGIN not in text or END not in text:
         sys.exit(f"{page}: want the lines {BEGIN} and {END}")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{markdown(found, threads)}\n\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{markdown(found, threads)}\n\n{PLOT}\n\n{END}{after}")
     files = list(dict.fromkeys(name for name, _, _ in found.samples if name.endswith("q8_0")))
     (folder / "performance.svg").write_text(svg(found, files))
