@@ -183,14 +183,21 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
     const std::byte* panels;
   };
   const auto product = [&](const Chunk& c, const Rows& rows, const Matrix& m, int64_t m_outs, int64_t k, int64_t j,
-                           int64_t n, float* y, int64_t y_stride, bool add, float* rest) {
+                           int64_t n, float* y, int64_t y_stride, bool add, const char* next, float* rest) {
     const int64_t w_bytes = row_bytes(m.format, k);
     const char* w = expert_matrix(m, c.expert, m_outs, k) + j * w_bytes;
     if (in_integers(m.format))
       return ints.product(
-          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add}, rest);
+          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add, next},
+          rest);
     for (int64_t i = 0, step = tile_outs(k); i < n; i += step)
       tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
+  };
+  // Where the weights of a task begin; null: there is no such task.
+  const auto weights_of = [&](const Matrix& m, int64_t m_outs, int64_t k, int64_t task, int64_t tiles) -> const char* {
+    if (task >= chunks * tiles) return nullptr;
+    return expert_matrix(m, plan.chunk(a, task / tiles).expert, m_outs, k) +
+           task % tiles * outs * row_bytes(m.format, k);
   };
   pool.run(chunks * gate_tiles, [&](int64_t task, int worker) {
     const Chunk c = plan.chunk(a, task / gate_tiles);
@@ -203,8 +210,10 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
       gate_stride = a.ffn;
     }
     const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
-    product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, rest);
-    product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, rest);
+    const char* up_weights = weights_of(a.up, a.ffn, a.dim, task, gate_tiles);
+    const char* next = weights_of(a.gate, a.ffn, a.dim, task + pool.threads(), gate_tiles);
+    product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, up_weights, rest);
+    product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, next, rest);
     for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, n, a.act);
     if (!plan.integer_hidden) return;
     const int64_t first = j / kIntBlock, blocks = n / kIntBlock, row_bytes = int_row_bytes(n);
@@ -233,7 +242,8 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
     const std::byte* vectors[kMaxVectors];
     for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
     product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(outs, a.dim - j),
-            (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add, scratch[worker]);
+            (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add,
+            weights_of(a.down, a.dim, a.ffn, task + pool.threads(), down_tiles), scratch[worker]);
   });
   if (direct) return;
 

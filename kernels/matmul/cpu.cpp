@@ -7,6 +7,7 @@
 #include "kernels/matmul/tile.h"
 
 namespace corvid::kernels {
+using cpu::is_direct;
 using cpu::kMaxTileRows;
 using cpu::Tile;
 using cpu::tile_outs;
@@ -96,9 +97,10 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     const bool integers = in_integers(a.w.format);
     // With few rows a task should read some 30 KB of weights, and there should be tasks for everyone. With many, the
     // weights that it unpacks should serve a good number of them.
-    const int64_t most = integers ? kIntOuts : tile_outs(a.k), unit = integers ? 16 : 12;
-    const int64_t few = (32768 / row_bytes(a.w.format, a.k) + unit) / unit * unit;
-    const int64_t outs = a.rows <= kMaxVectors ? std::min(few, most) : integers ? most / 2 : most;
+    const int64_t few = std::min(kIntOuts, (32768 / row_bytes(a.w.format, a.k) + 16) / 16 * 16);
+    const int64_t outs = integers                 ? (a.rows <= kMaxVectors ? few : kIntOuts / 2)
+                         : is_direct(a.rows, a.k) ? few
+                                                  : tile_outs(a.k);
     const int64_t rows = integers ? kIntRows : kMaxTileRows;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
     if (integers) {
@@ -150,7 +152,10 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     } else {
       const std::byte* x[kMaxVectors];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
-      ints.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
+      // The others take the tasks in between.
+      const int64_t ahead = pool.threads() * cut.outs;
+      const char* next = j + ahead < a.n ? w + ahead * row_bytes(a.w.format, a.k) : nullptr;
+      ints.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, scratch[worker]);
     }
   });
 }

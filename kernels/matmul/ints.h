@@ -48,6 +48,7 @@ struct IntTile {
   int64_t rows, n, k, y_stride;
   Format format;
   bool add;
+  const char* next = nullptr;  // weights that this thread will probably read after these
 };
 
 constexpr int64_t kIntOuts = 96;  // per tile when there are many rows: a multiple of every register tile and block

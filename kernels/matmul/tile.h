@@ -9,6 +9,9 @@ namespace corvid::kernels::cpu {
 
 constexpr int64_t kMaxTileRows = 64;
 
+// Whether weights are used as they are read, without scratch memory: then a tile may have any number of outputs.
+constexpr bool is_direct(int64_t rows, int64_t k) { return rows <= 2 && k % 16 == 0; }
+
 // y[r * y_stride + j] = sum_i x[r][i] * w[j,i]    for r < rows <= kMaxTileRows, j < n <= tile_outs(k), i < k
 struct Tile {
   const float* const* x;  // one pointer per row
