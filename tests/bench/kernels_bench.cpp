@@ -5,9 +5,12 @@
 // Each matmul checks one output against float64 before it is timed.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <numeric>
+#include <random>
 
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/matmul/matmul.h"
@@ -121,22 +124,65 @@ void expert_ffn(benchmark::State& state) {
 }
 BENCHMARK(expert_ffn)->Arg(1)->Arg(512)->UseRealTime();
 
-void attention(benchmark::State& state) {
-  const int64_t rows = state.range(0), n_keys = state.range(1), n_heads = 6, n_kv_heads = 2, head_dim = 64, block = 128;
-  const test::Pages pages(n_keys, n_kv_heads, head_dim, block, 1, exec());
-  const std::vector<float> q = random_floats(rows * n_heads * head_dim, 2);
+// 16 heads of 128 at 4 kv heads, blocks of 128: `rows` last positions of n_keys, dense or 16 random blocks for each row
+// and kv head.
+void attention(benchmark::State& state, Format format, bool sparse) {
+  const int64_t rows = state.range(0), n_keys = state.range(1), n_heads = 16, n_kv_heads = 4, dim = 128, block = 128;
+  const int64_t top_k = 16;
+  const test::Pages pages(n_keys, n_kv_heads, dim, block, 1, exec(), format);
+  const std::vector<float> q = random_floats(rows * n_heads * dim, 2);
   std::vector<float> o(q.size());
   std::vector<int64_t> pos(static_cast<size_t>(rows));
   std::iota(pos.begin(), pos.end(), n_keys - rows);
+  std::vector<int32_t> ids, counts(static_cast<size_t>(rows * n_kv_heads), top_k);
+  std::mt19937 bits(3);
   double pairs = 0;
-  for (const int64_t p : pos) pairs += double(p + 1);
-  for (auto _ : state)
-    kernels::sparse_attention({q.data(), pages.keys.data(), pages.values.data(), pos.data(), nullptr, nullptr, o.data(),
-                               rows, n_heads, n_kv_heads, head_dim, block, n_keys, 0, 0.125F},
-                              exec());
-  set_rates(state, 4.0 * pairs * double(n_heads * head_dim), 0);
+  for (const int64_t p : pos) {
+    pairs += double(sparse ? (top_k - 1) * block + p % block + 1 : p + 1);
+    for (int64_t g = 0; sparse && g < n_kv_heads; ++g) {
+      std::vector<int32_t> earlier(static_cast<size_t>(p / block));
+      std::iota(earlier.begin(), earlier.end(), 0);
+      std::sample(earlier.begin(), earlier.end(), std::back_inserter(ids), top_k - 1, bits);
+      ids.push_back(static_cast<int32_t>(p / block));
+    }
+  }
+  const kernels::SparseAttention args{q.data(),
+                                      pages.keys.data(),
+                                      pages.values.data(),
+                                      pos.data(),
+                                      sparse ? ids.data() : nullptr,
+                                      sparse ? counts.data() : nullptr,
+                                      o.data(),
+                                      rows,
+                                      n_heads,
+                                      n_kv_heads,
+                                      dim,
+                                      block,
+                                      n_keys,
+                                      sparse ? top_k : 0,
+                                      0.088F,
+                                      format};
+  for (auto _ : state) kernels::sparse_attention(args, exec());
+  const double position_bytes =
+      double(key_page_bytes(format, n_kv_heads, dim, block) + value_page_bytes(format, n_kv_heads, dim, block)) /
+      double(block);
+  set_rates(state, 4.0 * pairs * double(n_heads * dim), rows == 1 ? pairs * position_bytes : 0);
 }
-BENCHMARK(attention)->Args({1, 512})->Args({512, 512})->Args({512, 4096})->UseRealTime();
+BENCHMARK_CAPTURE(attention, decode_f32, Format::f32, false)->Args({1, 32768})->UseRealTime();
+BENCHMARK_CAPTURE(attention, decode_f16, Format::f16, false)->Args({1, 4096})->Args({1, 32768})->UseRealTime();
+BENCHMARK_CAPTURE(attention, decode_bf16, Format::bf16, false)->Args({1, 32768})->UseRealTime();
+BENCHMARK_CAPTURE(attention, decode_q8_0, Format::q8_0, false)->Args({1, 32768})->UseRealTime();
+BENCHMARK_CAPTURE(attention, verify_f16, Format::f16, false)->Args({8, 32768})->UseRealTime();
+BENCHMARK_CAPTURE(attention, prefill_f16, Format::f16, false)
+    ->Args({512, 512})
+    ->Args({512, 4608})
+    ->Args({512, 33280})
+    ->UseRealTime();
+BENCHMARK_CAPTURE(attention, sparse_prefill_f16, Format::f16, true)
+    ->Args({512, 4608})
+    ->Args({512, 33280})
+    ->UseRealTime();
+BENCHMARK_CAPTURE(attention, sparse_prefill_q8_0, Format::q8_0, true)->Args({512, 33280})->UseRealTime();
 
 void rms_norm(benchmark::State& state) {
   const int64_t rows = state.range(0), dim = 384;
