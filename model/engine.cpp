@@ -40,7 +40,7 @@ struct Engine::Order {
   std::stop_token stop = {};
   const std::function<void(kernels::Exec&)>* job = nullptr;
 
-  bool is_admitted = false;  // has the memory for all its tokens
+  int64_t reused = -1;  // tokens that were in a cache when its turn came
   bool is_done = false, is_complete = false;
   std::exception_ptr error = nullptr;
   std::condition_variable changed = {};  // is_done, or it is its thread's turn to run passes
@@ -137,18 +137,20 @@ struct Engine::Impl {
   void admit() {
     std::vector<Order*> waiting;
     for (Order* order : queue) {
-      if (!order->is_admitted) waiting.push_back(order);
+      if (!order->timeline->is_admitted) waiting.push_back(order);
     }
     std::ranges::sort(waiting, {}, [](const Order* order) { return order->timeline->age; });
     bool is_short = false;  // somebody older waits for memory: younger ones may use only what they have
     for (Order* order : waiting) {
       Timeline& t = *order->timeline;
       const int64_t n_tokens = std::ssize(t.tokens);
+      if (order->left() > kShortRows && share_prefix(t, order->wanted)) continue;
       if (is_short && t.cache.n_pages() < t.cache.pages_for(n_tokens)) continue;
-      while (!order->is_admitted && !order->is_done) {
+      while (!t.is_admitted && !order->is_done) {
         try {
           t.cache.prepare(t.held, n_tokens);
-          order->is_admitted = true;
+          t.is_admitted = true;
+          if (order->reused < 0) order->reused = t.held;
         } catch (const std::length_error&) {
           if (!is_short && evict_for(t)) continue;
           is_short = true;
@@ -158,8 +160,35 @@ struct Engine::Impl {
           finish(*order);
         }
       }
-      if (order->is_admitted && order->left() == 0) finish(*order);
+      if (t.is_admitted && order->left() == 0) finish(*order);
     }
+  }
+
+  // Takes over what another sequence holds of the same tokens, in whole blocks. True when one that is being evaluated
+  // will soon hold more of them: waiting for that costs less than doing the same.
+  bool share_prefix(Timeline& t, std::span<const int64_t> wanted) {
+    const int64_t block = t.cache.block();
+    const int64_t most = wanted.empty() ? std::ssize(t.tokens) : wanted.front();  // whose logits nobody asks for
+    const Timeline* best = nullptr;
+    int64_t held = t.held, coming = 0;
+    for (const Timeline* u : timelines) {
+      if (u == &t || u->dense != t.dense) continue;
+      const auto differ = std::mismatch(t.tokens.begin(), t.tokens.begin() + most, u->tokens.begin(), u->tokens.end());
+      const int64_t same = (differ.first - t.tokens.begin()) / block * block,
+                    ready = std::min(same, u->held / block * block);
+      if (ready > held) {
+        best = u;
+        held = ready;
+      }
+      if (u->is_admitted) coming = std::max(coming, same);
+    }
+    if (coming > held) return true;
+    if (best != nullptr) {
+      t.cache = best->cache;
+      t.cache.truncate(held);
+      t.held = held;
+    }
+    return false;
   }
 
   // Takes the pages of one sequence that is not used, or that waits and is younger than `t`.
@@ -177,10 +206,8 @@ struct Engine::Impl {
     if (victim == nullptr) return false;
     victim->cache.truncate(0);
     victim->held = 0;
+    victim->is_admitted = false;
     ++stats.evictions;
-    for (Order* order : queue) {
-      if (order->timeline == victim) order->is_admitted = false;
-    }
     return true;
   }
 
@@ -188,7 +215,7 @@ struct Engine::Impl {
     std::vector<Turn> turns;
     std::vector<int64_t> left;
     for (Order* order : queue) {
-      if (!order->is_admitted) continue;
+      if (!order->timeline->is_admitted) continue;
       turns.push_back({order, 0});
       left.push_back(order->left());
       order->timeline->last_short_pass = left.back() <= kShortRows ? stats.passes : -1;
@@ -278,12 +305,12 @@ struct Engine::Impl {
     std::erase(queue, &order);
     order.is_done = true;
     if (Timeline* t = order.timeline) {
-      order.is_complete = order.is_admitted && !order.error && order.left() == 0;
+      order.is_complete = t->is_admitted && !order.error && order.left() == 0;
       if (!order.is_complete) {
         t->tokens.resize(static_cast<size_t>(std::max(order.keep, t->held)));
         t->cache.truncate(t->held);
       }
-      t->is_queued = false;
+      t->is_queued = t->is_admitted = false;
       t->last_use = Clock::now();
     }
     order.changed.notify_one();
@@ -347,6 +374,7 @@ EngineStats Engine::stats() const {
 
 void Engine::enter(Timeline& timeline) {
   const std::lock_guard lock(impl_->mutex);
+  timeline.last_use = Clock::now();
   impl_->timelines.push_back(&timeline);
 }
 
@@ -357,8 +385,8 @@ void Engine::leave(Timeline& timeline) noexcept {
   std::erase(impl_->timelines, &timeline);
 }
 
-bool Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
-                      float* logits, const std::stop_token& stop) {
+Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more,
+                                   std::span<const int64_t> wanted, float* logits, const std::stop_token& stop) {
   Impl& e = *impl_;
   const std::stop_callback wake(stop, [&e] {
     const std::lock_guard lock(e.mutex);
@@ -376,7 +404,7 @@ bool Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> m
   e.wait_for(order, lock);
   lock.unlock();  // before `wake` goes, which may be waiting for it
   if (order.error) std::rethrow_exception(order.error);
-  return order.is_complete;
+  return {order.is_complete, std::max<int64_t>(0, order.reused)};
 }
 
 void Engine::truncate(Timeline& timeline, int64_t n_tokens) {

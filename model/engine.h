@@ -14,7 +14,8 @@
 //
 // Memory: sequences take cache pages under the engine's budget. What does not fit waits, oldest first. Sequences that
 // nobody has used for a moment lose their pages, the least recently used first, and the youngest in the queue loses its
-// pages to an older one: they are evaluated again when their turn comes, to the same bits.
+// pages to an older one: they are evaluated again when their turn comes, to the same bits. A prompt that begins like
+// the tokens of another sequence shares its pages up to there, also when both are evaluated at the moment.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -75,10 +76,15 @@ class Engine {
   void enter(Timeline& timeline);
   void leave(Timeline& timeline) noexcept;
   // Makes the timeline hold its first `keep` tokens and `more` behind them, and writes the logits of the positions
-  // `wanted`, ascending, to `logits`. False when a stop came first: then it holds `keep` tokens and those evaluated so
-  // far. Throws std::length_error, and changes nothing, when the pages of so many tokens are more than the budget.
-  bool evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
-                float* logits, const std::stop_token& stop);
+  // `wanted`, ascending, to `logits`. Not complete when a stop came first: then it holds `keep` tokens and those
+  // evaluated so far. Throws std::length_error, and changes nothing, when the pages of so many tokens are more than the
+  // budget.
+  struct Evaluated {
+    bool is_complete;
+    int64_t reused;  // tokens at the beginning that were in a cache already
+  };
+  Evaluated evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
+                     float* logits, const std::stop_token& stop);
   void truncate(Timeline& timeline, int64_t n_tokens);
   // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.
   void locked(const std::function<void()>& look) const;

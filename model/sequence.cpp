@@ -48,18 +48,18 @@ struct Sequence::Impl {
 
   // Keeps the first `keep` tokens and evaluates `more` behind them. `wanted` are positions, ascending; logits holds
   // their rows then.
-  bool evaluate(int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
-                const std::stop_token& stop) {
+  Engine::Evaluated evaluate(int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
+                             const std::stop_token& stop) {
     std::vector<float> rows(static_cast<size_t>(std::ssize(wanted) * vocab()));
     const int64_t before = count();
     try {
-      const bool is_complete = engine->evaluate(timeline, keep, more, wanted, rows.data(), stop);
-      if (is_complete) {
+      const Engine::Evaluated result = engine->evaluate(timeline, keep, more, wanted, rows.data(), stop);
+      if (result.is_complete) {
         logits = std::move(rows);
       } else {
         forget_logits(before, keep);
       }
-      return is_complete;
+      return result;
     } catch (...) {
       forget_logits(before, keep);
       throw;
@@ -71,7 +71,7 @@ struct Sequence::Impl {
     if (keep != before || count() != before) logits.clear();
   }
 
-  bool evaluate_to_last(int64_t keep, std::span<const Token> more, const std::stop_token& stop) {
+  Engine::Evaluated evaluate_to_last(int64_t keep, std::span<const Token> more, const std::stop_token& stop) {
     const int64_t last = keep + std::ssize(more) - 1;
     return evaluate(keep, more, {&last, 1}, stop);
   }
@@ -83,6 +83,7 @@ struct Sequence::Impl {
       timeline.held = std::ssize(tokens);
       timeline.cache = std::move(cache);
       timeline.tokens = std::move(tokens);
+      timeline.last_use = std::chrono::steady_clock::now();
     });
     logits.clear();
   }
@@ -120,13 +121,12 @@ int64_t Sequence::sync(std::span<const Token> prompt, const std::stop_token& sto
   s.check(prompt, std::ssize(prompt));
   const auto differ = std::mismatch(prompt.begin(), prompt.end() - 1, s.tokens().begin(), s.tokens().end()).first;
   const int64_t kept = differ - prompt.begin();
-  s.evaluate_to_last(kept, prompt.subspan(static_cast<size_t>(kept)), stop);
-  return kept;
+  return s.evaluate_to_last(kept, prompt.subspan(static_cast<size_t>(kept)), stop).reused;
 }
 
 bool Sequence::append(Token token, const std::stop_token& stop) {
   impl_->check({&token, 1}, impl_->count() + 1);
-  return impl_->evaluate_to_last(impl_->count(), {&token, 1}, stop);
+  return impl_->evaluate_to_last(impl_->count(), {&token, 1}, stop).is_complete;
 }
 
 bool Sequence::extend(std::span<const Token> tokens, const std::stop_token& stop) {
@@ -134,7 +134,7 @@ bool Sequence::extend(std::span<const Token> tokens, const std::stop_token& stop
   s.check(tokens, s.count() + std::ssize(tokens));
   std::vector<int64_t> all(tokens.size());
   std::iota(all.begin(), all.end(), s.count());
-  return tokens.empty() || s.evaluate(s.count(), tokens, all, stop);
+  return tokens.empty() || s.evaluate(s.count(), tokens, all, stop).is_complete;
 }
 
 void Sequence::truncate(int64_t n_tokens) {

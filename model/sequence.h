@@ -32,11 +32,12 @@ class Sequence {
   Sequence& operator=(Sequence&&) noexcept;
   ~Sequence();
 
-  // Makes the sequence hold exactly `prompt`: keeps the common prefix, evaluates the rest in chunks. Returns the number
-  // of tokens kept (at most prompt.size() - 1: the last token is always evaluated, so that logits() is its output).
-  // After a stop tokens() is a beginning of `prompt`. Throws std::length_error when prompt is longer than max_tokens or
-  // than the engine's memory, before any work, std::invalid_argument for an empty prompt or an id outside the
-  // vocabulary; std::bad_alloc when memory is short: then too it holds what was evaluated.
+  // Makes the sequence hold exactly `prompt`: keeps the common prefix, or what another sequence of the engine has of
+  // it, and evaluates the rest in chunks. Returns the number of tokens found in a cache (at most prompt.size() - 1: the
+  // last token is always evaluated, so that logits() is its output). After a stop tokens() is a beginning of `prompt`.
+  // Throws std::length_error when prompt is longer than max_tokens or than the engine's memory, before any work,
+  // std::invalid_argument for an empty prompt or an id outside the vocabulary; std::bad_alloc when memory is short:
+  // then too it holds what was evaluated.
   int64_t sync(std::span<const Token> prompt, const std::stop_token& stop = {});
   // False after a stop: the token is not held then. Throws as sync does.
   bool append(Token token, const std::stop_token& stop = {});

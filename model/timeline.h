@@ -20,7 +20,8 @@ struct Timeline {
   int64_t last_pass = -1;        // with which a call ended
   int64_t last_short_pass = -1;  // in which it had a few tokens to evaluate
   std::chrono::steady_clock::time_point last_use = {};
-  bool is_queued = false;  // a call waits
+  bool is_queued = false;    // a call waits
+  bool is_admitted = false;  // it has the memory for all its tokens
 };
 
 }  // namespace corvid::model

@@ -130,6 +130,42 @@ TEST(Engine, AnIdleSequenceGivesItsMemoryAndComesBackAsItWas) {
   EXPECT_EQ(copy(restored.logits()), fresh(model, longer));
 }
 
+TEST(Engine, APromptThatBeginsLikeAnotherIsEvaluatedOnceUpToThere) {
+  const auto model = made_of({});
+  const auto engine = Engine::create(model, {.threads = 2});
+  std::vector<Token> prompts[] = {prompt_of(100, 1), prompt_of(100, 2), prompt_of(60, 1), prompt_of(100, 3)};
+  std::copy_n(prompts[0].begin(), 75, prompts[1].begin());  // blocks of 8: 72 of them are shared
+  Sequence first(engine, 200), second(engine, 200), third(engine, 200), dense(engine, 200, Attention::dense);
+  EXPECT_EQ(first.sync(prompts[0]), 0);
+  EXPECT_EQ(second.sync(prompts[1]), 72);
+  EXPECT_EQ(third.sync(prompts[2]), 56);
+  EXPECT_EQ(dense.sync(prompts[0]), 0);
+  EXPECT_EQ(third.sync(prompts[3]), 0);
+  EXPECT_EQ(third.sync(prompts[1]), 96);  // the whole blocks before the last token
+  EXPECT_EQ(copy(first.logits()), fresh(model, prompts[0]));
+  EXPECT_EQ(copy(second.logits()), fresh(model, prompts[1]));
+  EXPECT_EQ(copy(third.logits()), fresh(model, prompts[1]));
+}
+
+TEST(Engine, PromptsThatArriveTogetherAreEvaluatedOnceUpToWhereTheyDiffer) {
+  const auto model = made_of({});
+  const auto engine = Engine::create(model, {.threads = 2});
+  constexpr int64_t kShared = kChunkRows * 4, kSessions = 8;
+  std::vector<std::function<void()>> jobs;
+  std::vector<Sequence> sequences;
+  std::vector<std::vector<Token>> prompts;
+  for (size_t i = 0; i < kSessions; ++i) {
+    prompts.push_back(prompt_of(kShared, 1));
+    const std::vector<Token> own = prompt_of(40, 100 + i);
+    prompts[i].insert(prompts[i].end(), own.begin(), own.end());
+    sequences.emplace_back(engine, 1 << 20);
+  }
+  for (size_t i = 0; i < kSessions; ++i) jobs.emplace_back([&, i] { sequences[i].sync(prompts[i]); });
+  run_all(std::move(jobs));
+  EXPECT_EQ(engine->stats().rows, kShared + kSessions * 40);
+  for (size_t i = 0; i < kSessions; ++i) EXPECT_EQ(copy(sequences[i].logits()), fresh(model, prompts[i])) << i;
+}
+
 TEST(Engine, ASequenceThatCanNeverFitFailsAndTheOthersGoOn) {
   const auto model = made_of({});
   const int64_t page = KvCache(model->config()).page_bytes();

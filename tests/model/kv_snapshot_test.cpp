@@ -31,9 +31,11 @@ TEST(Snapshot, WhatIsRestoredGoesOnLikeWhatWasEvaluated) {
   kernels::Exec exec(2);
   for (const TinyCheckpoint& shape : {TinyCheckpoint{}, TinyCheckpoint{.head_dim = 10, .rotary_dim = 6, .block = 5}}) {
     const auto model = made_of(shape);
-    const std::vector<Token> prompt = prompt_of(70), longer = prompt_of(110);
+    const std::vector<Token> prompt = prompt_of(70);
     for (const Attention attention : {Attention::sparse, Attention::dense}) {
       for (const int64_t kept : {40, 43}) {
+        std::vector<Token> longer = prompt_of(110, 6);  // a fork must not find more of its prompt in its parent
+        std::copy_n(prompt.begin(), kept, longer.begin());
         Sequence evaluated(model, exec, 200, attention), restored(model, exec, 200, attention);
         evaluated.sync(prompt);
         evaluated.save(dir / "s.kv", kept);
