@@ -37,9 +37,9 @@ struct BenchResult {
   double bandwidth() const;
 };
 
-// Sequences that decode at once share an engine and have a thread each, as sessions do. Tokens are random and nothing is
-// sampled, so that the model's step alone is measured. What lies before a depth is made up (Sequence::make_up). Calls
-// back with each result as it comes.
+// Sequences that decode at once share an engine and have a thread each, as sessions do. Tokens are random and nothing
+// is sampled, so that the model's step alone is measured. What lies before a depth is made up (Sequence::make_up).
+// Calls back with each result as it comes.
 void run_bench(std::shared_ptr<const model::Model> model, kernels::Exec& exec, const BenchPlan& plan,
                kernels::ReadSpeed& memory, const std::function<void(const BenchResult&)>& report);
 
