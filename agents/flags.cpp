@@ -17,7 +17,7 @@ Flag device_flag() { return {"device", "DEVICE", "where the model computes", {"a
 Flag attention_flag() {
   return {"attention",
           "KIND",
-          "sparse reads the blocks that the model selects, dense reads all",
+          "auto as the model was trained, dense reads everything, sparse selects blocks, if need be without training",
           {"auto", "sparse", "dense"}};
 }
 

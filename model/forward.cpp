@@ -8,6 +8,7 @@
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/kv_pages/kv_pages.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/page_select/page_select.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/route/route.h"
@@ -83,13 +84,15 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
   const int64_t k_norms = c.family->whole_qk_norms ? 1 : c.n_kv_heads;
 
   int64_t rows = 0;
+  const int64_t top_blocks = c.has_sparse_attention() ? c.top_blocks : kTopPages;  // that a row attends to
   bool any_indexed = false, any_selects = false;
   std::vector<Rows> place;      // by segment
   std::vector<int64_t> wanted;  // rows
   for (const Segment& segment : batch) {
     const int64_t count = std::ssize(segment.tokens), n_keys = segment.first + count;
     const bool indexed = c.has_sparse_attention() && !segment.dense;
-    const bool selects = indexed && n_keys > c.top_blocks * segment.cache->block();
+    const bool by_bounds = segment.cache->has_bounds() && !segment.dense;
+    const bool selects = (indexed || by_bounds) && n_keys > top_blocks * segment.cache->block();
     any_indexed |= indexed;
     any_selects |= selects;
     place.push_back({rows, count, n_keys, selects});
@@ -102,17 +105,20 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
   const int64_t* pos = a.pos.data();
   kernels::rope_angles({pos, a.cos_sin.as(), rows, c.rotary_dim, c.rope_theta}, exec);
   if (any_selects) {
-    a.block_ids.resize(static_cast<size_t>(rows * c.n_kv_heads * c.top_blocks));
+    a.block_ids.resize(static_cast<size_t>(rows * c.n_kv_heads * top_blocks));
     a.block_counts.resize(static_cast<size_t>(rows * c.n_kv_heads));
   }
 
   std::vector<kernels::StoreRows> stores;
+  std::vector<kernels::KeyBounds> completed;
   std::vector<kernels::BlockSelect> choices;
+  std::vector<kernels::PageSelect> page_choices;
   std::vector<kernels::SparseAttention> attentions;
   for (int64_t i = 0; i < c.n_layers(); ++i) {
     const Weights::Layer& l = w.layers[static_cast<size_t>(i)];
     const bool sparse = c.layers[static_cast<size_t>(i)].sparse_attention;
     const bool indexed = sparse && any_indexed, selects = sparse && any_selects;
+    const bool bounded = !c.has_sparse_attention();  // some segments may choose by bounds
 
     // Attention
     kernels::rms_norm({x, l.attn_norm, h, rows, c.dim, c.norm_eps}, exec);  // h [rows, dim]
@@ -150,6 +156,15 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
                         cache.block(), cache.index_format()});
     }
     kernels::store_rows(stores, exec);
+    completed.clear();
+    for (size_t s = 0; s < batch.size(); ++s) {
+      const KvCache& cache = *batch[s].cache;
+      const KvCache::Layer& kv = cache.layer(i);
+      if (!cache.has_bounds()) continue;
+      completed.push_back({kv.keys.data(), kv.bounds.data(), batch[s].first / cache.block(),
+                           place[s].n_keys / cache.block(), c.n_kv_heads, c.head_dim, cache.block(), cache.format()});
+    }
+    kernels::key_bounds(completed, exec);
     if (i + 1 == c.n_layers()) {
       // The caches are complete: from here on only the rows whose logits are wanted matter.
       if (wanted.empty()) return;
@@ -179,17 +194,30 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
       spread(a.block_ids, rows, c.n_index_heads, c.n_kv_heads, c.top_blocks);
       spread(a.block_counts, rows, c.n_index_heads, c.n_kv_heads, 1);
     }
+    if (bounded && any_selects) {
+      page_choices.clear();
+      for (size_t s = 0; s < batch.size(); ++s) {
+        const auto& [at, count, n_keys, is_selecting] = place[s];
+        if (!is_selecting) continue;
+        const KvCache& cache = *batch[s].cache;
+        page_choices.push_back({q + at * c.n_heads * c.head_dim, cache.layer(i).bounds.data(), pos + at,
+                                a.block_ids.data() + at * c.n_kv_heads * top_blocks,
+                                a.block_counts.data() + at * c.n_kv_heads, count, c.n_heads, c.n_kv_heads, c.head_dim,
+                                cache.block(), n_keys, top_blocks});
+      }
+      kernels::page_select(page_choices, exec);  // ids [rows, n_kv_heads, top_blocks], counts [rows, n_kv_heads]
+    }
     attentions.clear();
     for (size_t s = 0; s < batch.size(); ++s) {
       const auto& [at, count, n_keys, is_selecting] = place[s];
       const KvCache& cache = *batch[s].cache;
       const KvCache::Layer& kv = cache.layer(i);
-      const bool chosen = sparse && is_selecting;
+      const bool chosen = (sparse || bounded) && is_selecting;
       const int64_t width = c.n_heads * c.head_dim;
       attentions.push_back({q + at * width, kv.keys.data(), kv.values.data(), pos + at,
-                            chosen ? a.block_ids.data() + at * c.n_kv_heads * c.top_blocks : nullptr,
+                            chosen ? a.block_ids.data() + at * c.n_kv_heads * top_blocks : nullptr,
                             chosen ? a.block_counts.data() + at * c.n_kv_heads : nullptr, attended + at * width, count,
-                            c.n_heads, c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? c.top_blocks : 0,
+                            c.n_heads, c.n_kv_heads, c.head_dim, cache.block(), n_keys, chosen ? top_blocks : 0,
                             attention_scale, cache.format()});
     }
     kernels::sparse_attention(attentions, exec);  // attended [rows, n_heads, head_dim]

@@ -14,6 +14,9 @@ namespace corvid::model {
 // Rows of one pass that keep all processors busy while the activations stay in cache.
 inline constexpr int64_t kChunkRows = 512;
 
+// Blocks that a row attends to in models without a choice of their own, when they are to choose (page_select.h).
+inline constexpr int64_t kTopPages = 16;
+
 // What lies between the layers, for up to `rows` tokens at a time. Reused by every pass.
 struct Activations {
   Activations() = default;

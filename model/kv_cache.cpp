@@ -5,11 +5,12 @@
 #include <utility>
 
 #include "kernels/kv_pages/kv_pages.h"
+#include "kernels/page_select/page_select.h"
 #include "model/error.h"
 
 namespace corvid::model {
 
-KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat format)
+KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat format, bool bounds)
     : pool_(pool ? std::move(pool) : KvPool::create()),
       format_(format),
       block_(c.block ? c.block : kDefaultBlock),
@@ -23,10 +24,13 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
   }
   key_bytes_ = kernels::key_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
   value_bytes_ = kernels::value_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
-  if (c.has_sparse_attention()) index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
+  if (c.has_sparse_attention())
+    index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
+  else if (bounds)
+    bounds_bytes_ = kernels::bounds_bytes(c.n_kv_heads, c.head_dim);
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
-    page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : 0);
+    page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : bounds_bytes_);
   }
 }
 
@@ -53,6 +57,7 @@ void KvCache::truncate(int64_t n_tokens) {
     layer.keys.resize(n);
     layer.values.resize(n);
     if (!layer.index_keys.empty()) layer.index_keys.resize(n);
+    if (!layer.bounds.empty()) layer.bounds.resize(n);
   }
 }
 
@@ -67,6 +72,8 @@ void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
     kernels::clear_unused_keys(at, format_.kv, n_kv_heads_, head_dim_, block_, used);
     kernels::clear_unused_values(at + key_bytes_, format_.kv, n_kv_heads_, head_dim_, block_, used);
     at += key_bytes_ + value_bytes_;
+    if (used < block_) std::fill_n(at, bounds_bytes_, std::byte{0});  // made when the block is complete
+    at += bounds_bytes_;
     if (!sparse) continue;
     kernels::clear_unused_keys(at, format_.index, 1, index_dim_, block_, index ? used : 0);
     at += index_bytes_;
@@ -79,11 +86,12 @@ void KvCache::make_room(size_t n_pages) {
     layers_[i].keys.reserve(n_pages);
     layers_[i].values.reserve(n_pages);
     if (sparse_[i]) layers_[i].index_keys.reserve(n_pages);
+    if (has_bounds()) layers_[i].bounds.reserve(n_pages);
   }
 }
 
 void KvCache::set_page(size_t i, KvPage page) {
-  const auto put = [i](std::vector<std::byte*>& pointers, std::byte* pointer) {
+  const auto put = [i](auto& pointers, auto* pointer) {
     if (i == pointers.size()) pointers.push_back(pointer);
     pointers[i] = pointer;
   };
@@ -94,6 +102,8 @@ void KvCache::set_page(size_t i, KvPage page) {
     put(layers_[l].keys, at);
     put(layers_[l].values, at + key_bytes_);
     at += key_bytes_ + value_bytes_;
+    if (has_bounds()) put(layers_[l].bounds, reinterpret_cast<float*>(at));
+    at += bounds_bytes_;
     if (!sparse_[l]) continue;
     put(layers_[l].index_keys, at);
     at += index_bytes_;

@@ -1,8 +1,8 @@
 // Keys, values and index keys of one sequence, in pages of one block of positions.
 //
 //   page p = positions [p * block, (p + 1) * block), one piece of memory:
-//     layer 0: keys | values | index keys (sparse layers)     layer 1: ...        each as kernels/kv_pages.h lays it
-//     out, in the cache's formats
+//     layer 0: keys | values | index keys (sparse layers) or bounds     layer 1: ...        each as kernels/kv_pages.h
+//     lays it out, in the cache's formats
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
 //   A copy of a cache shares all pages; prepare() copies the ones about to be written, here the block in which b goes
@@ -36,7 +36,9 @@ class KvCache {
  public:
   // `pool` gives the memory; null: a pool of its own without a limit. Throws std::invalid_argument for other formats
   // than CacheFormat names.
-  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr, CacheFormat format = {});
+  // `bounds`: with those that page_select chooses by, in a model whose layers all were trained to attend to everything.
+  explicit KvCache(const Config& config, std::shared_ptr<KvPool> pool = nullptr, CacheFormat format = {},
+                   bool bounds = false);
 
   // Makes place for positions [first, end), which become this cache's alone: pages that are missing are made, pages
   // that others use too are copied. Throws std::length_error when the pool's budget does not allow it, std::bad_alloc
@@ -49,6 +51,7 @@ class KvCache {
 
   kernels::Format format() const { return format_.kv; }  // of keys and values
   kernels::Format index_format() const { return format_.index; }
+  bool has_bounds() const { return bounds_bytes_ > 0; }
   int64_t block() const { return block_; }
   int64_t n_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
@@ -62,6 +65,7 @@ class KvCache {
   struct Layer {
     std::vector<std::byte*> keys, values;
     std::vector<std::byte*> index_keys;  // empty in layers that attend to everything
+    std::vector<float*> bounds;          // empty unless has_bounds()
   };
   const Layer& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
 
@@ -72,7 +76,7 @@ class KvCache {
   std::shared_ptr<KvPool> pool_;
   CacheFormat format_;
   int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
-  int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0;  // of one layer in one page
+  int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0, bounds_bytes_ = 0;  // of one layer in one page
   int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer
   std::vector<KvPage> pages_;

@@ -9,6 +9,7 @@
 
 #include "kernels/format.h"
 #include "kernels/kv_pages/kv_pages.h"
+#include "kernels/page_select/page_select.h"
 #include "model/error.h"
 #include "model/gguf.h"
 #include "model/hash.h"
@@ -280,6 +281,12 @@ void fill_cache(const Config& c, int64_t n_tokens, KvCache& cache, kernels::Exec
       kernels::store_values(
           {made_up(kv_size), pos.data(), kv.values.data(), n, c.n_kv_heads, c.head_dim, cache.block(), cache.format()},
           exec);
+      if (cache.has_bounds()) {
+        const kernels::KeyBounds bounds{
+            kv.keys.data(), kv.bounds.data(), first / cache.block(), (first + n) / cache.block(),
+            c.n_kv_heads,   c.head_dim,       cache.block(),         cache.format()};
+        kernels::key_bounds({&bounds, 1}, exec);
+      }
       if (!c.layers[static_cast<size_t>(i)].sparse_attention) continue;
       kernels::store_keys({made_up(index_size), pos.data(), kv.index_keys.data(), n, 1, c.index_dim, cache.block(),
                            cache.index_format()},

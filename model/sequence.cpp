@@ -76,7 +76,9 @@ struct Sequence::Impl {
     return evaluate(keep, more, {&last, 1}, stop);
   }
 
-  KvCache empty_cache() const { return KvCache(config(), engine->pool(), engine->cache_format()); }
+  KvCache empty_cache() const {
+    return KvCache(config(), engine->pool(), engine->cache_format(), timeline.cache.has_bounds());
+  }
 
   void replace(std::vector<Token> tokens, KvCache cache) {
     engine->locked([&] {
@@ -103,7 +105,7 @@ struct Sequence::Impl {
 
 Sequence::Sequence(std::shared_ptr<Engine> engine, int64_t max_tokens, Attention attention) {
   if (max_tokens < 1) throw std::invalid_argument(concat("sequence: want at least 1 token, found ", max_tokens));
-  KvCache cache(engine->model()->config(), engine->pool(), engine->cache_format());
+  KvCache cache(engine->model()->config(), engine->pool(), engine->cache_format(), attention == Attention::sparse);
   impl_ =
       std::make_unique<Impl>(std::move(engine), max_tokens, Timeline{attention == Attention::dense, std::move(cache)});
 }
@@ -172,7 +174,10 @@ Sequence Sequence::fork() const {
 
 std::string Sequence::identity() const {
   return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(impl_->engine->cache_format()), " ",
-                kernels::isa_name(impl_->engine->isa()), impl_->timeline.dense ? " dense" : " sparse");
+                kernels::isa_name(impl_->engine->isa()),
+                impl_->timeline.dense                ? " dense"
+                : impl_->timeline.cache.has_bounds() ? " by bounds"
+                                                     : " sparse");
 }
 
 int64_t Sequence::cache_bytes(int64_t n_tokens) const {

@@ -14,7 +14,9 @@
 
 namespace corvid::model {
 
-// automatic and sparse follow the model file (MSA layers select blocks); dense attends to every position everywhere.
+// automatic follows the model file (MSA layers select blocks, others attend to everything); dense attends to every
+// position everywhere. sparse selects blocks also in a model that was trained to attend to everything: by bounds of
+// their keys (kernels/page_select), which is less exact and reads less.
 enum class Attention : uint8_t { automatic, sparse, dense };
 
 // Used by one thread at a time; sequences of one engine by as many threads as there are. A call queues its tokens and

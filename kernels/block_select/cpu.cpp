@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "kernels/block_select/block_select.h"
+#include "kernels/block_select/top_scores.h"
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
 
@@ -111,31 +112,7 @@ void score_blocks(const Tile& tile, int64_t b0, int64_t b1, Score score, const S
   }
 }
 
-// A float as an integer of the same order, and back; no NaN, -0 as 0.
-int32_t to_ordered(float x) {
-  const auto bits = std::bit_cast<int32_t>(x + 0.0F);
-  return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-float from_ordered(int32_t x) { return std::bit_cast<float>(x ^ ((x >> 31) & 0x7fffffff)); }
-
-// The largest t with at least `wanted` of the scores >= t, or a smaller one with exactly as many. wanted in [1, n].
-template <class Count>
-float threshold(const float* scores, int64_t n, int64_t wanted, Count count) {
-  const auto [min, max] = std::minmax_element(scores, scores + n);
-  int64_t low = to_ordered(*min), high = to_ordered(*max);
-  while (low < high) {
-    const int64_t middle = low + (high - low + 1) / 2;
-    const float t = from_ordered(static_cast<int32_t>(middle));
-    const int64_t found = count(scores, n, t);
-    if (found == wanted) return t;
-    if (found > wanted) low = middle;
-    if (found < wanted) high = middle - 1;
-  }
-  return from_ordered(static_cast<int32_t>(low));
-}
-
-template <class Count>
-void choose(const Tile& tile, int64_t r, int64_t head, Count count_from) {
+void choose(const Tile& tile, int64_t r, int64_t head) {
   const BlockSelect& a = *tile.a;
   const int64_t row = tile.first + r, nb = visible_blocks(a, row), scored = scored_blocks(a, row);
   int32_t* ids = a.ids + (row * a.n_heads + head) * a.top_k;
@@ -143,15 +120,7 @@ void choose(const Tile& tile, int64_t r, int64_t head, Count count_from) {
   a.counts[row * a.n_heads + head] = static_cast<int32_t>(count);
   std::fill(ids + count, ids + a.top_k, -1);
   if (scored == 0) return std::iota(ids, ids + count, 0);
-  if (free_slots > 0) {
-    const float* scores = tile.scores + (r * a.n_heads + head) * tile.most;
-    const float t = threshold(scores, scored, free_slots, count_from);
-    int64_t above = 0;
-    for (int64_t b = 0; b < scored; ++b) above += scores[b] > t;
-    int64_t ties = free_slots - above;  // the first of those with a score of t
-    for (int64_t b = 0, n = 0; n < free_slots; ++b)
-      if (scores[b] > t || (scores[b] == t && ties-- > 0)) ids[n++] = static_cast<int32_t>(b);
-  }
+  top_scores(tile.scores + (r * a.n_heads + head) * tile.most, scored, free_slots, ids);
   std::iota(ids + free_slots, ids + a.top_k, static_cast<int32_t>(scored));
 }
 
@@ -167,7 +136,6 @@ void block_select(std::span<const BlockSelect> all, Exec& exec) {
 
 void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
   const auto score = CORVID_PICK(isa, score_block);
-  const auto count_from = CORVID_PICK(isa, count_from);
   int64_t scratch_bytes = 0;
   for (const BlockSelect& a : all) {
     Arena size;
@@ -207,7 +175,7 @@ void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
       score_blocks(tile, b0, std::min(tile.most, b0 + kBlocksPerTask), score, Scratch(own, *tile.a));
       if (std::atomic_ref(tile.unfinished).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
       for (int64_t r = 0; r < tile.rows; ++r)
-        for (int64_t h = 0; h < tile.a->n_heads; ++h) choose(tile, r, h, count_from);
+        for (int64_t h = 0; h < tile.a->n_heads; ++h) choose(tile, r, h);
     });
   }
 }

@@ -49,6 +49,29 @@ std::vector<TinyCheckpoint> shapes() {
           {.tied = true, .flat = false, .dtype = "BF16", .shards = 3}};
 }
 
+// More blocks than are attended to, in a model that was trained to see everything.
+TEST(Sequence, BlocksChosenWithoutTrainingDoNotDependOnHowTokensAreFed) {
+  kernels::Exec exec(2), single(1);
+  const auto model = made_of({.sparse = {0, 0}, .moe = {0, 0}});
+  const std::vector<Token> prompt = prompt_of(2300);
+  const auto dense = [&](int64_t n) { return fresh(model, std::span(prompt).first(n)); };
+  Sequence whole(model, exec, 2400, Attention::sparse), parts(model, single, 2400, Attention::sparse);
+  whole.sync(std::span(prompt).first(kTopPages * 128));
+  EXPECT_EQ(copy(whole.logits()), dense(kTopPages * 128));  // sees no more than it may attend to
+  whole.truncate(0);
+  whole.sync(prompt);
+  EXPECT_NE(copy(whole.logits()), dense(2300));
+  parts.sync(std::span(prompt).first(2170));
+  parts.truncate(2100);
+  Sequence fork = parts.fork();
+  fork.sync(prompt);
+  parts.sync(std::span(prompt).first(2290));
+  for (int64_t i = 2290; i < 2300; ++i) parts.append(prompt[static_cast<size_t>(i)]);
+  EXPECT_EQ(copy(whole.logits()), copy(parts.logits()));
+  EXPECT_EQ(copy(whole.logits()), copy(fork.logits()));
+  EXPECT_NE(whole.identity(), Sequence(model, exec, 10).identity());
+}
+
 TEST(Sequence, APromptAtOnceEqualsItsTokensOneByOne) {
   kernels::Exec exec(2);
   for (const TinyCheckpoint& shape : shapes()) {
