@@ -140,8 +140,21 @@ def feed(args):
     began, parent = time.monotonic(), os.getppid()
     generator = subprocess.Popen(command, cwd=pathlib.Path(__file__).parent, stdout=subprocess.PIPE, text=True)
     prefixes = json.loads(generator.stdout.readline())["prefixes"]
-    first = []
-    for line in generator.stdout:
+    seen, repeated = set(), 0
+
+    def fresh_lines():
+        """The generator's records, without those whose messages came before."""
+        nonlocal repeated
+        for line in generator.stdout:
+            key = hash(line[line.index('"messages":') :])
+            if key in seen:
+                repeated += 1
+                continue
+            seen.add(key)
+            yield line
+
+    first, stream = [], fresh_lines()
+    for line in stream:
         first.append(line)
         if len(first) == args.bpe_records:
             break
@@ -162,7 +175,7 @@ def feed(args):
     lines, number, pending = first, 0, collections.deque()
 
     def note(done=False):
-        state["seconds"], state["done"] = round(time.monotonic() - began, 1), done
+        state["repeated"], state["seconds"], state["done"] = repeated, round(time.monotonic() - began, 1), done
         (work / "feed.json.part").write_text(json.dumps(state))
         (work / "feed.json.part").rename(work / "feed.json")
 
@@ -185,7 +198,7 @@ def feed(args):
             collect(2 * args.encoders)
 
         flush()
-        for line in generator.stdout:
+        for line in stream:
             lines.append(line)
             state["read"] += 1
             if len(lines) >= args.shard:

@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import statistics
 import sys
@@ -189,6 +190,7 @@ def main():
     count, drops = 0, collections.Counter()
     by_skill, prompts, prompt_words, answers, chars, wholes = collections.Counter(), set(), [], [], [], set()
     duplicates = calls = 0
+    words, families = collections.Counter(), {"train": set(), "validation": set()}
     for line, lost in generate(args.seed, args.count, args.jobs, args.skills, args.variants, args.validation, args.first, args.worlds):
         if line is None:
             drops.update(lost)
@@ -201,6 +203,8 @@ def main():
             said = [m["text"] for m in record["messages"] if m["role"] == "user"]
             prompt_words += [len(t.split()) for t in said]
             prompts.update(hash(t) for t in said)
+            words.update(w for t in said for w in re.findall(r"[a-z]+", t.lower()))
+            families[record["split"]].update((record["skill"], f) for f in record["family"].split("+"))
             answers += [len(m["text"]) for m in record["messages"] if m["role"] == "assistant" and not m["calls"]]
             calls += sum(len(m.get("calls", ())) for m in record["messages"])
             chars.append(len(line))
@@ -214,6 +218,9 @@ def main():
         err = sys.stderr
         print("%d records in %.1f s: %.0f a second with %d jobs" % (count, took, count / took, args.jobs), file=err)
         print("prompts: %d, %d different, words %s" % (len(prompt_words), len(prompts), quantiles(prompt_words)), file=err)
+        print("words of requests: %d different, %d of them ten times or more" % (len(words), sum(n >= 10 for n in words.values())), file=err)
+        print("families of requests: %d in training, %d in validation, %d in both" % (
+            len(families["train"]), len(families["validation"]), len(families["train"] & families["validation"])), file=err)
         print("answers: %d, characters %s; calls: %d" % (len(answers), quantiles(answers), calls), file=err)
         print("record length %s; %d duplicates" % (quantiles(chars), duplicates), file=err)
         for name in sorted(by_skill):
