@@ -172,7 +172,8 @@ struct Engine::Impl {
     const Timeline* best = nullptr;
     int64_t held = t.held, coming = 0;
     for (const Timeline* u : timelines) {
-      if (u == &t || u->dense != t.dense) continue;
+      const bool same_numbers = u->dense == t.dense && u->cache.has_bounds() == t.cache.has_bounds();
+      if (u == &t || !same_numbers) continue;
       const auto differ = std::mismatch(t.tokens.begin(), t.tokens.begin() + most, u->tokens.begin(), u->tokens.end());
       const int64_t same = (differ.first - t.tokens.begin()) / block * block,
                     ready = std::min(same, u->held / block * block);
