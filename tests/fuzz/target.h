@@ -3,6 +3,7 @@
 // was read or refused with one of the documented errors; all else ends the process: a signal, a sanitizer's report, an
 // exception that nobody promised, or a law that does not hold.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +18,7 @@
 
 #include "model/sequence.h"
 #include "model/tokenizer.h"
+#include "model/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
@@ -55,9 +57,23 @@ inline std::string noise(size_t size) {
   return bytes;
 }
 
-inline void must_be_lossless(const model::Tokenizer& tokenizer, std::string_view text) {
+inline std::string without_white_space(std::string_view text) {
+  std::string rest;
+  while (!text.empty()) {
+    const int length = model::utf8_length(text);
+    const std::string_view next = text.substr(0, static_cast<size_t>(std::max(length, 1)));
+    if (length <= 0 || !model::is_white_space(model::utf8_decode(next, length))) rest += next;
+    text.remove_prefix(next.size());
+  }
+  return rest;
+}
+
+// With `strips` there may be added tokens that take the white space beside them.
+inline void must_be_lossless(const model::Tokenizer& tokenizer, std::string_view text, bool strips = false) {
   for (const bool special : {false, true}) {
-    must(tokenizer.decode(tokenizer.encode(text, special)) == text, "decode(encode(text)) is text");
+    const std::string back = tokenizer.decode(tokenizer.encode(text, special));
+    must(back == text || (strips && without_white_space(back) == without_white_space(text)),
+         "decode(encode(text)) is text");
   }
   must(tokenizer.decode(tokenizer.encode_plain(text)) == text, "decode(encode_plain(text)) is text");
 }
