@@ -21,12 +21,24 @@ namespace {
 
 constexpr int64_t kDefaultContext = 32768;
 constexpr int64_t kMostLogprobs = 100;
+constexpr int64_t kMostGuesses = 64;
 
 runtime::Limits limits_from(const Args& args, runtime::Limits limits) {
   if (const auto turns = args.integer("max-turns", 1, 1'000'000)) limits.turns = *turns;
   if (const auto tokens = args.integer("max-tokens", 1, 1'000'000'000)) limits.tokens = *tokens;
   if (const auto wall = args.duration("timeout")) limits.wall = *wall;
   return limits;
+}
+
+std::optional<int64_t> speculate_from(const Args& args) {
+  const auto text = args.text("speculate");
+  if (!text) return std::nullopt;
+  const auto count = *text == "off" ? 0 : parse_integer(*text);
+  if (!count || *count < 0 || *count > kMostGuesses) {
+    throw UsageError("--speculate: want a whole number from 0 to " + std::to_string(kMostGuesses) +
+                     ", or off, found \"" + *text + '"');
+  }
+  return count;
 }
 
 // Asks the person at the terminal, whatever stdin and stdout are. No answer is a no.
@@ -189,6 +201,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   check_device(args, config);
   approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
   const auto context = args.integer("context", 1, 1 << 24);
+  const auto speculate = speculate_from(args);
   const auto logprobs = args.integer("logprobs", 0, kMostLogprobs);
   limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
   sampler_from(args, {});
@@ -229,6 +242,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.context =
       std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);
   options.logprobs = logprobs;
+  options.speculate = speculate.value_or(options.speculate);
   try {
     chat_ = std::make_unique<runtime::LocalChat>(model_, *exec_, options);
   } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong

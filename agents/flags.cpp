@@ -56,6 +56,7 @@ std::vector<Flag> session_flags() {
            attention_flag(),
            cache_type_flag("f16"),
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
+           {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
            threads_flag(),
            db_flag()}) {
     flags.push_back(flag);

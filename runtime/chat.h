@@ -17,6 +17,8 @@ struct Usage {
   int64_t cached_tokens = 0;  // of these, found in the KV cache
   int64_t completion_tokens = 0;
   double prefill_ms = 0, decode_ms = 0;
+  int64_t drafted_tokens = 0;   // guessed ahead and verified
+  int64_t accepted_tokens = 0;  // of these, those that were right
 };
 
 struct Reply {

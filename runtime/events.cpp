@@ -37,8 +37,8 @@ static_assert(kStatuses[size_t(RunStatus::interrupted)].status == RunStatus::int
 double rounded(double ms) { return std::round(ms * 1000) / 1000; }
 
 Json to_json(const TokenLogprob& token) {
-  // Six decimals: beyond them libm's logarithms differ between platforms.
-  return {{"id", token.id}, {"token", token.text}, {"logprob", std::round(token.logprob * 1e6) / 1e6}};
+  // Six decimals: beyond them libm's logarithms differ between platforms. + 0.0 makes a zero of -0.0.
+  return {{"id", token.id}, {"token", token.text}, {"logprob", std::round(token.logprob * 1e6) / 1e6 + 0.0}};
 }
 
 // What the model wrote, as JSON when it is JSON.
@@ -125,7 +125,8 @@ Json to_json(const RunResult& result) {
   json["usage"] = {
       {"prompt_tokens", result.usage.prompt_tokens},         {"cached_tokens", result.usage.cached_tokens},
       {"completion_tokens", result.usage.completion_tokens}, {"prefill_ms", rounded(result.usage.prefill_ms)},
-      {"decode_ms", rounded(result.usage.decode_ms)},        {"tool_ms", rounded(result.tool_ms)}};
+      {"decode_ms", rounded(result.usage.decode_ms)},        {"tool_ms", rounded(result.tool_ms)},
+      {"drafted_tokens", result.usage.drafted_tokens},       {"accepted_tokens", result.usage.accepted_tokens}};
   return json;
 }
 

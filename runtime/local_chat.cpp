@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/prompt_lookup.h"
 #include "model/stop_strings.h"
 
 namespace corvid::runtime {
@@ -77,6 +78,7 @@ struct LocalChat::Impl {
   int64_t context;
   model::ChatFormat format;
   model::Sequence sequence;
+  model::PromptLookup lookup;
 };
 
 LocalChat::LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options)
@@ -117,20 +119,44 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
     answer += piece.text;
     if (on_piece && (!piece.text.empty() || piece.logprobs)) on_piece(std::move(piece));
   };
+  // Guesses are rows of the last pass, verified one after the other: row i is what follows when those before it are
+  // right. The sampler draws once for each token of the reply, as it would without guesses, from the same logits.
+  std::vector<Token> guess;
+  int64_t row = 0;
+  s.lookup.sync(timeline);
   while (!parser.is_done() && !stops.is_stopped() && !stop.stop_requested()) {
     const int64_t n_generated = int64_t(timeline.size() - prompt.size());
     if (int64_t(timeline.size()) >= s.context || n_generated >= max_tokens) {
       reply.is_cut = true;
       break;
     }
-    if (n_generated > 0) s.sequence.append(timeline.back());
-    const std::span<const float> logits = s.sequence.logits();
+    if (row > std::ssize(guess)) {
+      // One pass evaluates the last token and, behind it, what may follow.
+      const int64_t room = std::min(max_tokens - n_generated, s.context - int64_t(timeline.size())) - 1;
+      guess = s.lookup.draft(std::min(s.options.speculate, room));
+      std::vector<Token> pass{timeline.back()};
+      pass.insert(pass.end(), guess.begin(), guess.end());
+      s.sequence.truncate(std::ssize(timeline) - 1);
+      s.sequence.extend(pass);
+      reply.usage.drafted_tokens += std::ssize(guess);
+      row = 0;
+    }
+    const std::span<const float> logits = s.sequence.logits(row);
     const Token token = sampler.sample(logits, timeline);
     timeline.push_back(token);
+    s.lookup.push(token);
+    if (row < std::ssize(guess) && guess[size_t(row)] == token)
+      ++reply.usage.accepted_tokens;
+    else
+      guess.resize(size_t(row));  // the rows behind a wrong guess say nothing
+    ++row;
     show({stops.push(parser.push(token)), s.logprobs(logits, token)});
     if (const auto begun = std::exchange(s.options.on_first_token, nullptr)) begun();
   }
   show({stops.finish(), std::nullopt});
+  // As without guesses: all is held but the last token.
+  s.sequence.truncate(
+      std::max(std::ssize(prompt), std::min(std::ssize(s.sequence.tokens()), std::ssize(timeline) - 1)));
   reply.usage.completion_tokens = int64_t(timeline.size() - prompt.size());
   reply.usage.decode_ms = ms_since(decode_begin);
   if (is_first && !is_restored) s.options.prefixes->store(fixed, s.sequence);

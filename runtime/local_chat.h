@@ -18,6 +18,7 @@ struct LocalChatOptions {
   model::Prompt prompt;
   model::SamplerParams sampler;
   std::optional<int64_t> logprobs;  // with each token its log-probability, and those of so many likeliest ones
+  int64_t speculate = 16;           // tokens guessed ahead, at most (model/prompt_lookup.h); 0: none
   int64_t context = 0;              // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
   kernels::Format cache_format = kernels::Format::f16;  // of keys and values

@@ -41,6 +41,8 @@ struct Session::Impl {
     sum.completion_tokens += usage.completion_tokens;
     sum.prefill_ms += usage.prefill_ms;
     sum.decode_ms += usage.decode_ms;
+    sum.drafted_tokens += usage.drafted_tokens;
+    sum.accepted_tokens += usage.accepted_tokens;
   }
 
   // A transcript is well formed when every call has a result; a run that failed or was killed may have left some open.

@@ -63,6 +63,7 @@ TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
       {{"run", "--timeout", "soon", "hello"}, "--timeout: want a duration such as 30s, 5m or 500ms, found \"soon\""},
       {{"run", "--temperature", "-1", "hello"}, "--temperature: want a number from 0 to 100, found \"-1\""},
       {{"run", "--top-k", "1.5", "hello"}, "--top-k: want a whole number from 0 to 1000000, found \"1.5\""},
+      {{"run", "--speculate", "on", "hello"}, "--speculate: want a whole number from 0 to 64, or off, found \"on\""},
       {{"run", "--stop", "", "hello"}, "--stop: the value is empty"},
       {{"run", "--logit-bias", "=3", "hello"}, "--logit-bias: want TOKEN=X, X a number from -1000 to 1000, or false"},
       {{"run", "--logprobs", "3", "hello"}, "--logprobs: want --output jsonl, found text"},

@@ -14,7 +14,7 @@ RunResult example() {
   result.tool_calls = {
       {{"call_1", "shell", R"({"command":"ls | wc -l","timeout_s":5})"}, tools::Status::ok, 0, 12.34567},
       {{"call_2", "read_file", R"({"path":"x"})"}, tools::Status::failed, {}, 1}};
-  result.usage = {300, 250, 20, 1.5, 2.5};
+  result.usage = {300, 250, 20, 1.5, 2.5, 30, 12};
   result.tool_ms = 13.34567;
   return result;
 }
@@ -26,7 +26,7 @@ TEST(EventsTest, ARunIsTheObjectThatIsPromised) {
             R"("duration_ms":12.346},)"
             R"({"name":"read_file","arguments":{"path":"x"},"status":"error","duration_ms":1.0}],)"
             R"("usage":{"prompt_tokens":300,"cached_tokens":250,"completion_tokens":20,"prefill_ms":1.5,)"
-            R"("decode_ms":2.5,"tool_ms":13.346}})");
+            R"("decode_ms":2.5,"tool_ms":13.346,"drafted_tokens":30,"accepted_tokens":12}})");
 }
 
 TEST(EventsTest, ARunThatIsNotCompletedSaysWhy) {

@@ -207,6 +207,80 @@ TEST_F(LocalChatTest, LogprobsComeWithEveryTokenWhenAskedFor) {
   EXPECT_EQ(tokens, reply.message.tokens);
 }
 
+// What a chat says to a prompt and to a second one, with what it found in its cache.
+struct Said {
+  std::vector<std::string> texts;
+  std::vector<std::vector<model::Token>> tokens;
+  std::vector<int64_t> completion_tokens, cached_tokens;
+  bool operator==(const Said&) const = default;
+};
+
+Said said(LocalChat& chat, const std::string& prompt, int64_t max_tokens, int64_t* accepted) {
+  Said said;
+  std::vector<Message> messages{user_entry(prompt).message};
+  for (int turn = 0; turn < 2; ++turn) {
+    Reply reply = chat.reply(messages, max_tokens, {}, {});
+    said.texts.push_back(reply.message.text);
+    said.tokens.push_back(reply.message.tokens);
+    said.completion_tokens.push_back(reply.usage.completion_tokens);
+    said.cached_tokens.push_back(reply.usage.cached_tokens);
+    if (accepted != nullptr) *accepted += reply.usage.accepted_tokens;
+    EXPECT_LE(reply.usage.accepted_tokens, reply.usage.drafted_tokens);
+    messages.push_back(std::move(reply.message));
+    messages.push_back(user_entry("again: " + prompt).message);
+  }
+  return said;
+}
+
+TEST_F(LocalChatTest, GuessingAheadChangesNothing) {
+  for (const float temperature : {0.0f, 50.0f}) {
+    for (const int64_t max_tokens : {1, 2, 7, 60}) {
+      int64_t accepted = 0;
+      LocalChatOptions options;
+      options.sampler.temperature = temperature;
+      LocalChat guessing = endless(options);
+      const Said found = said(guessing, "how many files?", max_tokens, &accepted);
+      options.speculate = 0;
+      LocalChat plain = endless(options);
+      EXPECT_EQ(found, said(plain, "how many files?", max_tokens, nullptr));
+      if (temperature == 0 && max_tokens == 60) {
+        EXPECT_GT(accepted, 60) << "a loop is easy to guess";
+      }
+    }
+  }
+}
+
+TEST_F(LocalChatTest, GuessingAheadChangesNothingThatTheModelThatShipsSays) {
+  const auto model = model::Model::load(std::filesystem::path(CORVID_SOURCE_DIR) / "configs/models/corvid-small.gguf");
+  int64_t accepted = 0;
+  const auto agrees = [&](const std::string& prompt, float temperature, uint64_t seed, float penalty) {
+    LocalChatOptions options;
+    options.prompt.instructions = "You do chores.";
+    options.sampler.temperature = temperature;
+    options.sampler.seed = seed;
+    options.sampler.repeat_penalty = penalty;
+    LocalChat guessing(model, exec_, options);
+    const Said found = said(guessing, prompt, 30, &accepted);
+    options.speculate = 0;
+    LocalChat plain(model, exec_, options);
+    EXPECT_EQ(found, said(plain, prompt, 30, nullptr)) << prompt << " at " << temperature << ", seed " << seed;
+  };
+  const std::string copying = "copy src/archive/report-2024-final.txt to src/archive/report-2025-final.txt";
+  agrees(copying, 0, 1, 1);
+  agrees("put the numbers 1 2 3 4 5 6 7 8 1 2 3 4 5 6 7 8 1 2 3 4 into numbers.txt", 0, 1, 1.3f);
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    agrees(copying, 0.8f, seed, 1);
+    std::string random;
+    for (uint64_t i = 0, state = seed; i < 60; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      random += static_cast<char>('a' + (state >> 60));
+    }
+    agrees(random + " " + random, 0.8f, seed, 1);
+    agrees(random, 0, seed, 1);
+  }
+  EXPECT_GT(accepted, 20);
+}
+
 TEST_F(LocalChatTest, ParametersOutOfRangeAreRefusedAtOnce) {
   LocalChatOptions hot;
   hot.sampler.temperature = -1;
