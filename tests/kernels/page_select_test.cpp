@@ -105,10 +105,11 @@ TEST_P(PageSelectTest, AgreesWithFloat64) {
             lowest = std::min(lowest, score[id]);
           }
           for (int64_t b = 0; b < blocks; ++b)
-            if (!is_chosen[size_t(b)])
+            if (!is_chosen[size_t(b)]) {
               // Queries and keys of random_floats are below 4.
               ASSERT_LE(score[b] - lowest, 2 * kernels::page_select_tolerance(dim, 3) * 16 * 3 * double(dim))
                   << blocks << " blocks, block " << b;
+            }
         }
       }
 }
