@@ -61,30 +61,12 @@ bool ask_at_terminal(const model::Call& call, std::stop_token stop) {
   return answer.starts_with('y') || answer.starts_with('Y');
 }
 
-model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
-  model::Prompt prompt;
-  prompt.instructions = with_project_notes(agent.instructions, toolbox.sandbox().workdir());
-  prompt.thinking = agent.thinking;
-  for (const tools::ToolSpec& spec : toolbox.specs())
-    prompt.tools.push_back({spec.name, spec.description, spec.parameters});
-  return prompt;
-}
-
 // This program's file, which a build or an update replaces.
 std::string program_identity() {
   struct stat info {};
   if (stat("/proc/self/exe", &info) != 0) return CORVID_VERSION;
   return CORVID_VERSION " " + std::to_string(info.st_size) + " " + std::to_string(info.st_mtim.tv_sec) + "." +
          std::to_string(info.st_mtim.tv_nsec);
-}
-
-// Evaluated prompts on disk, unless CORVID_CACHE says off.
-std::optional<runtime::PrefixCache> prefix_cache() {
-  const char* variable = std::getenv("CORVID_CACHE");
-  const std::string wish = variable != nullptr ? variable : "";
-  if (wish == "off") return std::nullopt;
-  if (!wish.empty() && wish != "on") throw UsageError("CORVID_CACHE: want on or off, found \"" + wish + '"');
-  return runtime::PrefixCache(cache_folder() / "prefix", program_identity());
 }
 
 // A resumed session keeps its instructions and tools; of the agent only limits and policy count, and it may be gone.
@@ -101,6 +83,23 @@ Agent agent_of(const runtime::SessionRecord& record) {
 }
 
 }  // namespace
+
+model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
+  model::Prompt prompt;
+  prompt.instructions = with_project_notes(agent.instructions, toolbox.sandbox().workdir());
+  prompt.thinking = agent.thinking;
+  for (const tools::ToolSpec& spec : toolbox.specs())
+    prompt.tools.push_back({spec.name, spec.description, spec.parameters});
+  return prompt;
+}
+
+std::optional<runtime::PrefixCache> prefix_cache() {
+  const char* variable = std::getenv("CORVID_CACHE");
+  const std::string wish = variable != nullptr ? variable : "";
+  if (wish == "off") return std::nullopt;
+  if (!wish.empty() && wish != "on") throw UsageError("CORVID_CACHE: want on or off, found \"" + wish + '"');
+  return runtime::PrefixCache(cache_folder() / "prefix", program_identity());
+}
 
 tools::Sandbox Confinement::sandbox() const {
   try {

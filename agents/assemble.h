@@ -30,6 +30,11 @@ Confinement read_confinement(const Args& args, const Config& config, const std::
 // The agent's tools; throws UsageError for a name that there is no tool of.
 tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox);
 
+// What the model is told before a conversation: the agent's instructions with the folder's notes, and its tools.
+model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox);
+// Evaluated prompts on disk, unless CORVID_CACHE says off.
+std::optional<runtime::PrefixCache> prefix_cache();
+
 std::filesystem::path store_path(const Args& args, const Config& config);
 // Opens the store with its folder, readable by this user alone. Throws UsageError when it cannot be opened.
 std::unique_ptr<runtime::Store> open_store(const Args& args, const Config& config);

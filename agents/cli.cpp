@@ -57,10 +57,10 @@ std::pair<const Command*, size_t> find_command(const std::vector<std::string>& w
     return found == all.end() ? nullptr : &*found;
   };
   if (words.empty() || words[0].starts_with('-')) return {named("chat"), 0};
-  if (const Command* command = named(words[0])) return {command, 1};
   if (words.size() > 1) {
     if (const Command* command = named(words[0] + " " + words[1])) return {command, 2};
   }
+  if (const Command* command = named(words[0])) return {command, 1};
   std::vector<std::string> families, members;
   for (const Command& command : all) {
     const size_t space = command.name.find(' ');
@@ -138,8 +138,8 @@ int dispatch(const std::vector<std::string>& words) {
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = [] {
     std::vector<Command> list;
-    for (auto family : {run_commands(), sessions_commands(), model_commands(), bench_commands(), tools_commands(),
-                        doctor_commands()}) {
+    for (auto family : {run_commands(), batch_commands(), sessions_commands(), model_commands(), bench_commands(),
+                        tools_commands(), doctor_commands()}) {
       list.insert(list.end(), std::make_move_iterator(family.begin()), std::make_move_iterator(family.end()));
     }
     list.push_back(completion_command());

@@ -8,6 +8,7 @@
 namespace corvid::agents {
 
 std::vector<Command> run_commands();       // run, chat
+std::vector<Command> batch_commands();     // batch, batch validate
 std::vector<Command> sessions_commands();  // sessions list, show, resume, rm
 std::vector<Command> model_commands();     // model info, convert, logits, tokenize
 std::vector<Command> bench_commands();     // model bench

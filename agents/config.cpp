@@ -25,11 +25,6 @@ bool is_file_name(const std::string& name) {
   return name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml");
 }
 
-// A name in a file is a path beneath that file's folder; other names stay names.
-std::string beside(const std::string& name, const fs::path& folder) {
-  return is_file_name(name) ? resolve(name, folder).string() : name;
-}
-
 const std::vector<std::string> kConfigKeys{"version", "model", "device", "agent", "policy", "context", "threads", "db"};
 const std::vector<std::string> kAgentKeys{"version", "name",   "instructions", "tools",
                                           "policy",  "limits", "sampler",      "thinking"};
@@ -60,13 +55,7 @@ Agent read_agent(const YamlMap& map, const std::string& name, const fs::path& fo
                      : thinking == "adaptive" ? model::Thinking::adaptive
                                               : model::Thinking::disabled;
   }
-  if (const auto value = map.find("limits")) {
-    const YamlMap limits = value->map({"turns", "tokens", "wall", "calls"});
-    if (const auto limit = limits.find("turns")) agent.limits.turns = limit->integer(1, 1'000'000);
-    if (const auto limit = limits.find("tokens")) agent.limits.tokens = limit->integer(1, 1'000'000'000);
-    if (const auto limit = limits.find("calls")) agent.limits.calls = limit->integer(0, 1'000'000);
-    if (const auto limit = limits.find("wall")) agent.limits.wall = limit->duration();
-  }
+  if (const auto value = map.find("limits")) read_limits(*value, agent.limits);
   if (const auto value = map.find("sampler")) agent.sampler = read_sampler(*value);
   return agent;
 }
@@ -87,6 +76,22 @@ std::string unknown_name(const std::string& kind, const std::string& name, const
 }
 
 }  // namespace
+
+std::string beside(const std::string& name, const fs::path& folder) {
+  return is_file_name(name) ? resolve(name, folder).string() : name;
+}
+
+void read_limits(const YamlValue& value, runtime::Limits& limits) {
+  const YamlMap map = value.map({"turns", "tokens", "wall", "calls"});
+  if (const auto limit = map.find("turns")) limits.turns = limit->integer(1, 1'000'000);
+  if (const auto limit = map.find("tokens")) limits.tokens = limit->integer(1, 1'000'000'000);
+  if (const auto limit = map.find("calls")) limits.calls = limit->integer(0, 1'000'000);
+  if (const auto limit = map.find("wall")) limits.wall = limit->duration();
+}
+
+Agent read_inline_agent(const YamlValue& value, const std::string& name, const fs::path& folder) {
+  return read_agent(value.map(kAgentKeys), name, folder);
+}
 
 Config load_config() {
   Config config;

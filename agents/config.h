@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agents/yaml.h"
 #include "model/chat_format.h"
 #include "model/sampler_params.h"
 #include "runtime/loop.h"
@@ -39,6 +40,13 @@ struct Agent {
 // A name is looked up in $XDG_CONFIG_HOME/corvid/agents, then beside the program, and `default` is also built in. With
 // a slash or ending in .yaml it is a file. Throws UsageError naming the known agents.
 Agent load_agent(const std::string& name_or_file);
+// The keys of an agent file written inline. A policy file that it names lies beneath `folder`.
+Agent read_inline_agent(const YamlValue& value, const std::string& name, const std::filesystem::path& folder);
+
+// A name with a slash or ending in .yaml is a path beneath `folder`; other names stay names.
+std::string beside(const std::string& name, const std::filesystem::path& folder);
+// limits: { turns, tokens, calls, wall }
+void read_limits(const YamlValue& value, runtime::Limits& limits);
 
 // "default" gives Policy{}; a name without slash or .yaml is a file in $XDG_CONFIG_HOME/corvid/policies.
 tools::Policy load_policy(const std::string& name_or_file);

@@ -10,6 +10,8 @@ namespace corvid::agents {
 namespace {
 
 constexpr std::streamsize kMaxFileBytes = 1 << 20;
+constexpr int64_t kMaxValues = 100'000;
+constexpr int kMaxDepth = 64;
 
 std::string place(const std::string& file, const YAML::Mark& mark) {
   if (mark.is_null()) return file + ": ";
@@ -21,6 +23,22 @@ std::string describe(const YAML::Node& node) {
   if (node.IsSequence()) return "a list";
   if (node.IsMap()) return "a mapping";
   return "nothing";
+}
+
+// A few aliases of aliases can stand for billions of values, and one that holds itself for any number.
+void check_size(const std::string& file, const YAML::Node& node, int64_t& values, int depth) {
+  if (++values > kMaxValues)
+    YamlValue(file, "", node).fail("want at most " + std::to_string(kMaxValues) + " values, found more (by aliases)");
+  if (depth > kMaxDepth)
+    YamlValue(file, "", node).fail("want at most " + std::to_string(kMaxDepth) + " levels, found more");
+  if (node.IsSequence()) {
+    for (const YAML::Node& item : node) check_size(file, item, values, depth + 1);
+  } else if (node.IsMap()) {
+    for (const auto& entry : node) {
+      check_size(file, entry.first, values, depth + 1);
+      check_size(file, entry.second, values, depth + 1);
+    }
+  }
 }
 
 }  // namespace
@@ -86,16 +104,48 @@ std::chrono::milliseconds YamlValue::duration() const {
   return *value;
 }
 
+bool YamlValue::boolean() const {
+  const std::string found = node_.IsScalar() ? node_.Scalar() : "";
+  if (found != "true" && found != "false") fail("want true or false, found " + describe(node_));
+  return found == "true";
+}
+
 std::vector<std::string> YamlValue::texts() const {
   if (!node_.IsSequence()) fail("want a list of texts, found " + describe(node_));
   std::vector<std::string> list;
-  for (const YAML::Node& item : node_) list.push_back(YamlValue(file_, key_, item).text());
+  for (const YamlValue& item : items()) list.push_back(item.text());
   return list;
+}
+
+std::vector<YamlValue> YamlValue::items() const {
+  if (!node_.IsSequence()) fail("want a list, found " + describe(node_));
+  std::vector<YamlValue> list;
+  for (const YAML::Node& item : node_) list.emplace_back(file_, key_, item);
+  return list;
+}
+
+nlohmann::ordered_json YamlValue::json() const {
+  using Json = nlohmann::ordered_json;
+  if (node_.IsSequence()) {
+    Json list = Json::array();
+    for (const YamlValue& item : items()) list.push_back(item.json());
+    return list;
+  }
+  if (node_.IsMap()) {
+    Json map = Json::object();
+    for (const auto& [key, value] : entries()) map[key] = value.json();
+    return map;
+  }
+  if (!node_.IsScalar()) return nullptr;
+  if (node_.Tag() != "?") return node_.Scalar();  // quoted, or a block of text
+  const Json value = Json::parse(node_.Scalar(), nullptr, false);
+  return value.is_discarded() || value.is_structured() ? Json(node_.Scalar()) : value;
 }
 
 YamlMap YamlValue::map(const std::vector<std::string>& known) const { return YamlMap(file_, node_, &known); }
 
 std::vector<std::pair<std::string, YamlValue>> YamlValue::entries() const {
+  if (!node_.IsMap()) fail("want a mapping (key: value), found " + describe(node_));
   return YamlMap(file_, node_, nullptr).entries();
 }
 
@@ -119,7 +169,10 @@ YamlMap YamlMap::parse(const std::string& file, const std::string& text, const s
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.size() > 1) YamlValue(file, "", documents[1]).fail("want one document, found another");
-    return YamlMap(file, documents.empty() ? YAML::Node() : documents[0], &known);
+    const YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
+    int64_t values = 0;
+    check_size(file, root, values, 0);
+    return YamlMap(file, root, &known);
   } catch (const YAML::Exception& error) {
     throw UsageError(place(file, error.mark) + error.msg);
   }

@@ -55,20 +55,6 @@ Json to_json(const ToolCallRecord& record) {
   return json;
 }
 
-const char* to_text(model::Role role) {
-  switch (role) {
-    case model::Role::system:
-      return "system";
-    case model::Role::user:
-      return "user";
-    case model::Role::assistant:
-      return "assistant";
-    case model::Role::tool:
-      return "tool";
-  }
-  return "";
-}
-
 struct EventToJson {
   Json operator()(const SessionEvent& e) const {
     Json json{{"event", "session"}, {"session_id", e.session_id}, {"resumed", e.is_resumed}};
@@ -110,6 +96,20 @@ struct EventToJson {
 };
 
 }  // namespace
+
+const char* to_text(model::Role role) {
+  switch (role) {
+    case model::Role::system:
+      return "system";
+    case model::Role::user:
+      return "user";
+    case model::Role::assistant:
+      return "assistant";
+    case model::Role::tool:
+      return "tool";
+  }
+  return "";
+}
 
 const char* to_text(End end) { return kEnds[size_t(end)].text; }
 RunStatus status_of(End end) { return kEnds[size_t(end)].status; }

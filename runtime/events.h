@@ -33,7 +33,8 @@ const char* to_text(End end);
 enum class RunStatus : uint8_t { completed, limit, error, interrupted };
 RunStatus status_of(End end);
 const char* to_text(RunStatus status);
-int exit_code(RunStatus status);  // completed 0, error 1, limit 3, interrupted 130
+const char* to_text(model::Role role);  // system, user, assistant, tool
+int exit_code(RunStatus status);        // completed 0, error 1, limit 3, interrupted 130
 
 struct ToolCallRecord {
   model::Call call;

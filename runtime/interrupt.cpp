@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <chrono>
@@ -34,7 +35,7 @@ struct Interrupt::Impl {
   ~Impl() { io.stop(); }  // the thread, declared last, is joined next; then the signals are restored
 
   void wait() {
-    signals.async_wait([this](const boost::system::error_code& error, int) {
+    signals.async_wait([this](const boost::system::error_code& error, int number) {
       if (error) return;
       const Clock::time_point now = Clock::now();
       if (source.stop_requested()) {
@@ -43,6 +44,7 @@ struct Interrupt::Impl {
         return wait();
       }
       asked = now;
+      first = number;
       // The next signal must be heard even while a stop callback takes its time, hence a thread for the callbacks.
       stopper = std::jthread([this] { source.request_stop(); });
       while (!source.stop_requested()) std::this_thread::yield();
@@ -51,6 +53,7 @@ struct Interrupt::Impl {
   }
 
   std::stop_source source;
+  std::atomic<int> first{0};
   Clock::time_point asked;
   boost::asio::io_context io{1};
   boost::asio::signal_set signals;
@@ -61,5 +64,6 @@ struct Interrupt::Impl {
 Interrupt::Interrupt() : impl_(std::make_unique<Impl>()) {}
 Interrupt::~Interrupt() = default;
 std::stop_token Interrupt::token() const { return impl_->source.get_token(); }
+int Interrupt::signal() const { return impl_->first; }
 
 }  // namespace corvid::runtime

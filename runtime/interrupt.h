@@ -13,6 +13,7 @@ class Interrupt {
   Interrupt(const Interrupt&) = delete;
   ~Interrupt();
   std::stop_token token() const;
+  int signal() const;  // the first one; 0 before
 
  private:
   struct Impl;

@@ -58,6 +58,26 @@ std::string with_article(const std::string& type) {
   return (type == "integer" || type == "object" || type == "array" ? "an " : "a ") + type;
 }
 
+}  // namespace
+
+Json parse_arguments(std::string_view text) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Json::object();
+  if (is_too_deep(text))
+    throw std::invalid_argument("the arguments are nested deeper than " + std::to_string(kMaxDepth));
+  Json args;
+  try {
+    args = Json::parse(text);
+  } catch (const Json::exception& error) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..."
+    const std::string_view what = error.what();
+    throw std::invalid_argument("the arguments are not JSON: " +
+                                one_line(what.substr(std::min(what.size(), what.find("] ") + 2))));
+  }
+  if (!args.is_object())
+    throw std::invalid_argument(std::string("the arguments must be an object, found ") + shown(args));
+  return args;
+}
+
 std::optional<std::string> check_value(const std::string& name, const Json& schema, const Json& value) {
   if (!schema.is_object()) return std::nullopt;
   const auto wrong = [&](const std::string& wanted) {
@@ -100,26 +120,6 @@ std::optional<std::string> check_value(const std::string& name, const Json& sche
     }
   }
   return std::nullopt;
-}
-
-}  // namespace
-
-Json parse_arguments(std::string_view text) {
-  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return Json::object();
-  if (is_too_deep(text))
-    throw std::invalid_argument("the arguments are nested deeper than " + std::to_string(kMaxDepth));
-  Json args;
-  try {
-    args = Json::parse(text);
-  } catch (const Json::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ..."
-    const std::string_view what = error.what();
-    throw std::invalid_argument("the arguments are not JSON: " +
-                                one_line(what.substr(std::min(what.size(), what.find("] ") + 2))));
-  }
-  if (!args.is_object())
-    throw std::invalid_argument(std::string("the arguments must be an object, found ") + shown(args));
-  return args;
 }
 
 std::optional<std::string> check_arguments(const ToolSpec& spec, const Json& args) {

@@ -15,4 +15,7 @@ Json parse_arguments(std::string_view text);
 // What is wrong with the arguments, for the model: `shell needs "command" (string)`. Nothing when they fit.
 std::optional<std::string> check_arguments(const ToolSpec& spec, const Json& args);
 
+// The same for any value, which messages call `name`.
+std::optional<std::string> check_value(const std::string& name, const Json& schema, const Json& value);
+
 }  // namespace corvid::tools

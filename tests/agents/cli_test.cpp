@@ -53,7 +53,7 @@ TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
       {{"sessions", "lst"},
        "unknown command \"sessions lst\"; there is list, show, resume, rm; did you mean \"corvid sessions list\"?"},
       {{"model"}, "corvid model needs one of: info, convert, quantize, tokenize, logits, bench"},
-      {{"batch", "x.yaml"}, "unknown command \"batch\""},
+      {{"bach", "x.yaml"}, "unknown command \"bach\""},
       {{"--bogus"}, "unknown flag --bogus"},
       {{"run", "--modle", "x", "hello"}, "unknown flag --modle; did you mean \"--model\"?"},
       {{"run"}, "PROMPT is missing"},

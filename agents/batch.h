@@ -1,0 +1,45 @@
+// Runs a workflow's plan: so many agents at once, each row stored as it is made, finished ones taken over from before.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "agents/runner.h"
+
+namespace corvid::agents {
+
+struct BatchOptions {
+  int64_t jobs = 1;           // agents at once
+  bool retry_failed = false;  // rows that did not pass are made anew
+  bool force = false;         // all rows are
+};
+
+struct BatchProgress {
+  int64_t total = 0, done = 0, running = 0, failed = 0, skipped = 0;
+  int64_t completion_tokens = 0;  // of the rows that were made now
+  double seconds = 0;
+};
+
+struct BatchResult {
+  std::vector<Row> rows;  // in the plan's order; without those that a stop kept from being made
+  Summary summary;
+  bool is_stopped = false;
+};
+
+// Writes OUT/results.jsonl line by line as rows are made, and once more in the plan's order at the end. What stands
+// there from an earlier run of the same plan is taken over: rows whose key is the same, that are not `skipped`, and
+// that need nothing that is made anew. `on_row` is called under a lock, from any thread, after each row. One process at
+// a time works in an output folder; another gets a UsageError.
+BatchResult run_batch(const Shared& shared, const std::vector<Run>& plan, const BatchOptions& options,
+                      const std::function<void(const Row*, const BatchProgress&)>& on_row, std::stop_token stop);
+
+// The rows of an earlier run by key. A last line that a kill cut short is passed over; any other that is no row throws
+// std::runtime_error naming file and line.
+std::map<std::string, Row> read_results(const std::filesystem::path& file);
+
+}  // namespace corvid::agents

@@ -1,0 +1,250 @@
+// corvid batch: runs a workflow file.
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+
+#include "agents/assemble.h"
+#include "agents/batch.h"
+#include "agents/commands.h"
+#include "agents/paths.h"
+#include "agents/progress.h"
+#include "agents/report.h"
+#include "model/new_file.h"
+#include "runtime/interrupt.h"
+
+namespace corvid::agents {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int kTemporaryFailure = 75;  // EX_TEMPFAIL: a scheduler that ended us may start us again
+constexpr int64_t kDefaultContext = 16384;
+
+// "2/8"
+std::pair<int64_t, int64_t> shard_from(const Args& args) {
+  const auto text = args.text("shard");
+  if (!text) return shard_of_scheduler();
+  const size_t slash = text->find('/');
+  const auto index = parse_integer(text->substr(0, slash));
+  const auto count = slash == std::string::npos ? std::nullopt : parse_integer(text->substr(slash + 1));
+  if (!index || !count || *count < 1 || *index < 1 || *index > *count)
+    throw UsageError("--shard: want I/N with I from 1 to N, found \"" + *text + '"');
+  return {*index, *count};
+}
+
+std::string duration_text(double seconds) {
+  char text[32];
+  const auto whole = static_cast<int64_t>(seconds);
+  if (seconds < 60)
+    std::snprintf(text, sizeof text, "%.1f s", seconds);
+  else
+    std::snprintf(text, sizeof text, "%lld min %lld s", static_cast<long long>(whole / 60),
+                  static_cast<long long>(whole % 60));
+  return text;
+}
+
+// On a terminal one line that changes, otherwise a line for each row; all on standard error.
+class BatchDisplay {
+ public:
+  BatchDisplay() : is_terminal_(is_terminal(STDERR_FILENO)), colour_(wants_colour(STDERR_FILENO)) {}
+
+  void show(const Row* row, const BatchProgress& progress) {
+    const bool is_bad = row != nullptr && (row->status == RowStatus::failed || row->status == RowStatus::error);
+    if (is_terminal_) std::cerr << "\r\x1b[K";
+    if (row != nullptr && (!is_terminal_ || is_bad)) {
+      const Colour colour = is_bad ? Colour::red : row->status == RowStatus::passed ? Colour::green : Colour::dim;
+      std::cerr << coloured(to_text(row->status), colour, colour_) << "  " << row->task << "  "
+                << one_line(cell_name(*row), 60) << "  " << duration_text(row->seconds);
+      if (!row->error.empty()) std::cerr << "  " << one_line(row->error, 100);
+      std::cerr << "\n";
+    }
+    if (!is_terminal_ || progress.done == progress.total) return;
+    std::string line = std::to_string(progress.done) + " of " + std::to_string(progress.total) + " done, " +
+                       std::to_string(progress.running) + " running, " + std::to_string(progress.failed) + " failed";
+    if (row != nullptr) ++made_;
+    if (made_ > 0 && progress.seconds > 0) {
+      const double left =
+          progress.seconds / static_cast<double>(made_) * static_cast<double>(progress.total - progress.done);
+      line += ", " +
+              std::to_string(static_cast<int64_t>(static_cast<double>(progress.completion_tokens) / progress.seconds)) +
+              " tokens a second, " + duration_text(left) + " left";
+    }
+    std::cerr << one_line(line, static_cast<size_t>(std::max(20, terminal_columns(STDERR_FILENO) - 1))) << std::flush;
+  }
+
+ private:
+  bool is_terminal_, colour_;
+  int64_t made_ = 0;
+};
+
+// What the report shows of a session.
+Json timeline_of(runtime::Store& store, const std::string& session) {
+  Json steps = Json::array();
+  for (const runtime::Entry& entry : store.load(session)) {
+    Json step{{"role", runtime::to_text(entry.message.role)}, {"text", entry.message.text}};
+    for (const model::Call& call : entry.message.calls)
+      step["calls"].push_back({{"name", call.name}, {"arguments", call.args}});
+    if (entry.result) step["ms"] = entry.result->duration_ms;
+    if (entry.usage) step["ms"] = entry.usage->prefill_ms + entry.usage->decode_ms;
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+void write_reports(const Workflow& workflow, const Shared& shared, const std::vector<Row>& rows) {
+  const auto write = [&](const char* name, const std::string& text) {
+    model::NewFile file(shared.out / name);
+    file.write(text);
+    file.finish(false);
+  };
+  for (const std::string& format : workflow.outputs.formats) {
+    if (format == "junit") write("junit.xml", to_junit(workflow.name, rows));
+    if (format == "csv") write("results.csv", to_csv(rows));
+    if (format == "markdown") write("summary.md", to_markdown(workflow.name, rows));
+    if (format == "html") {
+      runtime::Store store(shared.store);
+      write("report.html", to_html(workflow.name, rows, [&](const std::string& session) {
+              try {
+                return timeline_of(store, session);
+              } catch (const runtime::StoreError&) {
+                return Json::array();  // taken over from an earlier run whose store is elsewhere
+              }
+            }));
+    }
+  }
+}
+
+// What other tasks will answer is not known yet.
+bool refers_to_tasks(const Task& task) {
+  const std::vector<Path> paths = task.prompt.paths();
+  return std::ranges::any_of(paths, [](const Path& path) { return path[0] == "tasks"; });
+}
+
+void print_plan(const std::vector<Run>& plan) {
+  for (const Run& run : plan) {
+    std::string needs;
+    for (const std::string& need : run.task->needs) needs += (needs.empty() ? "  needs " : ", ") + need;
+    Row row;
+    row.input = run.input;
+    row.matrix = run.matrix;
+    const Json scope{{"input", run.input}, {"matrix", run.matrix}};
+    std::cout << run.name() << "  " << one_line(cell_name(row), 60) << needs << "  "
+              << one_line(refers_to_tasks(*run.task) ? run.task->prompt.source() : run.task->prompt.expand(scope), 80)
+              << "\n";
+  }
+  std::cout << plan.size() << (plan.size() == 1 ? " run\n" : " runs\n");
+}
+
+std::vector<Run> plan_from(const Args& args, const Workflow& workflow, const std::string& model,
+                           std::pair<int64_t, int64_t> shard) {
+  std::vector<Run> plan = make_plan(workflow, model);
+  if (const std::vector<std::string> only = args.texts("only"); !only.empty()) {
+    std::vector<std::string> names;
+    for (const Task& task : workflow.tasks) names.push_back(task.name);
+    for (const std::string& name : only) {
+      if (std::ranges::find(names, name) == names.end())
+        throw UsageError("--only: no task named \"" + name + '"' + did_you_mean(name, names));
+    }
+    plan = take_tasks(plan, only);
+  }
+  if (const auto most = args.integer("max", 1, 1'000'000)) plan = take_first(plan, *most);
+  return take_shard(plan, shard.first, shard.second);
+}
+
+int run_batch_command(const Args& args) {
+  const Workflow workflow = load_workflow(*args.positional(0));
+  const Config config = load_config();
+  const std::pair<int64_t, int64_t> shard = shard_from(args);
+  BatchOptions options;
+  options.jobs = args.integer("jobs", 1, 1024).value_or(workflow.concurrency);
+  options.retry_failed = args.has("retry-failed");
+  options.force = args.has("force");
+  if (workflow.device == "cuda")
+    throw UsageError(workflow.file.string() + ": device: this version computes on the CPU only; want auto or cpu");
+
+  const auto model_path = workflow.model ? std::optional<std::string>(workflow.model->string()) : std::nullopt;
+  const auto model = model::Model::load(find_model(model_path, config.model).path);
+  const std::vector<Run> plan = plan_from(args, workflow, model->fingerprint(), shard);
+  if (args.has("dry-run")) {
+    print_plan(plan);
+    return 0;
+  }
+
+  fs::path out = args.text("out") ? fs::path(*args.text("out")) : workflow.outputs.dir;
+  if (shard.second > 1) out /= "shard-" + std::to_string(shard.first) + "-of-" + std::to_string(shard.second);
+  fs::create_directories(out);
+  out = fs::canonical(out);
+  // Parts on several machines may share a folder, but no SQLite file: each has a store of its own.
+  const fs::path store = shard.second > 1 && !args.has("db") ? out / "corvid.db" : store_path(args, config);
+  const int64_t context =
+      std::min(workflow.context.value_or(config.context.value_or(kDefaultContext)), model->config().context_length);
+  const auto engine = model::Engine::create(model, {.threads = threads_from(args, config)});
+  const Shared shared{workflow, engine, context, store, out, prefix_cache()};
+
+  const runtime::Interrupt interrupt;
+  BatchDisplay display;
+  const BatchResult result = run_batch(
+      shared, plan, options, [&](const Row* row, const BatchProgress& progress) { display.show(row, progress); },
+      interrupt.token());
+  write_reports(workflow, shared, result.rows);
+  const Summary& summary = result.summary;
+  if (args.text("output").value_or("text") == "json") std::cout << to_output_line(to_json(summary)) << "\n";
+  std::cerr << summary.passed << " of " << plan.size() << " passed, " << summary.failed << " failed, "
+            << summary.skipped << " skipped in " << duration_text(summary.seconds) << "; results in " << out.string()
+            << "\n";
+  if (result.is_stopped) {
+    std::cerr << "corvid: stopped; the same command goes on from here\n";
+    return interrupt.signal() == SIGTERM ? kTemporaryFailure : 130;
+  }
+  return summary.failed == 0 && summary.total == std::ssize(plan) ? 0 : 1;
+}
+
+int run_validate(const Args& args) {
+  const Workflow workflow = load_workflow(*args.positional(0));
+  const std::vector<Run> plan = make_plan(workflow, "");
+  std::cout << workflow.file.string() << ": in order: " << workflow.tasks.size()
+            << (workflow.tasks.size() == 1 ? " task, " : " tasks, ") << plan.size()
+            << (plan.size() == 1 ? " run" : " runs") << "\n";
+  return 0;
+}
+
+}  // namespace
+
+std::vector<Command> batch_commands() {
+  const Positional file{"FILE", "a workflow file (YAML)", true, false, Completes::files};
+  return {
+      {.name = "batch",
+       .summary = "Run a workflow: its tasks, once for each input and matrix cell.",
+       .positionals = {file},
+       .flags = {{"jobs", "N", "agents at once (default: the file's concurrency)"},
+                 {"only", "TASK", "this task and those that it needs", {}, Completes::nothing, true},
+                 {"max", "N", "the first N cells only"},
+                 {"shard", "I/N", "part I of N; taken from Slurm, Kubernetes or Open MPI when they set it"},
+                 {"retry-failed", "", "make rows that did not pass anew"},
+                 {"force", "", "make all rows anew"},
+                 {"dry-run", "", "print the plan, run nothing"},
+                 {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
+                 threads_flag(),
+                 db_flag(),
+                 output_flag({"text", "json"})},
+       .examples = {"corvid batch triage.yaml", "corvid batch triage.yaml --jobs 8 --retry-failed",
+                    "corvid batch triage.yaml --shard 2/4 --out results", "corvid batch validate triage.yaml"},
+       .notes = "The same command again goes on where the last one ended: rows whose task, input and files are the\n"
+                "same are not made twice.\n"
+                "Exit status: 0 every run passed, 1 not all did, 2 wrong usage or workflow, 75 ended by SIGTERM,\n"
+                "130 interrupted.",
+       .run = run_batch_command},
+      {.name = "batch validate",
+       .summary = "Say what is wrong with a workflow file.",
+       .positionals = {file},
+       .flags = {},
+       .examples = {"corvid batch validate triage.yaml"},
+       .notes = "",
+       .run = run_validate}};
+}
+
+}  // namespace corvid::agents

@@ -1,0 +1,98 @@
+#include "agents/workspace.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+#include <vector>
+
+#include "agents/paths.h"
+#include "model/hash.h"
+#include "model/mapped_file.h"
+#include "tools/process.h"
+
+namespace corvid::agents {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Runs git, unconfined, as the user that started the workflow. Returns what it printed.
+std::string git(std::vector<std::string> arguments) {
+  tools::Launch launch;
+  launch.program = "/usr/bin/env";
+  launch.argv = {"env", "git"};
+  launch.argv.insert(launch.argv.end(), arguments.begin(), arguments.end());
+  for (char** variable = environ; *variable != nullptr; ++variable) launch.env.emplace_back(*variable);
+  launch.folder = "/";
+  launch.confined = false;
+  launch.output_limit_bytes = 64 * 1024;
+  launch.max_file_bytes = INT64_MAX;
+  launch.max_processes = 1 << 16;
+  tools::SpawnResult result = tools::launch(launch, {}).result;
+  if (result.exit_code != 0) {
+    while (result.err.ends_with('\n')) result.err.pop_back();
+    throw UsageError("git " + arguments.back() + ": " + result.err);
+  }
+  while (result.out.ends_with('\n')) result.out.pop_back();
+  return result.out;
+}
+
+}  // namespace
+
+std::string hash_of_folder(const fs::path& folder) {
+  std::error_code failure;
+  if (!fs::is_directory(folder, failure)) throw UsageError("no such folder to copy: " + folder.string());
+  std::vector<fs::path> paths;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) paths.push_back(entry.path());
+  std::ranges::sort(paths);
+  uint64_t hash = 0;
+  for (const fs::path& path : paths) {
+    const fs::file_status status = fs::symlink_status(path);
+    hash = model::xxh64(path.lexically_relative(folder).string(), hash);
+    if (fs::is_symlink(status)) {
+      hash = model::xxh64(fs::read_symlink(path).string(), hash + 1);
+    } else if (fs::is_regular_file(status)) {
+      const bool is_program = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
+      hash = model::xxh64(model::MappedFile(path).bytes(), hash + (is_program ? 3 : 2));
+    }
+  }
+  return model::hex(hash);
+}
+
+std::string commit_of(const fs::path& repository, const std::string& ref) {
+  std::error_code failure;
+  if (!fs::is_directory(repository, failure)) throw UsageError("no such repository: " + repository.string());
+  return git({"-C", repository.string(), "rev-parse", "--verify", "--end-of-options", ref + "^{commit}"});
+}
+
+void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path& folder, const fs::path& from) {
+  const Workdir& workdir = run.task->workdir;
+  fs::remove_all(folder);
+  fs::create_directories(folder.parent_path());
+  const auto copy = [&](const fs::path& source) {
+    fs::copy(source, folder, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  };
+  const auto source = [&] {
+    return resolve(workdir.source.expand({{"input", run.input}, {"matrix", run.matrix}}), workflow.folder);
+  };
+  switch (workdir.kind) {
+    case Workdir::Kind::empty:
+      fs::create_directory(folder);
+      break;
+    case Workdir::Kind::copy:
+      copy(source());
+      break;
+    case Workdir::Kind::from:
+      copy(from);
+      break;
+    case Workdir::Kind::git: {
+      const std::string commit = commit_of(source(), workdir.ref);
+      git({"clone", "--quiet", "--no-hardlinks", "--no-checkout", "--", source().string(), folder.string()});
+      git({"-C", folder.string(), "checkout", "--quiet", "--detach", commit});
+      git({"-C", folder.string(), "remote", "remove", "origin"});
+      break;
+    }
+  }
+}
+
+}  // namespace corvid::agents
