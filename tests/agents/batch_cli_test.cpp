@@ -234,6 +234,13 @@ TEST_F(BatchCommand, WritesReportsThatParse) {
   EXPECT_EQ(parsed.status, 0) << parsed.err;
 }
 
+TEST_F(BatchCommand, TheWorkflowThatShipsPassesWithTheModelThatShips) {
+  const std::string file = CORVID_SOURCE_DIR "/configs/workflows/triage.yaml";
+  const Finished finished = home.corvid({"batch", file, "--out", (home / "out").string(), "--output", "json"});
+  EXPECT_EQ(finished.status, 0) << finished.err << home.read("out/results.jsonl");
+  EXPECT_THAT(counts(finished), ElementsAre(4, 4, 0, 0));
+}
+
 TEST_F(BatchCommand, DryRunAndValidateRunNothing) {
   write_workflow("inputs: [ { w: one } ]\ntasks: { a: { prompt: \"Say ${{ input.w }}\" } }\n");
   const Finished plan = home.corvid({"batch", "w.yaml", "--dry-run"});
