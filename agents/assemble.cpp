@@ -225,7 +225,6 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
 
-  exec_ = std::make_unique<kernels::Exec>(threads_from(args, config));
   model_ = model::Model::load(choice.path);
   runtime::LocalChatOptions options;
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
@@ -243,7 +242,9 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.logprobs = logprobs;
   options.speculate = speculate.value_or(options.speculate);
   try {
-    chat_ = std::make_unique<runtime::LocalChat>(model_, *exec_, options);
+    chat_ = std::make_unique<runtime::LocalChat>(
+        model::Engine::create(model_, {.threads = threads_from(args, config), .cache_format = options.cache_format}),
+        options);
   } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong
     throw UsageError(error.what());
   }

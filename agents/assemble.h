@@ -62,7 +62,6 @@ class Assembly {
   runtime::Limits limits_;
   runtime::ApproveMode approve_mode_ = runtime::ApproveMode::never;
   std::unique_ptr<runtime::Store> store_;
-  std::unique_ptr<kernels::Exec> exec_;
   std::shared_ptr<const model::Model> model_;
   std::optional<tools::Toolbox> toolbox_;
   std::unique_ptr<runtime::LocalChat> chat_;

@@ -46,12 +46,12 @@ int64_t count_calls(std::span<const Message> messages) {
 }  // namespace
 
 struct LocalChat::Impl {
-  Impl(std::shared_ptr<const model::Model> model_in, kernels::Exec& exec, LocalChatOptions options_in)
-      : model(std::move(model_in)),
+  Impl(std::shared_ptr<model::Engine> engine, LocalChatOptions options_in)
+      : model(engine->model()),
         options(std::move(options_in)),
         context(checked_context(options.context, *model)),
         format(model->tokenizer()),
-        sequence(model, exec, context, options.attention, nullptr, options.cache_format) {
+        sequence(std::move(engine), context, options.attention) {
     model::Sampler(options.sampler,
                    &model->tokenizer());  // a parameter out of range is said now, not at the first reply
   }
@@ -81,8 +81,10 @@ struct LocalChat::Impl {
   model::PromptLookup lookup;
 };
 
+LocalChat::LocalChat(std::shared_ptr<model::Engine> engine, LocalChatOptions options)
+    : impl_(std::make_unique<Impl>(std::move(engine), std::move(options))) {}
 LocalChat::LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options)
-    : impl_(std::make_unique<Impl>(std::move(model), exec, std::move(options))) {}
+    : LocalChat(model::Engine::create(std::move(model), exec, nullptr, options.cache_format), std::move(options)) {}
 LocalChat::~LocalChat() = default;
 int64_t LocalChat::context() const noexcept { return impl_->context; }
 

@@ -21,16 +21,18 @@ struct LocalChatOptions {
   int64_t speculate = 16;           // tokens guessed ahead, at most (model/prompt_lookup.h); 0: none
   int64_t context = 0;              // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
-  kernels::Format cache_format = kernels::Format::f16;  // of keys and values
+  kernels::Format cache_format = kernels::Format::f16;  // of keys and values, in an engine of its own
   std::function<void()> on_first_token;  // called once; for work that would have slowed down the wait for it
   std::optional<PrefixCache> prefixes;   // where instructions and tools are looked up, and stored after the first reply
 };
 
-// Used by one thread at a time; `exec` must outlive it.
+// Used by one thread at a time; any number of chats of one engine at once.
 class LocalChat final : public Chat {
  public:
   // Throws std::invalid_argument for parameters out of range, std::runtime_error when the model has no tokenizer or one
   // without the chat format's special tokens.
+  LocalChat(std::shared_ptr<model::Engine> engine, LocalChatOptions options);
+  // With an engine of its own, on threads that the caller lends: `exec` must outlive it.
   LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& exec, LocalChatOptions options);
   ~LocalChat() override;
 
