@@ -281,7 +281,7 @@ class Planner {
 
 TensorType PlannedTensor::source_type() const {
   if (parts.empty()) return TensorType::f32;
-  const auto type_of = [](const Part& part) { return part.tensor->type().value_or(TensorType::f32); };
+  const auto type_of = [](const Part& part) { return part.tensor->type().value_or(TensorType::bf16); };
   const TensorType first = type_of(parts[0]);
   return std::all_of(parts.begin(), parts.end(), [&](const Part& p) { return type_of(p) == first; }) ? first
                                                                                                      : TensorType::f32;
@@ -322,16 +322,16 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder, const Note& not
 }
 
 TensorType Checkpoint::widest_type() const {
-  TensorType widest = TensorType::bf16;
+  std::optional<TensorType> widest;
   for (const PlannedTensor& tensor : tensors_) {
     if (is_kept_f32(tensor.name, tensor.shape)) continue;
     for (const PlannedTensor::Part& part : tensor.parts) {
       const TensorType type = part.tensor->type().value_or(TensorType::bf16);
-      if (type == TensorType::f32) return type;
-      if (type != TensorType::bf16) widest = type;
+      if (type != widest.value_or(type)) return TensorType::f32;
+      widest = type;
     }
   }
-  return widest;
+  return widest.value_or(TensorType::bf16);
 }
 
 TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {

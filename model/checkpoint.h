@@ -38,7 +38,7 @@ struct PlannedTensor {
   std::vector<Part> parts;     // one after the other; none: all zeros
   bool add_one = false;        // norms of a family that stores w and means 1 + w
 
-  // The type of its pieces in the checkpoint; f32 when they differ, and for 8-bit floats with their scales.
+  // The type of its pieces in the checkpoint; f32 when they differ; bf16 for 8-bit floats with their scales.
   TensorType source_type() const;
   // Gives all bytes of the tensor as `type`, in order, a few MiB at a time.
   void read(TensorType type, kernels::Pool& pool, const GgufWriter::Sink& sink) const;
@@ -54,7 +54,8 @@ class Checkpoint {
   const Config& config() const { return config_; }
   const std::vector<PlannedTensor>& tensors() const { return tensors_; }
 
-  // The type that keeps what the matrices hold: the widest that they have. bf16 for 8-bit floats.
+  // The type that keeps what the matrices hold: theirs, or f32 when they differ, as neither f16 nor bf16 holds the
+  // other. bf16 for 8-bit floats.
   TensorType widest_type() const;
 
   // All tensors in memory, in their own types. What can be used in place stays in the mapped files, the rest is put

@@ -310,6 +310,27 @@ std::vector<float> make_fp8(const TempDir& dir, const std::string& name, const s
   return wanted;
 }
 
+// Beside half precision, which has too little range for them.
+TEST(Convert, EightBitFloatsAreBf16InMemory) {
+  for (const auto& [dtype, widest] : {std::pair("F16", TensorType::f32), {"BF16", TensorType::bf16}}) {
+    const TempDir dir;
+    TinyCheckpoint source;
+    source.dtype = dtype;
+    source.write(dir);
+    const std::string name = "model.layers.1.self_attn.q_proj.weight";
+    make_fp8(dir, name, name + "_scale_inv");
+    nlohmann::json config = source.config();
+    config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {32, 48}}};
+    dir.write("config.json", config.dump());
+    const Checkpoint checkpoint = Checkpoint::open(dir.path(), {});
+    EXPECT_EQ(checkpoint.widest_type(), widest) << dtype;
+    for (const auto& tensor : checkpoint.tensors()) {
+      if (tensor.name != "blk.1.attn_q.weight") continue;
+      EXPECT_EQ(tensor.source_type(), TensorType::bf16) << dtype;
+    }
+  }
+}
+
 TEST(Convert, BlocksOfEightBitFloatsAreMultipliedByTheirScales) {
   const TempDir dir;
   TinyCheckpoint{}.write(dir);
