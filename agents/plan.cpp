@@ -37,13 +37,12 @@ std::vector<Json> matrix_cells(const Workflow& workflow) {
 Json describe(const Agent& agent) {
   Json tools = nullptr;
   if (agent.tools) tools = *agent.tools;
-  return {
-      {"name", agent.name},
-      {"instructions", agent.instructions},
-      {"tools", tools},
-      {"thinking", static_cast<int>(agent.thinking)},
-      {"limits", {agent.limits.turns, agent.limits.tokens, agent.limits.calls, agent.limits.wall.count()}},
-      {"sampler", runtime::to_json(agent.sampler)}};
+  return {{"name", agent.name},
+          {"instructions", agent.instructions},
+          {"tools", tools},
+          {"thinking", static_cast<int>(agent.thinking)},
+          {"limits", {agent.limits.turns, agent.limits.tokens, agent.limits.calls, agent.limits.wall.count()}},
+          {"sampler", runtime::to_json(agent.sampler)}};
 }
 
 std::string file_text(const std::string& file) {
