@@ -32,8 +32,8 @@ void run_all(std::vector<std::function<void()>> jobs) {
   for (auto& job : jobs) threads.emplace_back(std::move(job));
 }
 
-// A session's life: prompts, tokens, guesses that are taken back, forks.
-void live(const std::shared_ptr<Engine>& engine, uint64_t seed, std::vector<Seen>& seen) {
+// A session's life: prompts, tokens, guesses that are taken back, forks. Returns its sequence, which keeps its memory.
+Sequence live(const std::shared_ptr<Engine>& engine, uint64_t seed, std::vector<Seen>& seen) {
   const auto random = [&seed](int64_t below) {
     seed = seed * 6364136223846793005U + 1442695040888963407U;
     return static_cast<int64_t>((seed >> 33) % static_cast<uint64_t>(below));
@@ -67,6 +67,7 @@ void live(const std::shared_ptr<Engine>& engine, uint64_t seed, std::vector<Seen
     }
     seen.push_back({copy(s.tokens()), copy(s.logits())});
   }
+  return sequence;
 }
 
 void expect_as_alone(const std::shared_ptr<const Model>& model, const std::vector<std::vector<Seen>>& lives) {
@@ -92,16 +93,22 @@ TEST(Engine, ManySessionsAtOnceEqualEachAlone) {
   }
 }
 
-// Memory for the longest of them, and little more.
+// Memory for the longest of them, and little more: what all hold in the end takes several times as much.
 TEST(Engine, WhatDoesNotFitWaitsAndIsEvaluatedAgainToTheSameBits) {
   const auto model = made_of({});
   const int64_t page = KvCache(model->config()).page_bytes();
   const auto engine = Engine::create(model, {.threads = 2, .cache_bytes = 52 * page});
   std::vector<std::vector<Seen>> lives(6);
   std::vector<std::function<void()>> jobs;
-  for (size_t i = 0; i < lives.size(); ++i) jobs.emplace_back([&, i] { live(engine, i * 77, lives[i]); });
+  std::vector<std::optional<Sequence>> sequences(lives.size());
+  for (size_t i = 0; i < lives.size(); ++i) {
+    jobs.emplace_back([&, i] { sequences[i] = live(engine, i * 77, lives[i]); });
+  }
   run_all(std::move(jobs));
   expect_as_alone(model, lives);
+  int64_t tokens = 0;
+  for (const auto& sequence : sequences) tokens += std::ssize(sequence->tokens());
+  EXPECT_GT(tokens, 52 * 8);
   EXPECT_GT(engine->stats().evictions, 0);
 }
 
