@@ -17,7 +17,7 @@ namespace {
 
 // The kernel gives a process AMX's eight kilobytes of state per thread only when it asks. Threads that run already get
 // them too, and asking again is harmless.
-bool may_use_amx() {
+[[maybe_unused]] bool may_use_amx() {
 #if defined(__x86_64__) && defined(__linux__)
   unsigned a = 0, b = 0, c = 0, d = 0;
   constexpr unsigned kTileAndInt8 = 1U << 24 | 1U << 25;
@@ -35,6 +35,8 @@ const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::scalar:
       return "scalar";
+    case Isa::neon:
+      return "neon";
     case Isa::avx2:
       return "avx2";
     case Isa::avx512:
@@ -49,6 +51,9 @@ const char* isa_name(Isa isa) {
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> found{Isa::scalar};
+#if defined(__aarch64__)
+  found.push_back(Isa::neon);
+#endif
 #if defined(__x86_64__)
   // These ask the operating system's side (XGETBV) as well.
   bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -7,6 +7,7 @@ namespace corvid::kernels {
 
 enum class Isa : uint8_t {
   scalar,  // plain C++, any processor
+  neon,    // Advanced SIMD: every AArch64
   avx2,    // AVX2, FMA, F16C: x86 since 2013
   avx512,  // AVX-512 F, BW, DQ, VL as well
   vnni,    // AVX-512 VNNI as well: sums of 16-bit products in one instruction

@@ -49,6 +49,13 @@ using namespace cpu;
 #include "kernels/matmul/ints_amx.inc"
 }  // namespace corvid::kernels::avx512::ints_amx
 CORVID_END_TIER
+#elif defined(__aarch64__)
+namespace corvid::kernels::neon::ints {
+using namespace cpu;
+constexpr int64_t kWordOuts = 3;
+#include "kernels/matmul/ints_pairs.inc"
+#include "kernels/matmul/ints_words.inc"
+}  // namespace corvid::kernels::neon::ints
 #endif
 
 namespace corvid::kernels {
@@ -57,6 +64,7 @@ const cpu::IntFunctions& cpu::int_functions(Isa isa) {
 #if defined(__x86_64__)
   switch (isa) {
     case Isa::scalar:
+    case Isa::neon:
       break;
     case Isa::avx2:
       return avx2::ints::kIntFunctions;
@@ -67,6 +75,8 @@ const cpu::IntFunctions& cpu::int_functions(Isa isa) {
     case Isa::amx:
       return avx512::ints_amx::kIntFunctions;
   }
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return neon::ints::kIntFunctions;
 #else
   static_cast<void>(isa);
 #endif

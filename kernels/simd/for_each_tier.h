@@ -18,5 +18,9 @@ namespace corvid::kernels::avx512 {
 #include CORVID_BODY
 }  // namespace corvid::kernels::avx512
 CORVID_END_TIER
+#elif defined(__aarch64__)
+namespace corvid::kernels::neon {
+#include CORVID_BODY
+}  // namespace corvid::kernels::neon
 #endif
 #undef CORVID_BODY

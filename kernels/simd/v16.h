@@ -1,5 +1,5 @@
 // V: sixteen floats, and I: sixteen 32-bit integers, with the same few operations in each CPU tier, in the namespaces
-// scalar, avx2 and avx512. A kernel's inner loops are written once, over V, and compiled once per tier
+// scalar, avx2, avx512 and neon. A kernel's inner loops are written once, over V, and compiled once per tier
 // (for_each_tier.h). The tiers above avx512 build on its V and I.
 //
 // A tier's code gets its instructions from a target pragma, not from a file with its own -m flags: the linker may keep
@@ -20,6 +20,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/format.h"
@@ -51,6 +53,8 @@
   CORVID_BEGIN_TIER("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
 // The function `name` of the tier `isa`, for kernels that have nothing better above avx512.
 #define CORVID_PICK(isa, name) ((isa) >= Isa::avx512 ? &avx512::name : (isa) == Isa::avx2 ? &avx2::name : &scalar::name)
+#elif defined(__aarch64__)
+#define CORVID_PICK(isa, name) ((isa) == Isa::neon ? &neon::name : &scalar::name)
 #else
 #define CORVID_PICK(isa, name) (static_cast<void>(isa), &scalar::name)
 #endif
@@ -83,6 +87,11 @@ namespace avx512 {
 #include "kernels/simd/v16_avx512_ints.inc"
 }  // namespace avx512
 CORVID_END_TIER
+#elif defined(__aarch64__)
+namespace neon {
+#include "kernels/simd/v16_neon.inc"
+#include "kernels/simd/v16_neon_ints.inc"
+}  // namespace neon
 #endif
 
 }  // namespace corvid::kernels

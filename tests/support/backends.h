@@ -30,11 +30,9 @@ struct Backend {
 };
 
 inline std::vector<Backend> cpu_backends() {
-  return {{kernels::Device::cpu, kernels::Isa::scalar},
-          {kernels::Device::cpu, kernels::Isa::avx2},
-          {kernels::Device::cpu, kernels::Isa::avx512},
-          {kernels::Device::cpu, kernels::Isa::vnni},
-          {kernels::Device::cpu, kernels::Isa::amx}};
+  return {{kernels::Device::cpu, kernels::Isa::scalar}, {kernels::Device::cpu, kernels::Isa::neon},
+          {kernels::Device::cpu, kernels::Isa::avx2},   {kernels::Device::cpu, kernels::Isa::avx512},
+          {kernels::Device::cpu, kernels::Isa::vnni},   {kernels::Device::cpu, kernels::Isa::amx}};
 }
 inline std::vector<Backend> all_backends() {
   std::vector<Backend> all = cpu_backends();
