@@ -9,8 +9,7 @@ namespace {
 constexpr int64_t kMostCandidates = 16;  // earlier occurrences looked at, in each index
 constexpr int64_t kLongestMatch = 32;    // tokens; which of two longer matches is longer says little
 
-// Lengths of matches from which each chance holds, and what it is before anything is known. The chances are those of
-// the chore suite.
+// Lengths of matches from which each chance holds, and a guess of what it is, until it is learnt from what is accepted.
 constexpr std::array<int64_t, 8> kFrom = {2, 3, 4, 5, 7, 10, 16, 32};
 constexpr std::array<double, 8> kChances = {0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95};
 constexpr double kLearningRate = 1.0 / 16;
