@@ -88,7 +88,9 @@ class Scheduler {
       count(*row);
     }
     taken_over_ = std::ssize(kept);
-    journal_.begin(kept);
+    std::vector<Row> all = kept;
+    all.insert(all.end(), others_.begin(), others_.end());
+    journal_.begin(all);
     report(nullptr);
     {
       std::vector<std::jthread> workers;
@@ -100,9 +102,12 @@ class Scheduler {
     for (const auto& row : rows_) {
       if (row) result.rows.push_back(*row);
     }
-    journal_.replace(result.rows);
+    all = result.rows;
+    all.insert(all.end(), others_.begin(), others_.end());
+    journal_.replace(all);
     result.summary = summarize(result.rows);
-    result.summary.skipped += taken_over_;
+    result.summary.skipped +=
+        std::ranges::count_if(kept, [](const Row& row) { return row.status != RowStatus::skipped; });
     result.summary.seconds = seconds();
     result.is_stopped = stop_.stop_requested();
     return result;
@@ -123,13 +128,18 @@ class Scheduler {
 
   // Rows of an earlier run that still hold. Backwards first: who has to be made anew may need a folder that is gone.
   void take_over() {
-    std::map<std::string, Row> earlier =
-        options_.force ? std::map<std::string, Row>() : read_results(shared_.out / "results.jsonl");
+    const std::map<std::string, Row> earlier = read_results(shared_.out / "results.jsonl");
+    for (const auto& [key, row] : earlier) {
+      if (options_.keep.contains(key) && std::ranges::find(plan_, key, &Run::key) == plan_.end())
+        others_.push_back(row);
+    }
+    if (options_.force) return;
     std::vector<bool> holds(plan_.size());
     for (size_t i = 0; i < plan_.size(); ++i) {
       const auto found = earlier.find(plan_[i].key);
-      holds[i] = found != earlier.end() && found->second.status != RowStatus::skipped &&
-                 (!options_.retry_failed || found->second.status == RowStatus::passed);
+      if (found == earlier.end()) continue;
+      const RowStatus status = found->second.status;
+      holds[i] = !options_.retry_failed || status == RowStatus::passed || status == RowStatus::skipped;
     }
     for (bool changed = true; changed;) {
       changed = false;
@@ -153,7 +163,15 @@ class Scheduler {
       if (!holds[i]) continue;
       rows_[i] = earlier.at(plan_[i].key);
       state_[i] = State::done;
+      end_after(i);
     }
+  }
+
+  // What a task says about its failure holds for rows of an earlier run too.
+  void end_after(size_t place) {
+    const RowStatus status = rows_[place]->status;
+    if (status != RowStatus::failed && status != RowStatus::error) return;
+    is_ending_ = is_ending_ || plan_[place].task->on_failure == OnFailure::stop;
   }
 
   void work() {
@@ -245,11 +263,10 @@ class Scheduler {
 
   void finish(size_t place, Row row) {
     journal_.add(row);
-    if (row.status == RowStatus::failed || row.status == RowStatus::error)
-      is_ending_ = is_ending_ || plan_[place].task->on_failure == OnFailure::stop;
     count(row);
     progress_.completion_tokens += row.completion_tokens;
     rows_[place] = std::move(row);
+    end_after(place);
     report(&*rows_[place]);
   }
 
@@ -276,6 +293,7 @@ class Scheduler {
   std::condition_variable changed_;
   std::vector<State> state_;
   std::vector<std::optional<Row>> rows_;
+  std::vector<Row> others_;  // of an earlier run, not of this plan
   Journal journal_;
   size_t first_waiting_ = 0;
   int64_t running_ = 0, taken_over_ = 0;

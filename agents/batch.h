@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -14,9 +15,10 @@
 namespace corvid::agents {
 
 struct BatchOptions {
-  int64_t jobs = 1;           // agents at once
-  bool retry_failed = false;  // rows that did not pass are made anew
-  bool force = false;         // all rows are
+  int64_t jobs = 1;            // agents at once
+  bool retry_failed = false;   // rows that did not pass are made anew
+  bool force = false;          // all rows are
+  std::set<std::string> keep;  // keys of rows of an earlier run that stay in the file though they are not in the plan
 };
 
 struct BatchProgress {
@@ -32,8 +34,8 @@ struct BatchResult {
 };
 
 // Writes OUT/results.jsonl line by line as rows are made, and once more in the plan's order at the end. What stands
-// there from an earlier run of the same plan is taken over: rows whose key is the same, that are not `skipped`, and
-// that need nothing that is made anew. `on_row` is called under a lock, from any thread, after each row. One process at
+// there from an earlier run of the same plan is taken over: rows whose key is the same, and that need nothing
+// that is made anew. `on_row` is called under a lock, from any thread, after each row. One process at
 // a time works in an output folder; another gets a UsageError.
 BatchResult run_batch(const Shared& shared, const std::vector<Run>& plan, const BatchOptions& options,
                       const std::function<void(const Row*, const BatchProgress&)>& on_row, std::stop_token stop);

@@ -1,13 +1,16 @@
 #include "agents/checks.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <stdexcept>
+#include <system_error>
 
 #include "agents/regex.h"
 #include "agents/terminal.h"
@@ -112,9 +115,13 @@ tools::SpawnResult run_command(const std::string& command, const Checking& what)
 std::optional<std::string> read_beneath(const tools::Sandbox& sandbox, const std::string& path) {
   const tools::Fd fd(sandbox.open_beneath(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (fd.get() < 0) return std::nullopt;
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
   std::string text;
   char buffer[65536];
-  for (ssize_t got = 0; (got = read(fd.get(), buffer, sizeof buffer)) > 0;) {
+  for (ssize_t got = 0; (got = read(fd.get(), buffer, sizeof buffer)) != 0;) {
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw std::system_error(errno, std::generic_category(), path);
     text.append(buffer, static_cast<size_t>(got));
     if (text.size() > kMaxFileBytes) throw std::runtime_error(path + ": want at most 64 MiB to look at, found more");
   }

@@ -139,9 +139,8 @@ void print_plan(const std::vector<Run>& plan) {
   std::cout << plan.size() << (plan.size() == 1 ? " run\n" : " runs\n");
 }
 
-std::vector<Run> plan_from(const Args& args, const Workflow& workflow, const std::string& model,
+std::vector<Run> plan_from(const Args& args, const Workflow& workflow, std::vector<Run> plan,
                            std::pair<int64_t, int64_t> shard) {
-  std::vector<Run> plan = make_plan(workflow, model);
   if (const std::vector<std::string> only = args.texts("only"); !only.empty()) {
     std::vector<std::string> names;
     for (const Task& task : workflow.tasks) names.push_back(task.name);
@@ -168,7 +167,9 @@ int run_batch_command(const Args& args) {
 
   const auto model_path = workflow.model ? std::optional<std::string>(workflow.model->string()) : std::nullopt;
   const auto model = model::Model::load(find_model(model_path, config.model).path);
-  const std::vector<Run> plan = plan_from(args, workflow, model->fingerprint(), shard);
+  const std::vector<Run> all = make_plan(workflow, model->fingerprint());
+  for (const Run& run : all) options.keep.insert(run.key);
+  const std::vector<Run> plan = plan_from(args, workflow, all, shard);
   if (args.has("dry-run")) {
     print_plan(plan);
     return 0;
@@ -182,7 +183,8 @@ int run_batch_command(const Args& args) {
   const fs::path store = shard.second > 1 && !args.has("db") ? out / "corvid.db" : store_path(args, config);
   const int64_t context =
       std::min(workflow.context.value_or(config.context.value_or(kDefaultContext)), model->config().context_length);
-  const auto engine = model::Engine::create(model, {.threads = threads_from(args, config)});
+  const auto engine = model::Engine::create(
+      model, {.threads = threads_from(args, config), .cache_format = runtime::LocalChatOptions{}.cache_format});
   const Shared shared{workflow, engine, context, store, out, prefix_cache()};
 
   const runtime::Interrupt interrupt;

@@ -21,6 +21,7 @@ using Node = Expression::Node;
 using Kind = Node::Kind;
 
 constexpr int kMaxDepth = 64;
+constexpr int kMaxTerms = 1000;  // of one expression: it is evaluated by recursion
 
 bool truth(const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
@@ -111,6 +112,7 @@ class Parser {
     return node;
   }
   Pointer comparison() {
+    if (++terms_ > kMaxTerms) fail("at most 1000 terms");
     Pointer node = unary();
     if (take("==")) return make(Kind::equal, node, unary());
     if (take("!=")) return make(Kind::differ, node, unary());
@@ -194,7 +196,7 @@ class Parser {
   std::string_view text_;
   std::vector<Path>& paths_;
   size_t at_ = 0;
-  int depth_ = 0;
+  int depth_ = 0, terms_ = 0;
 };
 
 std::string_view trimmed(std::string_view text) {

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::streamsize kMaxFileBytes = 256 << 20;
+constexpr int kMaxDepth = 64;
 
 std::string read_text(const YamlValue& where, const fs::path& file) {
   std::error_code failure;
@@ -37,7 +38,16 @@ std::vector<Json> read_jsonl(const YamlValue& where, const fs::path& file) {
   std::string line;
   for (int64_t number = 1; std::getline(lines, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    Json record = Json::parse(line, nullptr, false);
+    const auto is_shallow = [](int depth, Json::parse_event_t, Json&) {
+      if (depth > kMaxDepth) throw std::invalid_argument("want at most 64 levels, found more");
+      return true;
+    };
+    Json record;
+    try {
+      record = Json::parse(line, is_shallow, false);
+    } catch (const std::invalid_argument& error) {
+      where.fail(file.string() + ":" + std::to_string(number) + ": " + error.what());
+    }
     if (!record.is_object())
       where.fail(file.string() + ":" + std::to_string(number) + ": want a JSON object on the line, found " +
                  (record.is_discarded() ? "no JSON" : record.type_name()));

@@ -45,8 +45,11 @@ Json describe(const Agent& agent) {
           {"sampler", runtime::to_json(agent.sampler)}};
 }
 
-std::string file_text(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
+// What the policy says, as it stands in its file.
+std::string policy_text(const std::string& policy) {
+  if (policy == "default") return "";
+  const bool is_file = policy.find('/') != std::string::npos || policy.find('.') != std::string::npos;
+  std::ifstream in(is_file ? fs::path(policy) : config_folder() / "policies" / (policy + ".yaml"), std::ios::binary);
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
@@ -118,7 +121,7 @@ std::vector<Run> make_plan(const Workflow& workflow, const std::string& model) {
                            {"task", task.name},
                            {"definition", task.definition},
                            {"agent", describe(task.agent)},
-                           {"policy", task.policy == "default" ? "" : file_text(task.policy)},
+                           {"policy", policy_text(task.policy)},
                            {"input", input},
                            {"matrix", matrix},
                            {"workdir", sources.identify(task.workdir, scope)},

@@ -9,7 +9,8 @@ namespace corvid::agents {
 
 namespace {
 
-constexpr uint32_t kMatchLimit = 1'000'000;  // backtracking steps of one search: well under a second
+constexpr uint32_t kMatchLimit = 100'000;  // backtracking steps from one place of the text
+constexpr size_t kMostBytes = 1 << 20;     // of a text: the steps are counted anew at each of its places
 
 std::string error_text(int code) {
   char text[256] = "";
@@ -31,6 +32,9 @@ Regex::Regex(const std::string& expression) : expression_(expression) {
 }
 
 bool Regex::search(std::string_view text) const {
+  if (text.size() > kMostBytes)
+    throw std::runtime_error("want at most 1 MiB of text for an expression, found " + std::to_string(text.size()) +
+                             " bytes");
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
       pcre2_match_data_create_from_pattern(code, nullptr), pcre2_match_data_free);

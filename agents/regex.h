@@ -11,7 +11,7 @@ class Regex {
   // Throws std::invalid_argument saying what is wrong with the expression, and where.
   explicit Regex(const std::string& expression);
   // Anywhere in `text`, whose bytes that are not UTF-8 match nothing but themselves. Throws std::runtime_error when the
-  // expression backtracks too often.
+  // expression backtracks too often, and for more than 1 MiB of text.
   bool search(std::string_view text) const;
 
  private:

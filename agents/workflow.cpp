@@ -6,6 +6,7 @@
 #include "agents/paths.h"
 #include "agents/workflow_tasks.h"
 #include "agents/yaml.h"
+#include "runtime/events.h"
 
 namespace corvid::agents {
 
@@ -32,9 +33,10 @@ void read_matrix(const YamlValue& value, Workflow& workflow) {
     std::vector<Json> list;
     for (const YamlValue& item : values.items()) {
       Json one = item.json();
-      if (std::ranges::find(list, one) != list.end()) item.fail("the value " + one.dump() + " stands here twice");
-      if (name == "seed") item.integer(0, INT64_MAX);
-      if (name == "temperature") item.number(0, 100);
+      if (name == "seed") one = item.integer(0, INT64_MAX);
+      if (name == "temperature") one = item.number(0, 100);
+      if (std::ranges::find(list, one) != list.end())
+        item.fail("the value " + runtime::to_line(one) + " stands here twice");
       list.push_back(std::move(one));
     }
     if (list.empty()) values.fail("want at least one value, found none");
@@ -79,7 +81,7 @@ Workflow load_workflow(const fs::path& file) {
   defaults.agent = agent ? agent_of(*agent, workflow.folder) : load_agent("default");
   if (const auto value = map.find("policy")) {
     defaults.policy = beside(value->text(), workflow.folder);
-    check_policy(*value, defaults.policy);
+    check_policy(*value, *defaults.policy);
   }
   if (const auto value = map.find("defaults")) {
     const YamlMap keys = value->map({"timeout", "retries", "limits"});

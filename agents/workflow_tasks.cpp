@@ -8,6 +8,7 @@
 
 #include "agents/paths.h"
 #include "agents/regex.h"
+#include "runtime/events.h"
 
 namespace corvid::agents {
 
@@ -22,8 +23,10 @@ constexpr const char* kWorkdir = "(workdir)";
 class TaskReader {
  public:
   TaskReader(const Workflow& workflow, const TaskDefaults& defaults) : workflow_(workflow), defaults_(defaults) {
-    for (const Json& input : workflow.inputs)
-      for (const auto& [key, unused] : input.items()) input_keys_.insert(key);
+    for (const auto& [key, unused] : workflow.inputs[0].items()) {
+      if (std::ranges::all_of(workflow.inputs, [&](const Json& input) { return input.contains(key); }))
+        input_keys_.insert(key);
+    }
   }
 
   std::vector<Task> read(const YamlValue& value) {
@@ -62,7 +65,7 @@ class TaskReader {
     if (const auto x = map.find("agent")) task.agent = agent_of(*x, workflow_.folder);
     if (defaults_.limits) read_limits(*defaults_.limits, task.agent.limits);
     if (const auto x = map.find("limits")) read_limits(*x, task.agent.limits);
-    task.policy = task.agent.policy != "default" ? task.agent.policy : defaults_.policy;
+    task.policy = defaults_.policy.value_or(task.agent.policy);
     if (const auto x = map.find("policy")) {
       task.policy = beside(x->text(), workflow_.folder);
       check_policy(*x, task.policy);
@@ -181,7 +184,7 @@ class TaskReader {
     }
     check.label = kind + ": " +
                   (kind == "command"         ? check.command
-                   : kind == "answer_schema" ? check.schema.dump()
+                   : kind == "answer_schema" ? runtime::to_line(check.schema)
                                              : check.text.source());
     return check;
   }
@@ -295,7 +298,7 @@ class TaskReader {
 
   const Workflow& workflow_;
   const TaskDefaults& defaults_;
-  std::set<std::string> input_keys_;
+  std::set<std::string> input_keys_;  // that every input has
   std::vector<std::string> names_;
   std::map<std::string, YamlValue> places_;
   std::map<std::string, Task> tasks_;

@@ -15,7 +15,7 @@ namespace corvid::agents {
 // What the tasks take over unless they say otherwise.
 struct TaskDefaults {
   Agent agent;
-  std::string policy = "default";
+  std::optional<std::string> policy;  // nothing: the agent's
   std::optional<YamlValue> limits;
   std::chrono::milliseconds timeout{300'000}, backoff{1'000};
   int64_t retries = 0;

@@ -22,7 +22,10 @@ std::string git(std::vector<std::string> arguments) {
   launch.program = "/usr/bin/env";
   launch.argv = {"env", "git"};
   launch.argv.insert(launch.argv.end(), arguments.begin(), arguments.end());
-  for (char** variable = environ; *variable != nullptr; ++variable) launch.env.emplace_back(*variable);
+  // A hook's GIT_DIR and the like would turn these commands on the repository that the user works in.
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    if (!std::string_view(*variable).starts_with("GIT_")) launch.env.emplace_back(*variable);
+  }
   launch.folder = "/";
   launch.confined = false;
   launch.output_limit_bytes = 64 * 1024;
@@ -35,6 +38,25 @@ std::string git(std::vector<std::string> arguments) {
   }
   while (result.out.ends_with('\n')) result.out.pop_back();
   return result.out;
+}
+
+// Folders, files and links; what else there may be (a pipe, a socket) means nothing elsewhere.
+void copy_tree(const fs::path& source, const fs::path& target) {
+  fs::create_directory(target);
+  for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
+    const fs::path to = target / entry.path().filename();
+    if (entry.is_symlink()) {
+      fs::copy_symlink(entry.path(), to);
+    } else if (entry.is_directory()) {
+      copy_tree(entry.path(), to);
+    } else if (entry.is_regular_file()) {
+      fs::copy_file(entry.path(), to);
+    }
+  }
+}
+
+bool is_within(const fs::path& path, const fs::path& folder) {
+  return std::ranges::mismatch(folder, path).in1 == folder.end();
 }
 
 }  // namespace
@@ -69,8 +91,12 @@ void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path&
   const Workdir& workdir = run.task->workdir;
   fs::remove_all(folder);
   fs::create_directories(folder.parent_path());
-  const auto copy = [&](const fs::path& source) {
-    fs::copy(source, folder, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  const auto copy = [&](const fs::path& named) {
+    const fs::path source = fs::canonical(named);  // a link to a folder is copied as that folder
+    if (is_within(fs::canonical(folder.parent_path()), source))
+      throw UsageError("workdir: want an output folder outside the folder that is copied, found " + folder.string() +
+                       " in " + source.string());
+    copy_tree(source, folder);
   };
   const auto source = [&] {
     return resolve(workdir.source.expand({{"input", run.input}, {"matrix", run.matrix}}), workflow.folder);

@@ -185,8 +185,9 @@ struct Engine::Impl {
     }
     if (coming > held) return true;
     if (best != nullptr) {
-      t.cache = best->cache;
-      t.cache.truncate(held);
+      KvCache shared = best->cache;
+      shared.truncate(held);
+      t.cache = std::move(shared);
       t.held = held;
     }
     return false;
@@ -201,7 +202,7 @@ struct Engine::Impl {
     Timeline* victim = nullptr;
     for (Timeline* u : timelines) {
       if (u == &t || u->cache.n_pages() == 0) continue;
-      if (u->is_queued ? u->age < t.age : u->last_use > now - kPause) continue;
+      if (u->is_queued ? u->age <= t.age : u->last_use > now - kPause) continue;
       if (victim == nullptr || rank(*u) < rank(*victim)) victim = u;
     }
     if (victim == nullptr) return false;
@@ -377,6 +378,7 @@ void Engine::enter(Timeline& timeline) {
   const std::lock_guard lock(impl_->mutex);
   timeline.last_use = Clock::now();
   impl_->timelines.push_back(&timeline);
+  timeline.age = ++impl_->ages;
 }
 
 void Engine::leave(Timeline& timeline) noexcept {
@@ -395,7 +397,8 @@ Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<c
   });
   std::unique_lock lock(e.mutex);
   e.check_fits(timeline, keep + std::ssize(more));
-  timeline.tokens.reserve(static_cast<size_t>(keep) + more.size());
+  const size_t needed = static_cast<size_t>(keep) + more.size();
+  if (timeline.tokens.capacity() < needed) timeline.tokens.reserve(std::max(needed, 2 * timeline.tokens.size()));
   e.drop(timeline, keep);
   timeline.tokens.insert(timeline.tokens.end(), more.begin(), more.end());
   e.come_back(timeline);

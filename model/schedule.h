@@ -8,7 +8,7 @@
 namespace corvid::model {
 
 // What is left of a prompt counts as short when it is no more than this: a decode step, or a few guessed tokens.
-inline constexpr int64_t kShortRows = 16;
+inline constexpr int64_t kShortRows = 17;
 // Fewer rows of a prompt in a pass read the weights too often.
 inline constexpr int64_t kLeastPromptRows = 32;
 

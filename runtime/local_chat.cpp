@@ -125,7 +125,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   // right. The sampler draws once for each token of the reply, as it would without guesses, from the same logits.
   std::vector<Token> guess;
   int64_t row = 0;
-  s.lookup.sync(timeline);
+  if (s.options.speculate > 0) s.lookup.sync(timeline);
   while (!parser.is_done() && !stops.is_stopped() && !stop.stop_requested()) {
     const int64_t n_generated = int64_t(timeline.size() - prompt.size());
     if (int64_t(timeline.size()) >= s.context || n_generated >= max_tokens) {
@@ -135,18 +135,18 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
     if (row > std::ssize(guess)) {
       // One pass evaluates the last token and, behind it, what may follow.
       const int64_t room = std::min(max_tokens - n_generated, s.context - int64_t(timeline.size())) - 1;
-      guess = s.lookup.draft(std::min(s.options.speculate, room));
+      guess = s.options.speculate > 0 ? s.lookup.draft(std::min(s.options.speculate, room)) : std::vector<Token>();
       std::vector<Token> pass{timeline.back()};
       pass.insert(pass.end(), guess.begin(), guess.end());
       s.sequence.truncate(std::ssize(timeline) - 1);
-      s.sequence.extend(pass);
+      if (!s.sequence.extend(pass, stop)) break;
       reply.usage.drafted_tokens += std::ssize(guess);
       row = 0;
     }
     const std::span<const float> logits = s.sequence.logits(row);
     const Token token = sampler.sample(logits, timeline);
     timeline.push_back(token);
-    s.lookup.push(token);
+    if (s.options.speculate > 0) s.lookup.push(token);
     if (row < std::ssize(guess) && guess[size_t(row)] == token)
       ++reply.usage.accepted_tokens;
     else

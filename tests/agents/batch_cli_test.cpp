@@ -196,6 +196,35 @@ TEST_F(BatchCommand, ShardsMakeTogetherWhatOneMakes) {
   EXPECT_EQ(batch({"--shard", "3/2"}).status, 2);
 }
 
+TEST_F(BatchCommand, OneTaskAloneLeavesTheOthersRowsAndFallbacksAreNotMadeTwice) {
+  write_workflow(R"yaml(
+tasks:
+  a: { prompt: x }
+  fix: { prompt: x, needs: [a], if: "!tasks.a.passed" }
+  last: { prompt: x, needs: [a, fix], if: "true" }
+)yaml");
+  EXPECT_THAT(counts(batch()), ElementsAre(3, 2, 0, 1));
+  EXPECT_THAT(counts(batch()), ElementsAre(3, 2, 0, 3));
+  EXPECT_THAT(counts(batch({"--only", "a", "--force"})), ElementsAre(1, 1, 0, 0));
+  EXPECT_EQ(rows().size(), 3u);
+}
+
+TEST_F(BatchCommand, ALinkToAFolderIsCopiedAsThatFolderAndOnlyFilesAreFiles) {
+  home.write("work/real/f.txt", "mine");
+  std::filesystem::create_directory_symlink(home.work() / "real", home.work() / "link");
+  write_workflow(R"yaml(
+tasks:
+  a:
+    prompt: x
+    workdir: { copy: link }
+    setup: ['echo theirs > f.txt; mkdir folder; mkfifo pipe']
+    checks: [ { file: { path: folder, exists: false } }, { file: { path: pipe, exists: false } } ]
+  b: { prompt: x, needs: [a], workdir: { from: a }, checks: [ { file: { path: f.txt, contains: theirs } } ] }
+)yaml");
+  EXPECT_EQ(batch().status, 0) << home.read("work/out/results.jsonl");
+  EXPECT_EQ(home.read("work/real/f.txt"), "mine");
+}
+
 TEST_F(BatchCommand, ClonesARepository) {
   const Finished made = Program({"/bin/sh", "-c",
                                  "git init -q repo && cd repo && echo one > f && git add f && git -c user.name=a "
@@ -207,7 +236,9 @@ TEST_F(BatchCommand, ClonesARepository) {
       "tasks:\n  a:\n    prompt: x\n    workdir: { git: repo }\n    checks: [ { file: { path: f, equals: "
       "\"one\\n\" } }, { command: 'git log --oneline | grep -q one && test -z \"$(git status --porcelain)\"' } "
       "]\n");
+  home.environment["GIT_DIR"] = (home.work() / "repo/.git").string();  // as in a hook: not to be followed
   EXPECT_EQ(batch().status, 0) << home.read("work/out/results.jsonl");
+  EXPECT_THAT(home.read("work/repo/.git/HEAD"), HasSubstr("ref: refs/heads/"));
 }
 
 TEST_F(BatchCommand, WritesReportsThatParse) {
