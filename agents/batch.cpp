@@ -251,11 +251,7 @@ class Scheduler {
       }
     }
     if (reason.empty()) return std::nullopt;
-    Row row;
-    row.key = run.key;
-    row.task = run.task->name;
-    row.input = run.input;
-    row.matrix = run.matrix;
+    Row row = row_of(run);
     row.status = RowStatus::skipped;
     row.error = reason;
     return row;

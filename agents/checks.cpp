@@ -45,14 +45,10 @@ std::string variable_name(const std::string& path) {
   return name;
 }
 
-std::string as_text(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string exports(const Checking& what) {
   std::string lines = "export CORVID_ANSWER=" + shell_quoted(what.answer) + "\n";
   const auto add = [&](const std::string& path, const Json& value) {
-    lines += "export " + variable_name(path) + "=" + shell_quoted(as_text(value)) + "\n";
+    lines += "export " + variable_name(path) + "=" + shell_quoted(text_of(value)) + "\n";
   };
   for (const char* section : {"input", "matrix"}) {
     const Json values = what.scope.value(section, Json::object());

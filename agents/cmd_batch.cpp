@@ -128,11 +128,8 @@ void print_plan(const std::vector<Run>& plan) {
   for (const Run& run : plan) {
     std::string needs;
     for (const std::string& need : run.task->needs) needs += (needs.empty() ? "  needs " : ", ") + need;
-    Row row;
-    row.input = run.input;
-    row.matrix = run.matrix;
     const Json scope{{"input", run.input}, {"matrix", run.matrix}};
-    std::cout << run.name() << "  " << one_line(cell_name(row), 60) << needs << "  "
+    std::cout << run.name() << "  " << one_line(cell_name(row_of(run)), 60) << needs << "  "
               << one_line(refers_to_tasks(*run.task) ? run.task->prompt.source() : run.task->prompt.expand(scope), 80)
               << "\n";
   }

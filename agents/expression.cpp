@@ -30,10 +30,7 @@ bool truth(const Json& value) {
   return !value.is_null();
 }
 
-std::string as_text(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  return value.is_null() ? "" : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string as_text(const Json& value) { return value.is_null() ? "" : text_of(value); }
 
 Json evaluate(const Node& node, const Json& scope) {
   const auto left = [&] { return evaluate(*node.left, scope); };
@@ -221,6 +218,10 @@ std::optional<size_t> closing(std::string_view text, size_t from) {
 }
 
 }  // namespace
+
+std::string text_of(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Expression Expression::parse(std::string_view text) {
   Expression expression;

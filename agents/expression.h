@@ -55,6 +55,9 @@ class Template {
   std::vector<Part> parts_;
 };
 
+// A text as it stands, everything else as JSON.
+std::string text_of(const Json& value);
+
 // A condition as `if:` has it: an expression, with or without ${{ }} around it.
 Expression parse_condition(std::string_view text);
 

@@ -11,10 +11,6 @@ namespace corvid::agents {
 
 namespace {
 
-std::string as_text(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 std::string fixed(double seconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%.3f", seconds);
@@ -107,7 +103,7 @@ int64_t count(const std::vector<const Row*>& rows, RowStatus status) {
 std::string cell_name(const Row& row) {
   std::string name;
   for (const Json* section : {&row.input, &row.matrix}) {
-    for (const auto& [key, value] : section->items()) name += (name.empty() ? "" : " ") + key + "=" + as_text(value);
+    for (const auto& [key, value] : section->items()) name += (name.empty() ? "" : " ") + key + "=" + text_of(value);
   }
   return name;
 }

@@ -19,6 +19,15 @@ RowStatus status_from(const std::string& text) {
 
 const char* to_text(RowStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
 
+Row row_of(const Run& run) {
+  Row row;
+  row.key = run.key;
+  row.task = run.task->name;
+  row.input = run.input;
+  row.matrix = run.matrix;
+  return row;
+}
+
 Json to_json(const Row& row) {
   Json json{{"task", row.task},
             {"input", row.input},

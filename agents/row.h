@@ -32,6 +32,8 @@ struct Row {
   bool operator==(const Row&) const = default;
 };
 
+// A row that says which run it is of, and nothing else yet.
+Row row_of(const Run& run);
 Json to_json(const Row& row);
 // Throws std::invalid_argument saying which field is not as it should be.
 Row row_from(const Json& json);

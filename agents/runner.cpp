@@ -68,11 +68,7 @@ std::optional<Row> Runner::run(const Run& run, const Json& tasks, const Run* fro
   for (int64_t number = 0; number <= run.task->retries; ++number) {
     if (number > 0 && !wait_for(run.task->backoff * (1 << std::min<int64_t>(number - 1, kMaxDoublings)), stop))
       return std::nullopt;
-    row = Row{};
-    row.key = run.key;
-    row.task = run.task->name;
-    row.input = run.input;
-    row.matrix = run.matrix;
+    row = row_of(run);
     row.tries = number + 1;
     try {
       attempt({run, scope, folder, source, number, Clock::now() + run.task->timeout, stop}, row);
