@@ -1,0 +1,128 @@
+// The last step of block selection on the GPU: from one score per block to the chosen ids. Used by the kernels that
+// select alone and by those that attend to what they select.
+#pragma once
+#include <cstdint>
+
+namespace corvid::kernels::cuda {
+
+constexpr int kMaxTopK = 64;
+constexpr int kMaxCandidates = 1024;
+
+struct TopBlocksShared {
+  unsigned long long candidates[kMaxCandidates];
+  uint32_t group_max[kMaxTopK];
+  uint32_t threshold;
+  int n_candidates, total;
+  int32_t unordered[kMaxTopK];
+};
+
+// Order of floats as order of integers; both zeros are alike, and a NaN loses against everything.
+__device__ inline uint32_t ordered(float score) {
+  if (isnan(score)) return 0;
+  const uint32_t bits = __float_as_uint(score + 0.0F);
+  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+// ids[0, count): the first of nb blocks by (local first, score descending, id ascending), in ascending order; the rest
+// of ids[0, top_k) is -1. Returns count. All `threads` threads of the block call it (the block has no others); ids may
+// be shared or global memory, written by threads of the block: a barrier follows before the return.
+//
+// The least of `count` disjoint groups' best scores has at least `count` blocks at or above it, and few more: some 50
+// of thousands. They are ranked by counting. Scores that are all alike would be too many: then the threshold is
+// searched bit by bit.
+__device__ inline int top_blocks(const float* scores, int nb, int top_k, int local_blocks, int32_t* ids,
+                                 TopBlocksShared& shared, int threads) {
+  const int t = static_cast<int>(threadIdx.x);
+  const int count = nb < top_k ? nb : top_k;
+  for (int i = t; i < top_k; i += threads) {
+    ids[i] = i < nb ? i : -1;
+    shared.group_max[i] = 0;
+  }
+  if (nb <= top_k) {
+    __syncthreads();
+    return count;
+  }
+  if (t == 0) shared.n_candidates = 0, shared.total = 0;
+  __syncthreads();
+  const int first_local = nb - local_blocks;
+  const auto key_of = [&](int b) { return b >= first_local ? 0xffffffffU : ordered(scores[b]); };
+
+  uint32_t best = 0;
+  for (int b = t; b < nb; b += threads) best = max(best, key_of(b));
+  if (t < nb) atomicMax(&shared.group_max[t % count], best);
+  __syncthreads();
+  if (t < 32) {
+    uint32_t least = 0xffffffffU;
+    for (int i = t; i < count; i += 32) least = min(least, shared.group_max[i]);
+    least = __reduce_min_sync(0xffffffffU, least);
+    if (t == 0) shared.threshold = least;
+  }
+  __syncthreads();
+  uint32_t threshold = shared.threshold;
+  for (int b = t; b < nb; b += threads) {
+    const uint32_t key = key_of(b);
+    if (key < threshold) continue;
+    const int at = atomicAdd(&shared.n_candidates, 1);
+    if (at < kMaxCandidates) shared.candidates[at] = static_cast<unsigned long long>(key) << 32 | (0xffffffffU - b);
+  }
+  __syncthreads();
+  int n = shared.n_candidates;
+  if (n > kMaxCandidates) {  // the largest threshold that `count` blocks reach; of those that equal it the first by id
+    uint32_t low = 0;
+    for (int bit = 31; bit >= 0; --bit) {
+      const uint32_t middle = low | 1U << bit;
+      int reach = 0;
+      for (int b = t; b < nb; b += threads) reach += key_of(b) >= middle ? 1 : 0;
+      __syncthreads();
+      if (t == 0) shared.total = 0;
+      __syncthreads();
+      atomicAdd(&shared.total, reach);
+      __syncthreads();
+      if (shared.total >= count) low = middle;
+    }
+    __syncthreads();
+    if (t == 0) shared.n_candidates = 0;
+    __syncthreads();
+    if (t < 32) {
+      int equal = 0, above = 0;  // equal: those taken so far; the count of those above is known only at the end
+      for (int b = t; b - t < nb; b += 32) {
+        const unsigned is_above = __ballot_sync(0xffffffffU, b < nb && key_of(b) > low);
+        above += __popc(is_above);
+      }
+      const int wanted = count - above;
+      int at = 0;
+      for (int b = t; b - t < nb; b += 32) {
+        const uint32_t key = b < nb ? key_of(b) : 0;
+        const bool is_equal = b < nb && key == low;
+        const unsigned equals = __ballot_sync(0xffffffffU, is_equal);
+        const bool taken = (b < nb && key > low) || (is_equal && equal + __popc(equals & ((1U << t) - 1)) < wanted);
+        const unsigned takers = __ballot_sync(0xffffffffU, taken);
+        if (taken)
+          shared.candidates[at + __popc(takers & ((1U << t) - 1))] =
+              static_cast<unsigned long long>(key) << 32 | (0xffffffffU - b);
+        at += __popc(takers);
+        equal += __popc(equals);
+      }
+      if (t == 0) shared.n_candidates = at;
+    }
+    __syncthreads();
+    n = shared.n_candidates;
+  }
+  for (int i = t; i < n; i += threads) {
+    const unsigned long long mine = shared.candidates[i];
+    int rank = 0;
+    for (int j = 0; j < n; ++j) rank += shared.candidates[j] > mine ? 1 : 0;
+    if (rank < count) shared.unordered[rank] = static_cast<int32_t>(0xffffffffU - static_cast<uint32_t>(mine));
+  }
+  __syncthreads();
+  if (t < count) {
+    const int32_t mine = shared.unordered[t];
+    int rank = 0;
+    for (int j = 0; j < count; ++j) rank += shared.unordered[j] < mine ? 1 : 0;
+    ids[rank] = mine;
+  }
+  __syncthreads();
+  return count;
+}
+
+}  // namespace corvid::kernels::cuda

@@ -1,0 +1,97 @@
+// Attention for any shape, and the choice of the kernel.
+#include <cuda_bf16.h>
+
+#include "kernels/check.h"
+#include "kernels/cuda_check.h"
+#include "kernels/sparse_attention/paged.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kThreads = 128;
+
+// One block of threads for a row and a head. Keys in spans of kThreads, a thread for a key, then a thread for a
+// dimension (or two) of the sum.
+__global__ void __launch_bounds__(kThreads) attention_kernel(PagedAttention a, int64_t first_row) {
+  const int64_t row = first_row + blockIdx.y, h = blockIdx.x, group = a.n_heads / a.n_kv_heads, g = h / group;
+  const int64_t dim = a.head_dim;
+  const auto t = static_cast<int>(threadIdx.x);
+  const int pos = a.rows.pos[row];
+  uint16_t* o = a.o + (row * a.n_heads + h) * dim;
+  if (pos < 0) {
+    for (int64_t i = t; i < dim; i += kThreads) o[i] = 0;
+    return;
+  }
+  __shared__ float q[256], p[kThreads], warps[kThreads / 32];
+  for (int64_t i = t; i < dim; i += kThreads) q[i] = bf16_to_f32(a.q[(row * a.n_heads + h) * dim + i]) * a.scale;
+  __syncthreads();
+  const int32_t* ids = a.ids == nullptr ? nullptr : a.ids + (row * a.n_kv_heads + g) * a.top_k;
+  const int64_t blocks = ids == nullptr ? pos / a.block + 1 : a.counts[row * a.n_kv_heads + g];
+  const int32_t* pages = a.rows.pages + a.rows.seq[row] * a.rows.max_pages;
+  float most = -INFINITY, total = 0, sum[2] = {};
+  for (int64_t n = 0; n < blocks; ++n) {
+    const int64_t b = ids == nullptr ? n : ids[n];
+    const int64_t offset = pages[b] * a.page_bytes + g * a.block * dim * 2;
+    const auto* keys = reinterpret_cast<const uint16_t*>(a.keys + offset);
+    const auto* values = reinterpret_cast<const uint16_t*>(a.values + offset);
+    const int64_t keys_seen = min(a.block, pos - b * a.block + 1);
+    for (int64_t first = 0; first < keys_seen; first += kThreads) {
+      const int64_t j = first + t;
+      float s = -INFINITY;
+      if (j < keys_seen) {
+        s = 0;
+        for (int64_t i = 0; i < dim; ++i) s = fmaf(q[i], bf16_to_f32(keys[j * dim + i]), s);
+      }
+      float larger = s;
+      for (int step = 16; step > 0; step /= 2) larger = fmaxf(larger, __shfl_xor_sync(0xffffffffU, larger, step));
+      if (t % 32 == 0) warps[t / 32] = larger;
+      __syncthreads();
+      larger = fmaxf(most, fmaxf(fmaxf(warps[0], warps[1]), fmaxf(warps[2], warps[3])));
+      p[t] = larger == -INFINITY ? 0 : expf(s - larger);  // only garbage scores -inf; the row's own key is finite
+      __syncthreads();
+      const float shrink = most == -INFINITY ? 0 : expf(most - larger);
+      most = larger;
+      total *= shrink;
+      sum[0] *= shrink;
+      sum[1] *= shrink;
+      for (int64_t n_key = 0; n_key < min(int64_t{kThreads}, keys_seen - first); ++n_key) {
+        total += p[n_key];
+        for (int k = 0; k < 2; ++k)
+          if (t + k * kThreads < dim)
+            sum[k] = fmaf(p[n_key], bf16_to_f32(values[(first + n_key) * dim + t + k * kThreads]), sum[k]);
+      }
+      __syncthreads();
+    }
+  }
+  for (int k = 0; k < 2; ++k)
+    if (t + k * kThreads < dim) o[t + k * kThreads] = __bfloat16_as_ushort(__float2bfloat16_rn(sum[k] / total));
+}
+
+void attend_rows(const PagedAttention& a, int64_t row, int64_t rows, cudaStream_t stream) {
+  const int64_t most = 32768;
+  for (int64_t done = 0; done < rows; done += most) {
+    const dim3 grid(static_cast<unsigned>(a.n_heads), static_cast<unsigned>(std::min(most, rows - done)));
+    attention_kernel<<<grid, kThreads, 0, stream>>>(a, row + done);
+    cuda::check_launch("attention");
+  }
+}
+
+}  // namespace
+
+void cuda::attention(const PagedAttention& a, CUstream_st* stream) {
+  require(a.n_kv_heads >= 1 && a.n_heads % a.n_kv_heads == 0,
+          "attention: want n_heads a multiple of n_kv_heads, found ", a.n_heads, " and ", a.n_kv_heads);
+  require(a.head_dim >= 16 && a.head_dim % 16 == 0 && a.head_dim <= 256,
+          "attention: want a head_dim that is a multiple of 16 up to 256, found ", a.head_dim);
+  require(a.block >= 16 && a.block % 16 == 0, "attention: want a block that is a multiple of 16, found ", a.block);
+  require((a.ids == nullptr) == (a.counts == nullptr), "attention: want both ids and counts, or neither");
+  if (a.rows.decode_rows > 0) attend_rows(a, 0, a.rows.decode_rows, stream);
+  for (const PrefillRun& run : a.rows.runs) attend_rows(a, run.row, run.rows, stream);
+}
+
+void cuda::select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream) {
+  block_select(select, stream);
+  attention(attend, stream);
+}
+
+}  // namespace corvid::kernels

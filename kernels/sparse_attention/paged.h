@@ -1,0 +1,48 @@
+// sparse_attention on the GPU: for rows of a batch, over pages (paged_rows.h).
+//
+//   Shapes   device memory: q, o: [rows, n_heads, head_dim] bf16 (o == q is not allowed); keys, values: slot 0's of
+//   this
+//            layer, [n_kv_heads, block, head_dim] bf16; ids: [rows, n_kv_heads, top_k], counts: [rows, n_kv_heads], as
+//            block_select writes them. ids == counts == null: every block (dense attention). An idle row gets zeros.
+//   Needs    n_heads a multiple of n_kv_heads, head_dim a multiple of 16 and at most 256, block a multiple of 16, top_k
+//            <= 64, scale > 0; ids ascending, distinct, in [0, pos / block], counts >= 1; every page used present.
+//   Numbers  Products of bf16, sums and softmax in float32, weights of values rounded to bf16 (and in the sparse kernel
+//            for runs also each block's share of the result): |o - exact| <= paged_attention_tolerance(keys) * max_j
+//            |v[j]|
+//            * (1 + scale * max_j sum_i |q_i k_ji|), o rounded to bf16 included.
+//   Order    A row's bits depend on that row, its keys, and whether it is a decode row or in a run; not on other rows.
+//   Memory   `workspace`: attention_workspace() bytes, 128-byte aligned, contents don't matter before or after.
+#pragma once
+#include "kernels/block_select/paged.h"
+#include "kernels/sparse_attention/sparse_attention.h"
+
+namespace corvid::kernels {
+
+struct PagedAttention {
+  PagedRows rows;
+  const uint16_t* q;
+  const std::byte* keys;
+  const std::byte* values;
+  int64_t page_bytes;
+  const int32_t* ids;
+  const int32_t* counts;
+  uint16_t* o;
+  int64_t n_heads, n_kv_heads, head_dim, block, top_k;
+  float scale;
+  std::byte* workspace = nullptr;
+};
+
+constexpr double paged_attention_tolerance(int64_t keys) { return 0x1p-7 + double(keys) / 8 * FLT_EPSILON; }
+
+// Of the shape alone; `is_sparse` says whether ids will be given.
+int64_t attention_workspace(const PagedAttention& a, bool is_sparse);
+
+namespace cuda {
+void attention(const PagedAttention& a, CUstream_st* stream);
+
+// block_select(select), then attention(attend) over what it chose: attend.ids and counts are select's, and its rows
+// too. The same results as the two calls, in fewer launches where a fused kernel serves the shape.
+void select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream);
+}  // namespace cuda
+
+}  // namespace corvid::kernels
