@@ -1,0 +1,46 @@
+// y[r,j] = sum_i x[r,i] * w[j,i] with weights as device_matrix.h lays them, several products of the same x at once.
+// GPU.
+//
+//   Shapes   x: [rows, k] bf16, 16-byte aligned; each w: [n, k], n_experts == 1; y: [rows, n] row-major, bf16 or
+//   float32,
+//            or float32 that the sum is added to. y overlaps nothing else.
+//   Needs    rows >= 0, n >= 0, at least one product, all with the k of the first; k a multiple of 8 is faster.
+//   Numbers  products of bf16 numbers summed in float32 by the tensor cores; the quants of q8_0, q4_k, q6_k and fp8 are
+//            exact in bf16, their scales are applied in float32 to sums of 16 to 128 products: |y - exact| <=
+//            products_tolerance(k) * sum_i |x[r,i] * w[j,i]| plus y's own rounding; a weight that is scale * q - min
+//            counts as |scale * q| + |min|.
+//   Order    up to kStreamRows rows of a call the order of a sum depends on n, k and the format alone, so a row has the
+//            same bits in any company of at most that many rows. Above that another kernel takes over: there too a
+//            row's bits don't depend on the other rows, but they differ from those of small calls.
+#pragma once
+#include <cfloat>
+#include <cstdint>
+#include <span>
+
+#include "kernels/device_matrix/device_matrix.h"
+
+struct CUstream_st;
+
+namespace corvid::kernels {
+
+constexpr int64_t kStreamRows = 128;
+
+struct Product {
+  enum class Out : uint8_t { bf16, f32, add_f32 };
+  DeviceMatrix w;
+  void* y;
+  Out out = Out::bf16;
+};
+
+constexpr double products_tolerance(int64_t k) { return (double(k) / 16 + 16) * FLT_EPSILON; }
+
+// Bytes that products() needs for up to `rows` rows; 0 up to kStreamRows.
+int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows);
+
+namespace cuda {
+// workspace: on the device, 256-byte aligned; may be null where none is needed. Throws std::invalid_argument for a
+// broken contract.
+void products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream);
+}  // namespace cuda
+
+}  // namespace corvid::kernels

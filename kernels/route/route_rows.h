@@ -1,0 +1,32 @@
+// The router of a layer on a GPU: h -> logits -> the experts of each row and their weights, by route.h's rules.
+//
+//   Shapes   h: [rows, dim] bf16; router: [3 n_experts, dim] from repack_router(); bias, ids, weights: as in route.h;
+//            workspace: [rows, 3 n_experts] float32.
+//   Numbers  logits as good as float32's (device_matrix.h says how); the rest as route.h. Up to kStreamRows rows, and
+//            above it, a row's choice depends on that row alone.
+#pragma once
+#include "kernels/device_matrix/device_matrix.h"
+#include "kernels/products/products.h"
+#include "kernels/route/route.h"
+
+namespace corvid::kernels {
+
+struct RouteRows {
+  const uint16_t* h;
+  DeviceMatrix router;
+  const float* bias;  // null: none
+  int32_t* ids;
+  float* weights;
+  int64_t rows, n_experts, top_k;
+  float scale;
+  Gating gating = Gating::sigmoid;
+  bool normalised = true;
+};
+
+int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim);
+
+namespace cuda {
+void route_rows(const RouteRows& a, void* workspace, CUstream_st* stream);
+}
+
+}  // namespace corvid::kernels
