@@ -195,6 +195,14 @@ int threads_from(const Args& args, const Config& config) {
   return static_cast<int>(args.integer("threads", 1, 1024).value_or(config.threads.value_or(0)));
 }
 
+model::LoadOptions load_options_from(const Args& args, const Config& config) {
+  const std::string memory = args.text("weights").value_or("auto");
+  return {.memory = memory == "mapped"   ? model::WeightMemory::mapped
+                    : memory == "copied" ? model::WeightMemory::copied
+                                         : model::WeightMemory::automatic,
+          .threads = threads_from(args, config)};
+}
+
 Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const Config config = load_config();
   check_device(args, config);
@@ -225,7 +233,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
 
-  model_ = model::Model::load(choice.path);
+  model_ = model::Model::load(choice.path, load_options_from(args, config));
   runtime::LocalChatOptions options;
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;

@@ -46,6 +46,7 @@ void check_device(const Args& args, const Config& config);
 model::Attention attention_from(const Args& args);
 kernels::Format cache_format_from(const Args& args, kernels::Format standard);  // --cache-type
 int threads_from(const Args& args, const Config& config);
+model::LoadOptions load_options_from(const Args& args, const Config& config);  // --weights, --threads
 
 // Everything that one session needs, alive as long as this object.
 class Assembly {

@@ -163,7 +163,9 @@ int run_batch_command(const Args& args) {
     throw UsageError(workflow.file.string() + ": device: this version computes on the CPU only; want auto or cpu");
 
   const auto model_path = workflow.model ? std::optional<std::string>(workflow.model->string()) : std::nullopt;
-  const auto model = model::Model::load(find_model(model_path, config.model).path);
+  model::LoadOptions loading = load_options_from(args, config);
+  if (args.has("dry-run")) loading.memory = model::WeightMemory::mapped;
+  const auto model = model::Model::load(find_model(model_path, config.model).path, loading);
   const std::vector<Run> all = make_plan(workflow, model->fingerprint());
   for (const Run& run : all) options.keep.insert(run.key);
   const std::vector<Run> plan = plan_from(args, workflow, all, shard);
@@ -227,6 +229,7 @@ std::vector<Command> batch_commands() {
                  {"force", "", "make all rows anew"},
                  {"dry-run", "", "print the plan, run nothing"},
                  {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
+                 weights_flag(),
                  threads_flag(),
                  db_flag(),
                  output_flag({"text", "json"})},

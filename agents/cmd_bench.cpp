@@ -110,7 +110,8 @@ int run_bench_command(const Args& args) {
   kernels::ReadSpeed memory;
   std::shared_ptr<const model::Model> loaded;
   const auto begin = std::chrono::steady_clock::now();
-  loaded = random ? model::Model::make_up(parse_shape(*random)) : model::Model::load(*path);
+  loaded = random ? model::Model::make_up(parse_shape(*random))
+                  : model::Model::load(*path, load_options_from(args, defaults));
   const auto since_begin_ms = [&] {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
   };
@@ -166,6 +167,7 @@ std::vector<Command> bench_commands() {
                  cache_type_flag("f16"),
                  {"repeat", "N", "measure each case so often, and take the median (default: 5)"},
                  device_flag(),
+                 weights_flag(),
                  threads_flag(),
                  output_flag({"table", "json"})},
        .examples = {"corvid model bench corvid-small.gguf --prompt 512,4096 --depth 0,16384",

@@ -69,7 +69,7 @@ Contents contents_of(const fs::path& path) {
 
 int run_info(const Args& args) {
   const fs::path path = model_argument(args);
-  const auto loaded = model::Model::load(path);
+  const auto loaded = model::Model::load(path, {.memory = model::WeightMemory::mapped});
   const model::Config& config = loaded->config();
   const auto count = [&](auto holds) { return std::count_if(config.layers.begin(), config.layers.end(), holds); };
   const Contents contents = contents_of(path);

@@ -77,7 +77,7 @@ Check sandbox() {
 Check model_found(const Args& args, const Config& config) {
   try {
     const ModelChoice choice = find_model(args.text("model"), config.model);
-    const auto loaded = model::Model::load(choice.path);
+    const auto loaded = model::Model::load(choice.path, {.memory = model::WeightMemory::mapped});
     loaded->tokenizer();
     return {"model", Check::State::ok, choice.path.string() + " (" + choice.origin + ")"};
   } catch (const std::exception& error) {

@@ -29,6 +29,13 @@ Flag cache_type_flag(const char* standard) {
           {"f32", "f16", "bf16", "q8_0"}};
 }
 
+Flag weights_flag() {
+  return {"weights",
+          "WHERE",
+          "mapped: read when first used; copied: into memory first, then read faster; auto copies 128 MiB and more",
+          {"auto", "mapped", "copied"}};
+}
+
 Flag threads_flag() { return {"threads", "N", "threads that compute (default: one for each core)"}; }
 
 Flag db_flag() { return {"db", "FILE", "the store (default: $XDG_DATA_HOME/corvid/corvid.db)", {}, Completes::files}; }
@@ -57,6 +64,7 @@ std::vector<Flag> session_flags() {
            cache_type_flag("f16"),
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
            {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
+           weights_flag(),
            threads_flag(),
            db_flag()}) {
     flags.push_back(flag);

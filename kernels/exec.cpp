@@ -7,6 +7,7 @@
 #include <utility>
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -17,8 +18,9 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr std::align_val_t kAlign{64};
 constexpr int kSpins = 1000;  // about 50 us of pauses: longer than the gap between two kernels of a forward pass
+
+std::align_val_t alignment(int64_t bytes) { return std::align_val_t(bytes < kLargePage ? 64 : kLargePage); }
 
 void pause() {
 #if defined(__x86_64__)
@@ -45,10 +47,23 @@ Isa checked(Isa isa) {
 
 }  // namespace
 
+void prefer_large_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) noexcept {
+#if defined(__linux__)
+  const auto begin = reinterpret_cast<uintptr_t>(data), size = static_cast<uintptr_t>(kLargePage);
+  const uintptr_t first = (begin + size - 1) / size * size, end = (begin + static_cast<uintptr_t>(bytes)) / size * size;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+}
+
 Buffer::Buffer(int64_t bytes, Device device) : bytes_(bytes), device_(device) {
   require(bytes >= 0, "Buffer: want bytes >= 0, found ", bytes);
   if (bytes == 0) return;
-  data_ = device == Device::cuda ? cuda::allocate(bytes) : ::operator new(static_cast<size_t>(bytes), kAlign);
+  if (device == Device::cuda) {
+    data_ = cuda::allocate(bytes);
+    return;
+  }
+  data_ = ::operator new(static_cast<size_t>(bytes), alignment(bytes));
+  prefer_large_pages(data_, bytes);
 }
 
 Buffer::Buffer(Buffer&& other) noexcept
@@ -66,7 +81,7 @@ Buffer::~Buffer() {
   if (device_ == Device::cuda)
     cuda::deallocate(data_);
   else
-    ::operator delete(data_, kAlign);
+    ::operator delete(data_, alignment(bytes_));
 }
 
 Pool::Pool(int threads) {

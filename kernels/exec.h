@@ -16,7 +16,14 @@ namespace corvid::kernels {
 
 enum class Device : uint8_t { cpu, cuda };
 
-// Owning memory on one device, aligned to 64 bytes on the CPU, contents not initialised. Movable.
+// From this size on memory lies in large pages, where the system has them to give: memory that streams by in pages of
+// 4 KiB is read at two thirds of the speed, as each is looked up, and prefetched, anew.
+constexpr int64_t kLargePage = int64_t{2} << 20;
+// Asks for large pages for the whole ones of [data, data + bytes). No promise, and never an error.
+void prefer_large_pages(void* data, int64_t bytes) noexcept;
+
+// Owning memory on one device, aligned to 64 bytes on the CPU (kLargePage bytes and more to kLargePage), contents not
+// initialised. Movable.
 class Buffer {
  public:
   Buffer() = default;

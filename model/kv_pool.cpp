@@ -1,42 +1,70 @@
 #include "model/kv_pool.h"
 
+#include <algorithm>
 #include <stdexcept>
 
-#include "kernels/exec.h"
+#include "model/asan.h"
 #include "model/error.h"
 
 namespace corvid::model {
 namespace {
 
-// Takes `bytes` from the budget for as long as it lives.
-class Share {
- public:
-  Share(std::shared_ptr<KvPool> pool, std::atomic<int64_t>& used, int64_t bytes)
-      : pool_(std::move(pool)), used_(used), bytes_(bytes) {
-    int64_t before = used_.load(std::memory_order_relaxed);
-    do {
-      if (bytes_ > pool_->budget_bytes() - before) {
-        throw std::length_error(concat("KV cache: want a page of ", bytes, " bytes more, found ",
-                                       pool_->budget_bytes() - before, " left of ", pool_->budget_bytes()));
-      }
-    } while (!used_.compare_exchange_weak(before, before + bytes_, std::memory_order_relaxed));
-  }
-  Share(const Share&) = delete;
-  Share& operator=(const Share&) = delete;
-  ~Share() { used_.fetch_sub(bytes_, std::memory_order_relaxed); }
-
- private:
-  std::shared_ptr<KvPool> pool_;  // who owns `used_`
-  std::atomic<int64_t>& used_;
-  int64_t bytes_;
-};
-
-struct Memory {
-  Share share;
-  kernels::Buffer buffer;
-};
+// Memory that is not touched is not taken: of an arena with few pages in use the system gives little more than these.
+// With AddressSanitizer each page is memory of its own, so that what reaches beyond one is found.
+#ifdef CORVID_ASAN
+constexpr int64_t kArenaBytes = 1;
+#else
+constexpr int64_t kArenaBytes = int64_t{64} << 20;
+#endif
 
 }  // namespace
+
+// A page in use, and its share of the budget; both go back when it dies.
+class KvPool::Page {
+ public:
+  Page(std::shared_ptr<KvPool> pool, int64_t bytes) : pool_(std::move(pool)), bytes_(bytes) {
+    pool_->take_share(bytes);
+    try {
+      const std::lock_guard lock(pool_->mutex_);
+      const int64_t stride = std::max<int64_t>(64, (bytes + 63) / 64 * 64);
+      std::list<Arena>& all = pool_->arenas_;
+      arena_ = std::find_if(all.begin(), all.end(),
+                            [&](const Arena& a) { return a.page_bytes == stride && !a.free.empty(); });
+      if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(stride));
+      at_ = arena_->free.back();
+      arena_->free.pop_back();
+    } catch (...) {
+      pool_->used_.fetch_sub(bytes_, std::memory_order_relaxed);
+      throw;
+    }
+  }
+  Page(const Page&) = delete;
+  Page& operator=(const Page&) = delete;
+  ~Page() {
+    std::list<Arena> unused;  // freed behind the lock
+    {
+      const std::lock_guard lock(pool_->mutex_);
+      arena_->free.push_back(at_);
+      if (std::ssize(arena_->free) == arena_->n_pages) unused.splice(unused.end(), pool_->arenas_, arena_);
+    }
+    pool_->used_.fetch_sub(bytes_, std::memory_order_relaxed);
+  }
+
+  std::byte* at() const { return at_; }
+
+ private:
+  static Arena make_arena(int64_t stride) {
+    const int64_t n = std::max<int64_t>(1, kArenaBytes / stride);
+    Arena arena{kernels::Buffer(n * stride), stride, n, {}};
+    for (int64_t i = n; i-- > 0;) arena.free.push_back(arena.memory.as<std::byte>() + i * stride);
+    return arena;
+  }
+
+  std::shared_ptr<KvPool> pool_;
+  int64_t bytes_;
+  std::list<Arena>::iterator arena_;
+  std::byte* at_ = nullptr;
+};
 
 std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
   if (budget_bytes < 0) throw std::invalid_argument(concat("KV cache: want a budget >= 0, found ", budget_bytes));
@@ -44,8 +72,18 @@ std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
 }
 
 KvPage KvPool::allocate(int64_t bytes) {
-  const auto memory = std::shared_ptr<Memory>(new Memory{{shared_from_this(), used_, bytes}, kernels::Buffer(bytes)});
-  return {std::shared_ptr<std::byte>(memory, memory->buffer.as<std::byte>())};
+  const auto page = std::make_shared<Page>(shared_from_this(), bytes);
+  return {std::shared_ptr<std::byte>(page, page->at())};
+}
+
+void KvPool::take_share(int64_t bytes) {
+  int64_t before = used_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > budget_ - before) {
+      throw std::length_error(
+          concat("KV cache: want a page of ", bytes, " bytes more, found ", budget_ - before, " left of ", budget_));
+    }
+  } while (!used_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
 }
 
 }  // namespace corvid::model

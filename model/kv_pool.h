@@ -3,7 +3,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kernels/exec.h"
 
 namespace corvid::model {
 
@@ -22,7 +27,8 @@ struct KvPage {
   }
 };
 
-// Shared by any number of sequences and threads.
+// Shared by any number of sequences and threads. Pages are cut from arenas, so that they lie in large pages of the
+// system's; an arena goes back to the system with its last page.
 class KvPool : public std::enable_shared_from_this<KvPool> {
  public:
   static constexpr int64_t kNoLimit = INT64_MAX;
@@ -37,10 +43,20 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
 
  private:
+  struct Arena {
+    kernels::Buffer memory;
+    int64_t page_bytes;  // distance of two pages
+    int64_t n_pages;
+    std::vector<std::byte*> free;  // the one to give next is last
+  };
+  class Page;
   explicit KvPool(int64_t budget_bytes) : budget_(budget_bytes) {}
+  void take_share(int64_t bytes);
 
   const int64_t budget_;
   std::atomic<int64_t> used_{0};
+  std::mutex mutex_;  // of what follows
+  std::list<Arena> arenas_;
 };
 
 }  // namespace corvid::model

@@ -11,6 +11,7 @@
 #include "model/gguf_files.h"
 #include "model/hash.h"
 #include "model/json_file.h"
+#include "model/memory_room.h"
 #include "model/random_model.h"
 #include "model/weights.h"
 
@@ -54,7 +55,7 @@ struct Model::Impl {
   mutable std::once_flag tokenizer_once;
   mutable std::optional<Tokenizer> tokenizer;
 
-  void open_gguf() {
+  void open_gguf(const LoadOptions& options) {
     files = open_gguf_files(path);
     config = Config::from_gguf(files[0]);
     const TensorTable table = tensors_of(files);
@@ -70,6 +71,17 @@ struct Model::Impl {
     const bool named = files[0].has("tokenizer.ggml.model");
     const std::string_view kind = named ? files[0].text("tokenizer.ggml.model") : "none";
     has_tokenizer = kind != "none" && kind != "no_vocab";
+    copy_weights(options);
+  }
+
+  // All but the embedding, of which a token reads one row, unless it is the output matrix too.
+  void copy_weights(const LoadOptions& options) {
+    if (options.memory == WeightMemory::mapped) return;
+    int64_t bytes = 0;
+    for (const Gguf& file : files) bytes += file.file_bytes();
+    if (options.memory == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available_memory() / 2)) return;
+    kernels::Pool pool(options.threads);
+    for (Gguf& file : files) file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), pool);
   }
 
   void open_folder() {
@@ -113,14 +125,14 @@ struct Model::Impl {
 Model::Model() = default;
 Model::~Model() = default;
 
-std::shared_ptr<const Model> Model::load(const fs::path& path) {
+std::shared_ptr<const Model> Model::load(const fs::path& path, const LoadOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->path = path;
   impl->name = last_name(path);
   if (fs::is_directory(path)) {
     impl->open_folder();
   } else {
-    impl->open_gguf();
+    impl->open_gguf(options);
   }
   const std::shared_ptr<Model> model(new Model);
   model->impl_ = std::move(impl);

@@ -1,9 +1,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "kernels/check.h"
 #include "kernels/read_speed/read_speed.h"
@@ -14,14 +11,6 @@
 namespace corvid::kernels {
 
 ReadSpeed::ReadSpeed(int64_t bytes) : memory_(bytes) {
-#if defined(__linux__)
-  // Whole pages inside the buffer; without large pages the figure is lower, and no less true.
-  constexpr uintptr_t kPage = 4096;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory_.as<std::byte>());
-  const uintptr_t first = (begin + kPage - 1) / kPage * kPage,
-                  end = (begin + static_cast<uintptr_t>(bytes)) / kPage * kPage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#endif
   std::memset(memory_.as<std::byte>(), 0, static_cast<size_t>(bytes));
 }
 

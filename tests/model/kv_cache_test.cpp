@@ -148,6 +148,36 @@ TEST(KvPool, RefusesWhatCannotFitBeforeAnyWork) {
   EXPECT_EQ(sequence.tokens().size(), 24u);
 }
 
+// More than an arena holds, of two sizes, some given back and taken again: each has its bytes to itself.
+TEST(KvPool, PagesDoNotOverlap) {
+  const auto pool = KvPool::create();
+  struct Held {
+    KvPage page;
+    size_t bytes;
+    std::byte mark;
+  };
+  std::vector<Held> held;
+  const auto take = [&](size_t bytes) {
+    const auto mark = static_cast<std::byte>(held.size() * 37 + 1);
+    held.push_back({pool->allocate(static_cast<int64_t>(bytes)), bytes, mark});
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(held.back().page.bytes.get()) % 64, 0);
+    std::fill_n(held.back().page.bytes.get(), bytes, mark);
+  };
+  const size_t large = (size_t{5} << 20) + 100, small = 777;
+  for (int i = 0; i < 30; ++i) take(i % 3 == 0 ? small : large);
+  std::erase_if(held, [](const Held& h) { return static_cast<int>(h.mark) % 2 == 0; });
+  for (int i = 0; i < 20; ++i) take(i % 3 == 0 ? large : small);
+  int64_t used = 0;
+  for (const Held& h : held) {
+    const std::byte* at = h.page.bytes.get();
+    EXPECT_TRUE(std::all_of(at, at + h.bytes, [&](std::byte b) { return b == h.mark; }));
+    used += static_cast<int64_t>(h.bytes);
+  }
+  EXPECT_EQ(pool->used_bytes(), used);
+  held.clear();
+  EXPECT_EQ(pool->used_bytes(), 0);
+}
+
 TEST(KvPool, RefusesANegativeBudget) { EXPECT_THROW(KvPool::create(-1), std::invalid_argument); }
 
 }  // namespace

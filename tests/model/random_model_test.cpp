@@ -62,6 +62,19 @@ TEST(RandomModel, AFileIsTheSameModelAsInMemory) {
   }
 }
 
+// Larger than a large page, so that the embedding stays in the file and the rest does not.
+TEST(RandomModel, WeightsCopiedIntoMemoryAreTheSameModel) {
+  const test::TempDir dir;
+  RandomShape shape = small_shape(kMiniMaxM3);
+  shape.vocab = 60'000;
+  const auto file = dir / "made-up.gguf";
+  ASSERT_GT(RandomModel(shape).write(file), 3 * kernels::kLargePage);
+  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}),
+             copied = Model::load(file, {.memory = WeightMemory::copied, .threads = 2});
+  EXPECT_EQ(copied->fingerprint(), mapped->fingerprint());
+  EXPECT_EQ(logits_of(copied, 100), logits_of(mapped, 100));
+}
+
 TEST(RandomModel, TheMadeUpCacheMakesTheSelectionMatter) {
   const auto model = Model::make_up(small_shape(kMiniMaxM3));
   kernels::Exec exec(2);
