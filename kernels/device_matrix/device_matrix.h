@@ -4,7 +4,7 @@
 //   A matrix [n_experts][n, k] is a sequence of panels of 16 rows; an expert's last panel is filled up with zeros, and
 //   so are the rows, to a multiple of 64 (bf16) or 256 (the others). A bf16 panel is 16 plain rows: the matrix as a
 //   whole is row-major. In the other formats a panel is a sequence of tiles of 16 rows x 256 weights, the scales beside
-//   the quants (device_matrix.cpp draws them).
+//   the quants (tile.h draws them).
 //
 //   Formats  q8_0, q4_k and q6_k keep their bits and nearly their size, fp8 e4m3 with scales for blocks of 128 x 128
 //   too.

@@ -7,7 +7,8 @@
 //            weights: [rows, top_k], a row's ids ascending (as route_rows gives them); x: [rows, dim] float32.
 //            ids == weights == nullptr: a dense layer, n_experts == top_k == 1. shared: as a dense layer, its own
 //            width.
-//   Needs    rows >= 0; gate and up in one format; ids distinct within a row. A row's ids outside [first_expert,
+//   Needs    rows >= 0; dim and ffn multiples of 8; gate and up in one format; ids distinct within a row. A row's ids
+//   outside [first_expert,
 //            first_expert + n_experts) are another GPU's: they add nothing here. n_experts <= kMaxExperts.
 //   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout.
 //   Order    no atomics. A row's bits depend on that row and its experts alone, in each of these regimes: up to

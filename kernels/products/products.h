@@ -4,7 +4,7 @@
 //   Shapes   x: [rows, k] bf16, 16-byte aligned; each w: [n, k], n_experts == 1; y: [rows, n] row-major, bf16 or
 //   float32,
 //            or float32 that the sum is added to. y overlaps nothing else.
-//   Needs    rows >= 0, n >= 0, at least one product, all with the k of the first; k a multiple of 8 is faster.
+//   Needs    rows >= 0, n >= 0, at least one product, all with the k of the first; k a multiple of 8.
 //   Numbers  products of bf16 numbers summed in float32 by the tensor cores; the quants of q8_0, q4_k, q6_k and fp8 are
 //            exact in bf16, their scales are applied in float32 to sums of 16 to 128 products: |y - exact| <=
 //            products_tolerance(k) * sum_i |x[r,i] * w[j,i]| plus y's own rounding; a weight that is scale * q - min

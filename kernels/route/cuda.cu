@@ -1,7 +1,8 @@
 #include <math_constants.h>
 
+#include "kernels/check.h"
 #include "kernels/cuda_check.h"
-#include "kernels/route/route.h"
+#include "kernels/route/route_rows.h"
 
 namespace corvid::kernels {
 namespace {
@@ -17,23 +18,31 @@ __device__ float warp_max(float value) {
   return value;
 }
 
-// One warp per row. A chosen expert's score becomes NaN, which no score is otherwise: it is out.
+// One warp per row. A chosen expert's score becomes NaN, which no score is otherwise: it is out. kParts: a logit is the
+// sum of so many numbers, n_experts apart; the last are the smallest.
+template <int kParts>
 __global__ void route_kernel(Route a) {
   extern __shared__ float shared[];
   float* p = shared;
   float* score = shared + a.n_experts;
-  const float* logits = a.logits + blockIdx.x * a.n_experts;
+  const float* logits = a.logits + blockIdx.x * a.n_experts * kParts;
   int32_t* ids = a.ids + blockIdx.x * a.top_k;
   float* weights = a.weights + blockIdx.x * a.top_k;
   const int lane = static_cast<int>(threadIdx.x);
 
+  for (int64_t e = lane; e < a.n_experts; e += 32) {
+    float logit = logits[(kParts - 1) * a.n_experts + e];
+#pragma unroll
+    for (int part = kParts - 2; part >= 0; --part) logit += logits[part * a.n_experts + e];
+    p[e] = logit;
+  }
   if (a.gating == Gating::sigmoid) {
-    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-logits[e]));
+    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-p[e]));
   } else {
     float largest = -CUDART_INF_F, sum = 0;
-    for (int64_t e = lane; e < a.n_experts; e += 32) largest = fmaxf(largest, logits[e]);
+    for (int64_t e = lane; e < a.n_experts; e += 32) largest = fmaxf(largest, p[e]);
     largest = warp_max(largest);
-    for (int64_t e = lane; e < a.n_experts; e += 32) sum += p[e] = expf(logits[e] - largest);
+    for (int64_t e = lane; e < a.n_experts; e += 32) sum += p[e] = expf(p[e] - largest);
     sum = warp_sum(sum);
     for (int64_t e = lane; e < a.n_experts; e += 32) p[e] /= sum;
   }
@@ -69,13 +78,41 @@ __global__ void route_kernel(Route a) {
     weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
 }
 
-}  // namespace
-
-void cuda::route(const Route& a, CUstream_st* stream) {
+template <int kParts>
+void launch(const Route& a, CUstream_st* stream) {
   if (a.rows == 0) return;
   const auto shared_bytes = static_cast<size_t>(2 * a.n_experts) * sizeof(float);  // at most 32 KB: kMaxExperts
-  route_kernel<<<static_cast<unsigned>(a.rows), 32, shared_bytes, stream>>>(a);
-  check_launch("route");
+  route_kernel<kParts><<<static_cast<unsigned>(a.rows), 32, shared_bytes, stream>>>(a);
+  cuda::check_launch("route");
+}
+
+}  // namespace
+
+void cuda::route(const Route& a, CUstream_st* stream) { launch<1>(a, stream); }
+
+namespace {
+
+Product logits_of(const DeviceMatrix& router, void* logits) { return {router, logits, Product::Out::f32}; }
+int64_t logits_bytes(int64_t rows, int64_t n_experts) {
+  return (rows * 3 * n_experts * int64_t{sizeof(float)} + 255) / 256 * 256;
+}
+
+}  // namespace
+
+int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim) {
+  const Product product = logits_of({nullptr, DeviceFormat::bf16, 3 * n_experts, dim}, nullptr);
+  return logits_bytes(rows, n_experts) + products_workspace_bytes({&product, 1}, rows);
+}
+
+void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) {
+  require(a.router.n == 3 * a.n_experts && a.top_k >= 1 && a.top_k <= a.n_experts && a.n_experts <= kMaxExperts,
+          "route_rows: want a router of 3 * ", a.n_experts, " rows, found ", a.router.n, ", and top_k in [1, ",
+          a.n_experts, "], found ", a.top_k);
+  auto* logits = static_cast<float*>(workspace);
+  const Product product = logits_of(a.router, logits);
+  products(a.h, a.rows, {&product, 1}, static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts),
+           stream);
+  launch<3>({logits, a.bias, a.ids, a.weights, a.rows, a.n_experts, a.top_k, a.scale, a.gating, a.normalised}, stream);
 }
 
 }  // namespace corvid::kernels

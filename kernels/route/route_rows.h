@@ -1,7 +1,7 @@
 // The router of a layer on a GPU: h -> logits -> the experts of each row and their weights, by route.h's rules.
 //
 //   Shapes   h: [rows, dim] bf16; router: [3 n_experts, dim] from repack_router(); bias, ids, weights: as in route.h;
-//            workspace: [rows, 3 n_experts] float32.
+//            workspace: on the device, 256-byte aligned.
 //   Numbers  logits as good as float32's (device_matrix.h says how); the rest as route.h. Up to kStreamRows rows, and
 //            above it, a row's choice depends on that row alone.
 #pragma once

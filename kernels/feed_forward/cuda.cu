@@ -1,0 +1,176 @@
+// The order of a call: plan, gate and up, down into one row for each pair, and the sum of each row's pairs.
+#include <algorithm>
+
+#include "kernels/check.h"
+#include "kernels/cuda_check.h"
+#include "kernels/feed_forward/feed_forward.h"
+#include "kernels/feed_forward/plan.h"
+#include "kernels/feed_forward/stream.h"
+#include "kernels/route/route.h"
+
+namespace corvid::kernels {
+namespace {
+
+// x[r] += weight * out[pos] of the row's pairs, in ascending slot; the shared expert's weight is 1.
+__global__ void sum_kernel(const float* out, const int32_t* pos, const float* weights, float* x, int dim, int top_k,
+                           int slots) {
+  const int64_t r = blockIdx.y;
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * 4;
+  if (i >= dim) return;
+  float4 sum = {};
+  for (int s = 0; s < slots; ++s) {
+    const int at = pos[r * slots + s];
+    if (at < 0) continue;
+    const float w = s < top_k ? weights[r * top_k + s] : 1.0F;
+    const float4 o = *reinterpret_cast<const float4*>(out + int64_t{at} * dim + i);
+    sum.x = fmaf(w, o.x, sum.x), sum.y = fmaf(w, o.y, sum.y), sum.z = fmaf(w, o.z, sum.z), sum.w = fmaf(w, o.w, sum.w);
+  }
+  auto* to = reinterpret_cast<float4*>(x + r * dim + i);
+  float4 v = *to;
+  v.x += sum.x, v.y += sum.y, v.z += sum.z, v.w += sum.w;
+  *to = v;
+}
+
+bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
+  return a.gate.n == b.gate.n && a.gate.format == b.gate.format && a.down.format == b.down.format;
+}
+
+// The workspace, cut up.
+struct Pieces {
+  ExpertPlanShape shape;
+  ExpertPlan plan = {};
+  uint16_t* m = nullptr;
+  float* out = nullptr;
+  int64_t bytes = 0;
+
+  Pieces(const FeedForward& a, int64_t rows, void* workspace) {
+    const bool dense = a.experts.gate.n_experts == 1 && a.top_k == 1;
+    const bool shared = !dense && a.shared.gate.data != nullptr && have_one_shape(a.experts, a.shared);
+    shape = {rows, a.top_k, a.experts.gate.n_experts, stream_tile(rows, a.top_k, a.experts.gate.n_experts), shared};
+    auto* base = static_cast<unsigned char*>(workspace);
+    const auto take = [&]<class T>(T*& to, int64_t count) {
+      if (base != nullptr) to = reinterpret_cast<T*>(base + bytes);
+      bytes += (count * int64_t{sizeof(T)} + 255) / 256 * 256;
+    };
+    const int64_t other_ffn = a.shared.gate.data != nullptr ? a.shared.gate.n : 0;
+    take(m, std::max(shape.positions() * a.experts.gate.n, rows * other_ffn));
+    take(plan.n_tiles, 1 + shape.n_experts);
+    take(plan.tiles, shape.max_tiles());
+    take(plan.rows, shape.positions());
+    take(plan.pos, shape.positions());
+    take(out, shape.positions() * a.experts.down.n);
+  }
+};
+
+void check_shapes(const FeedForward& a) {
+  const DeviceMatrix &gate = a.experts.gate, &up = a.experts.up, &down = a.experts.down;
+  require(a.rows >= 0 && a.top_k >= 1 && gate.n_experts <= kMaxExperts,
+          "feed_forward: want rows >= 0, top_k >= 1, found ", a.rows, ", ", a.top_k);
+  require((a.ids == nullptr) == (a.weights == nullptr) && (a.ids != nullptr || (a.top_k == 1 && gate.n_experts == 1)),
+          "feed_forward: want ids and weights, or one expert");
+  for (const FeedForward::Mlp* mlp : {&a.experts, &a.shared}) {
+    if (mlp->gate.data == nullptr) continue;
+    require(mlp->gate.n == mlp->up.n && mlp->gate.k == mlp->up.k && mlp->gate.format == mlp->up.format &&
+                mlp->down.k == mlp->gate.n && mlp->down.n == mlp->gate.k,
+            "feed_forward: gate, up and down don't fit each other: [", mlp->gate.n, ", ", mlp->gate.k, "], [",
+            mlp->up.n, ", ", mlp->up.k, "], [", mlp->down.n, ", ", mlp->down.k, "]");
+    require(mlp->gate.n % 8 == 0 && mlp->gate.k % 8 == 0, "feed_forward: want multiples of 8, found ", mlp->gate.n,
+            ", ", mlp->gate.k);
+  }
+  require(gate.n_experts == up.n_experts && gate.n_experts == down.n_experts && a.shared.gate.n_experts == 1,
+          "feed_forward: want as many experts everywhere, found ", gate.n_experts, ", ", up.n_experts, ", ",
+          down.n_experts);
+}
+
+// One expert for all rows.
+void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstream_st* stream) {
+  const int64_t tile = stream_tile(a.rows, 1, 1), tiles = (a.rows + tile - 1) / tile;
+  cuda::expert_stream({.x = a.h,
+                       .first = mlp.gate,
+                       .second = mlp.up,
+                       .shared_first = nullptr,
+                       .shared_second = nullptr,
+                       .plan = {},
+                       .gather = false,
+                       .rows = a.rows,
+                       .tile = tile,
+                       .max_tiles = tiles,
+                       .top_k = 1,
+                       .m = m,
+                       .out = nullptr,
+                       .add = false,
+                       .act = a.act},
+                      stream);
+  cuda::expert_stream({.x = m,
+                       .first = mlp.down,
+                       .second = {},
+                       .shared_first = nullptr,
+                       .shared_second = nullptr,
+                       .plan = {},
+                       .gather = false,
+                       .rows = a.rows,
+                       .tile = tile,
+                       .max_tiles = tiles,
+                       .top_k = 1,
+                       .m = nullptr,
+                       .out = a.x,
+                       .add = true,
+                       .act = a.act},
+                      stream);
+}
+
+}  // namespace
+
+int64_t feed_forward_workspace_bytes(const FeedForward& a, int64_t rows) { return Pieces(a, rows, nullptr).bytes; }
+
+void cuda::feed_forward(const FeedForward& a, void* workspace, CUstream_st* stream) {
+  check_shapes(a);
+  if (a.rows == 0) return;
+  const Pieces w(a, a.rows, workspace);
+  if (a.ids == nullptr) {
+    dense(a, a.experts, w.m, stream);
+  } else {
+    const ExpertPlanShape& s = w.shape;
+    plan_experts(a.ids, a.first_expert, s, w.plan, stream);
+    const FeedForward::Mlp& e = a.experts;
+    expert_stream({.x = a.h,
+                   .first = e.gate,
+                   .second = e.up,
+                   .shared_first = s.shared ? a.shared.gate.data : nullptr,
+                   .shared_second = s.shared ? a.shared.up.data : nullptr,
+                   .plan = w.plan,
+                   .gather = true,
+                   .rows = a.rows,
+                   .tile = s.tile,
+                   .max_tiles = s.max_tiles(),
+                   .top_k = s.slots(),
+                   .m = w.m,
+                   .out = nullptr,
+                   .add = false,
+                   .act = a.act},
+                  stream);
+    expert_stream({.x = w.m,
+                   .first = e.down,
+                   .second = {},
+                   .shared_first = s.shared ? a.shared.down.data : nullptr,
+                   .shared_second = nullptr,
+                   .plan = w.plan,
+                   .gather = false,
+                   .rows = a.rows,
+                   .tile = s.tile,
+                   .max_tiles = s.max_tiles(),
+                   .top_k = s.slots(),
+                   .m = nullptr,
+                   .out = w.out,
+                   .add = false,
+                   .act = a.act},
+                  stream);
+    const auto dim = static_cast<int>(e.down.n);
+    sum_kernel<<<dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)), 256, 0, stream>>>(
+        w.out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(s.top_k), static_cast<int>(s.slots()));
+    check_launch("feed_forward");
+  }
+  if (a.shared.gate.data != nullptr && !w.shape.shared) dense(a, a.shared, w.m, stream);
+}
+
+}  // namespace corvid::kernels

@@ -1,0 +1,99 @@
+#include "kernels/cuda_check.h"
+#include "kernels/feed_forward/activate.cuh"
+#include "kernels/feed_forward/stream.h"
+#include "kernels/products/stream.cuh"
+
+namespace corvid::kernels {
+namespace {
+
+// kPanels == 2: gate and up, activated. 1: down.
+template <DeviceFormat kFormat, int kTiles, int kPanels>
+__global__ __launch_bounds__(kStreamThreads,
+                             kTiles <= 2 ? 2 : 1) void experts_kernel(const __grid_constant__ ExpertStream a,
+                                                                      int log_split) {
+  const auto tile = static_cast<int>(blockIdx.y);
+  ExpertTile t;
+  if (a.plan.tiles != nullptr) {
+    if (tile >= *a.plan.n_tiles) return;
+    t = a.plan.tiles[tile];
+  } else {
+    t = {0, tile * kTiles * 8, min(kTiles * 8, static_cast<int>(a.rows) - tile * kTiles * 8)};
+  }
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int64_t k = a.first.k;
+  const auto n_panels = static_cast<int>(panels_of(a.first.n));
+  const int first_panel = static_cast<int>(blockIdx.x) * block_panels(log_split);
+
+  const uint16_t* x[kTiles];
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    const int at = n * 8 + lane / 4;
+    x[n] = nullptr;
+    if (at < t.count) x[n] = a.x + (a.gather ? a.plan.rows[t.first + at] : t.first + at) * k;
+  }
+  float sum[kPanels][kTiles][4] = {};
+  if (const int panel = first_panel + (warp >> log_split); panel < n_panels) {
+    const bool is_shared = t.expert == a.first.n_experts;
+    const int64_t at = ((is_shared ? 0 : int64_t{t.expert} * n_panels) + panel) * panel_bytes(kFormat, k);
+    const unsigned char* panels[kPanels];
+    panels[0] = static_cast<const unsigned char*>(is_shared ? a.shared_first : a.first.data) + at;
+    if constexpr (kPanels == 2)
+      panels[1] = static_cast<const unsigned char*>(is_shared ? a.shared_second : a.second.data) + at;
+    const int parts = 1 << log_split;
+    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(panels, x, k, warp & (parts - 1), parts, sum, lane);
+  }
+  reduce<kTiles, kPanels>(sum, log_split, [&](int row, int column, const float(&total)[kPanels]) {
+    const int j = first_panel * 16 + row;
+    if (j >= a.first.n || column >= t.count) return;
+    const int64_t at = (int64_t{t.first} + column) * a.first.n + j;
+    if constexpr (kPanels == 2)
+      reinterpret_cast<__nv_bfloat16*>(a.m)[at] = __float2bfloat16_rn(activate(total[0], total[1], a.act));
+    else
+      a.out[at] = a.add ? a.out[at] + total[0] : total[0];
+  });
+}
+
+template <DeviceFormat kFormat, int kPanels>
+void launch(const ExpertStream& a, CUstream_st* stream) {
+  const int64_t panels = panels_of(a.first.n);
+  const int log_split = log_split_of(panels * a.top_k, steps_of<kFormat>(a.first.k));
+  const int64_t groups = (panels + block_panels(log_split) - 1) / block_panels(log_split);
+  const dim3 grid(static_cast<unsigned>(groups), static_cast<unsigned>(a.max_tiles));
+  if (a.tile == 8)
+    experts_kernel<kFormat, 1, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
+  else if (a.tile == 16)
+    experts_kernel<kFormat, 2, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
+  else
+    experts_kernel<kFormat, 4, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
+  cuda::check_launch("expert_stream");
+}
+
+template <DeviceFormat kFormat>
+void launch(const ExpertStream& a, CUstream_st* stream) {
+  return a.second.data != nullptr ? launch<kFormat, 2>(a, stream) : launch<kFormat, 1>(a, stream);
+}
+
+}  // namespace
+
+int64_t stream_tile(int64_t rows, int64_t top_k, int64_t n_experts) {
+  const int64_t expected = (rows * top_k + n_experts - 1) / n_experts;
+  const int64_t wanted = n_experts == 1 ? expected : 2 * expected;  // experts have more rows, or fewer
+  return rows <= 8 || wanted <= 8 ? 8 : rows <= 16 || wanted <= 16 ? 16 : 32;
+}
+
+void cuda::expert_stream(const ExpertStream& a, CUstream_st* stream) {
+  switch (a.first.format) {
+    case DeviceFormat::bf16:
+      return launch<DeviceFormat::bf16>(a, stream);
+    case DeviceFormat::q8_0:
+      return launch<DeviceFormat::q8_0>(a, stream);
+    case DeviceFormat::q4_k:
+      return launch<DeviceFormat::q4_k>(a, stream);
+    case DeviceFormat::q6_k:
+      return launch<DeviceFormat::q6_k>(a, stream);
+    case DeviceFormat::f8_e4m3:
+      return launch<DeviceFormat::f8_e4m3>(a, stream);
+  }
+}
+
+}  // namespace corvid::kernels

@@ -1,0 +1,60 @@
+// What the kernels for few rows share: eight warps in a block, each with one panel of weights (or a pair, gate and up)
+// and a part of its steps; the parts are added in a fixed order through shared memory.
+//
+// Bound by memory: the weights go from memory to registers once, 2 to 4 KB on their way for each warp. x is read
+// through the first-level cache.
+#pragma once
+#include <algorithm>
+
+#include "kernels/products/tiles.cuh"
+
+namespace corvid::kernels {
+
+constexpr int kStreamWarps = 8;
+constexpr int kStreamThreads = kStreamWarps * 32;
+
+// Into how many parts a panel's steps are split, as a power of two: so many that a product keeps a big GPU busy. A
+// constant of the shape: `panels` is how many are computed whatever the number of rows.
+inline int log_split_of(int64_t panels, int64_t steps) {
+  int log = 0;
+  while (log < 3 && (panels << log) < 2048 && (int64_t{2} << log) <= steps) ++log;
+  return log;
+}
+// Panels that a block has.
+__host__ __device__ constexpr int block_panels(int log_split) { return kStreamWarps >> log_split; }
+
+// Steps in registers at a time, of 2 to 4 KB for each warp.
+template <DeviceFormat kFormat, int kPanels>
+constexpr int kAhead = kFormat == DeviceFormat::bf16                                       ? 5 - kPanels
+                       : kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::f8_e4m3 ? 4 - kPanels
+                                                                                           : 3 - kPanels;
+
+// Calls use(row of the block's first panel on, row of x, sums[kPanels]) for each output of the block, with its parts
+// added in ascending order. Rows of a panel are the fastest to vary.
+template <int kTiles, int kPanels, class Use>
+__device__ inline void reduce(const float (&sum)[kPanels][kTiles][4], int log_split, Use&& use) {
+  __shared__ float parts[kStreamWarps][kPanels][kTiles][4][32];
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int p = 0; p < kPanels; ++p)
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) parts[warp][p][n][i][lane] = sum[p][n][i];
+  __syncthreads();
+  const int rows = block_panels(log_split) * 16;
+  for (int at = static_cast<int>(threadIdx.x); at < rows * kTiles * 8; at += kStreamThreads) {
+    const int row = at % rows, column = at / rows;
+    const int holder = row % 8 * 4 + column % 8 / 2, i = row % 16 / 8 * 2 + column % 2;
+    float total[kPanels];
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+      total[p] = 0;
+      for (int part = 0; part < 1 << log_split; ++part)
+        total[p] += parts[(row / 16 << log_split) + part][p][column / 8][i][holder];
+    }
+    use(row, column, total);
+  }
+}
+
+}  // namespace corvid::kernels

@@ -1,0 +1,340 @@
+// One warp's share of a panel of weights (tile.h says how it lies), times up to 8 N_TILES rows of x, on the
+// tensor cores: the weights are the first operand of mma.m16n8k16, straight from memory to registers.
+//
+// A step is what a lane loads ahead of its use. The quants become bf16 numbers exactly; what they are scaled with is
+// applied in float32 to the sums that share a scale.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "kernels/device_matrix/device_matrix.h"
+
+namespace corvid::kernels {
+
+// 16 bytes that are read once.
+__device__ inline uint4 load_once(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+__device__ inline uint4 load16(const void* from) { return __ldg(static_cast<const uint4*>(from)); }
+
+__device__ inline void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                           uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// Pairs of bf16 numbers in a word.
+constexpr uint32_t kOnes = 0x3f803f80U;
+constexpr uint32_t k128 = 0x43004300U;  // 128: seven bits of mantissa below it count in ones
+__device__ inline uint32_t subtract(uint32_t a, uint32_t b) {
+  uint32_t c;
+  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
+  return c;
+}
+__device__ inline uint32_t multiply(uint32_t a, uint32_t b) {
+  uint32_t c;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
+  return c;
+}
+// Bytes 0 and 2 of a word, as signed integers: seven bits over 128, less 128, or 256 where the sign is set.
+__device__ inline uint32_t from_bytes(uint32_t word) {
+  return subtract((word & 0x007f007fU) | k128, (word & 0x00800080U) | k128);
+}
+// Bytes 1 and 3, as e4m3: shifted into bf16's place they are too small by 2^(127 - 7).
+__device__ inline uint32_t from_f8(uint32_t word) {
+  return multiply((word & 0x80008000U) | ((word & 0x7f007f00U) >> 4), 0x7b807b80U);
+}
+// Byte i of a word as a float: its bits below 2^23, less that.
+template <int kByte>
+__device__ inline float byte_float(uint32_t word, float bias = 8388608.0F) {
+  return __uint_as_float(__byte_perm(word, 0x4b000000U, 0x7650 | kByte)) - bias;
+}
+__device__ inline float half_float(uint32_t bits) {
+  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
+}
+
+// The eight numbers that a lane has of a group of 32 in a row of x, in the order of the weights: .x .y for the first
+// instruction, .z .w for the second. Zeros where there is no row, and beyond its end.
+template <DeviceFormat kFormat>
+__device__ inline uint4 load_x(const uint16_t* row, int64_t group_k, int64_t k, int lane) {
+  if constexpr (kFormat == DeviceFormat::q6_k) {
+    const int64_t at = group_k + lane % 4 * 4;
+    uint2 first = {}, second = {};
+    if (row != nullptr && at < k) first = __ldg(reinterpret_cast<const uint2*>(row + at));
+    if (row != nullptr && at + 16 < k) second = __ldg(reinterpret_cast<const uint2*>(row + at + 16));
+    return {first.x, first.y, second.x, second.y};
+  } else {
+    const int64_t at = group_k + lane % 4 * 8;
+    return row != nullptr && at < k ? load16(row + at) : uint4{};
+  }
+}
+
+template <int kTiles>
+__device__ inline void add_scaled(float (&sum)[kTiles][4], const float (&part)[kTiles][4], float low, float high) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    sum[n][0] = fmaf(low, part[n][0], sum[n][0]);
+    sum[n][1] = fmaf(low, part[n][1], sum[n][1]);
+    sum[n][2] = fmaf(high, part[n][2], sum[n][2]);
+    sum[n][3] = fmaf(high, part[n][3], sum[n][3]);
+  }
+}
+
+// For each format: kGroups of 32 weights in a step; load() step `step` of a panel; add() group j of it, times x, to
+// sum. xsum: the sum of x over the group, for the format that needs it.
+template <DeviceFormat kFormat>
+struct Step;
+
+template <>
+struct Step<DeviceFormat::bf16> {
+  static constexpr int kGroups = 2;
+  static constexpr bool kNeedsSums = false;
+  uint4 w[2][2];  // half, group
+
+  __device__ void load(const unsigned char* panel, int64_t k, int64_t step, int lane) {
+    const int64_t columns = padded_k(DeviceFormat::bf16, k);
+    const unsigned char* at = panel + (lane / 4 * columns + step * 64 + lane % 4 * 8) * 2;
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + half * 8 * columns * 2 + j * 64);
+  }
+  template <int kTiles>
+  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      mma(sum[n], w[0][j].x, w[1][j].x, w[0][j].y, w[1][j].y, x[n].x, x[n].y);
+      mma(sum[n], w[0][j].z, w[1][j].z, w[0][j].w, w[1][j].w, x[n].z, x[n].w);
+    }
+  }
+};
+
+// Words first[half], second[half] -> four pairs each -> two instructions, by a conversion of pairs.
+template <int kTiles>
+__device__ inline void mma_pairs(float (&sum)[kTiles][4], const uint32_t (&p)[2][4], const uint4 (&x)[kTiles]) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    mma(sum[n], p[0][0], p[1][0], p[0][1], p[1][1], x[n].x, x[n].y);
+    mma(sum[n], p[0][2], p[1][2], p[0][3], p[1][3], x[n].z, x[n].w);
+  }
+}
+
+template <>
+struct Step<DeviceFormat::q8_0> {
+  static constexpr int kGroups = 4;
+  static constexpr bool kNeedsSums = false;
+  uint4 w[2][2];    // half, two groups
+  uint2 scales[2];  // half: four
+
+  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::q8_0);
+    const unsigned char* at = tile + step % 2 * 2048 + lane * 16;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + (j * 2 + half) * 512);
+      scales[half] = __ldg(reinterpret_cast<const uint2*>(tile + 4096 + (lane / 4 + half * 8) * 16 + step % 2 * 8));
+    }
+  }
+  template <int kTiles>
+  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+    uint32_t p[2][4];
+    float scale[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
+      const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
+      p[half][0] = from_bytes(first), p[half][1] = from_bytes(first >> 8);
+      p[half][2] = from_bytes(second), p[half][3] = from_bytes(second >> 8);
+      scale[half] = half_float((j < 2 ? scales[half].x : scales[half].y) >> (j % 2 * 16));
+    }
+    float part[kTiles][4] = {};
+    mma_pairs(part, p, x);
+    add_scaled(sum, part, scale[0], scale[1]);
+  }
+};
+
+template <>
+struct Step<DeviceFormat::f8_e4m3> {
+  static constexpr int kGroups = 4;
+  static constexpr bool kNeedsSums = false;
+  uint4 w[2][2];
+  float scale;
+
+  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::f8_e4m3);
+    const unsigned char* at = tile + step % 2 * 2048 + lane * 16;
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + (j * 2 + half) * 512);
+    scale = __ldg(reinterpret_cast<const float*>(tile + 4096 + step % 2 * 4));
+  }
+  template <int kTiles>
+  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+    uint32_t p[2][4];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
+      const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
+      p[half][0] = from_f8(first << 8), p[half][1] = from_f8(first);
+      p[half][2] = from_f8(second << 8), p[half][3] = from_f8(second);
+    }
+    float part[kTiles][4] = {};
+    mma_pairs(part, p, x);
+    add_scaled(sum, part, scale, scale);
+  }
+};
+
+__device__ inline uint32_t word_of(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+
+template <>
+struct Step<DeviceFormat::q4_k> {
+  static constexpr int kGroups = 8;
+  static constexpr bool kNeedsSums = true;
+  uint4 header[2];  // half
+  uint4 w[2][2];    // half, four groups
+
+  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q4_k);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      header[half] = load16(tile + (lane / 4 + half * 8) * 16);
+#pragma unroll
+      for (int j = 0; j < 2; ++j) w[half][j] = load_once(tile + 256 + (j * 2 + half) * 512 + lane * 16);
+    }
+  }
+  // scale * q - min = scale * (128 + q) - (128 * scale + min)
+  template <int kTiles>
+  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&xsum)[kTiles][4], float (&sum)[kTiles][4],
+                      int) const {
+    uint32_t p[2][4];
+    float scale[2], min[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t word = word_of(w[half][j / 4], j % 4);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) p[half][i] = (word >> (4 * i) & 0x000f000fU) | k128;
+      const uint4& h = header[half];
+      // As block_weights.h's k_scale: four scales, or minima, in a word.
+      const uint32_t scales = j < 4 ? h.y & 0x3f3f3f3fU : (h.w & 0x0f0f0f0fU) | (h.y >> 2 & 0x30303030U);
+      const uint32_t mins = j < 4 ? h.z & 0x3f3f3f3fU : (h.w >> 4 & 0x0f0f0f0fU) | (h.z >> 2 & 0x30303030U);
+      const uint32_t s = scales >> (j % 4 * 8) & 0xffU, m = mins >> (j % 4 * 8) & 0xffU;
+      scale[half] = half_float(h.x) * byte_float<0>(s);
+      min[half] = -fmaf(128.0F, scale[half], half_float(h.x >> 16) * byte_float<0>(m));
+    }
+    float part[kTiles][4] = {};
+    mma_pairs(part, p, x);
+    add_scaled(sum, part, scale[0], scale[1]);
+    add_scaled(sum, xsum, min[0], min[1]);
+  }
+};
+
+template <>
+struct Step<DeviceFormat::q6_k> {
+  static constexpr int kGroups = 8;
+  static constexpr bool kNeedsSums = false;
+  uint4 low[2][2];  // half, four groups
+  uint4 high[2];    // half
+  uint4 scales[2];  // half
+  uint16_t d[2];
+
+  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q6_k);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) low[half][j] = load_once(tile + (j * 2 + half) * 512 + lane * 16);
+      high[half] = load_once(tile + 2048 + half * 512 + lane * 16);
+      scales[half] = load16(tile + 3072 + (lane / 4 + half * 8) * 16);
+      d[half] = __ldg(reinterpret_cast<const uint16_t*>(tile + 3328 + (lane / 4 + half * 8) * 2));
+    }
+  }
+  template <int kTiles>
+  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+    uint32_t p[2][4];
+    float scale[2][2];  // half, instruction
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t l = word_of(low[half][j / 4], j % 4), h = word_of(high[half], j / 2);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int shift = (j % 2 * 4 + i) * 2;  // where the upper bits are; they go to 4
+        const uint32_t upper = (shift < 4 ? h << (4 - shift) : h >> (shift - 4)) & 0x00300030U;
+        p[half][i] = subtract((l >> (4 * i) & 0x000f000fU) | upper | k128, 0x43204320U);  // 160
+      }
+      const uint32_t biased = word_of(scales[half], j / 2) ^ 0x80808080U;
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+        scale[half][i] = half_float(d[half]) * byte_float<0>(biased >> ((j % 2 * 2 + i) * 8) & 0xffU, 8388736.0F);
+    }
+    float part[kTiles][4] = {};
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) mma(part[n], p[0][0], p[1][0], p[0][1], p[1][1], x[n].x, x[n].y);
+    add_scaled(sum, part, scale[0][0], scale[1][0]);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      part[n][0] = part[n][1] = part[n][2] = part[n][3] = 0;
+      mma(part[n], p[0][2], p[1][2], p[0][3], p[1][3], x[n].z, x[n].w);
+    }
+    add_scaled(sum, part, scale[0][1], scale[1][1]);
+  }
+};
+
+template <DeviceFormat kFormat>
+constexpr int64_t kStepK = Step<kFormat>::kGroups * 32;
+template <DeviceFormat kFormat>
+__host__ __device__ constexpr int64_t steps_of(int64_t k) {
+  return padded_k(kFormat, k) / kStepK<kFormat>;
+}
+
+// Steps first, first + stride, ... of kPanels panels, times the rows that a lane holds (x[n]: row lane / 4 of tile n,
+// or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the next), (lane
+// / 4
+// + 8: ...)]. kAhead steps are in registers at a time.
+template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead>
+__device__ inline void stream(const unsigned char* const (&panels)[kPanels], const uint16_t* const (&x)[kTiles],
+                              int64_t k, int64_t first, int64_t stride, float (&sum)[kPanels][kTiles][4], int lane) {
+  using S = Step<kFormat>;
+  const int64_t end = steps_of<kFormat>(k);
+  S ahead[kAhead][kPanels];
+#pragma unroll
+  for (int i = 0; i < kAhead - 1; ++i)
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p)
+      if (first + i * stride < end) ahead[i][p].load(panels[p], k, first + i * stride, lane);
+  for (int64_t step = first; step < end;) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (const int64_t next = step + (kAhead - 1) * stride; next < end) {
+#pragma unroll
+        for (int p = 0; p < kPanels; ++p) ahead[(i + kAhead - 1) % kAhead][p].load(panels[p], k, next, lane);
+      }
+#pragma unroll
+      for (int j = 0; j < S::kGroups; ++j) {
+        uint4 xs[kTiles];
+        float xsum[kTiles][4];
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+          xs[n] = load_x<kFormat>(x[n], step * kStepK<kFormat> + j * 32, k, lane);
+          if constexpr (S::kNeedsSums) {
+            xsum[n][0] = xsum[n][1] = xsum[n][2] = xsum[n][3] = 0;
+            mma(xsum[n], kOnes, kOnes, kOnes, kOnes, xs[n].x, xs[n].y);
+            mma(xsum[n], kOnes, kOnes, kOnes, kOnes, xs[n].z, xs[n].w);
+          }
+        }
+#pragma unroll
+        for (int p = 0; p < kPanels; ++p) ahead[i][p].add(j, xs, xsum, sum[p], lane);
+      }
+      step += stride;
+      if (step >= end) break;
+    }
+  }
+}
+
+}  // namespace corvid::kernels

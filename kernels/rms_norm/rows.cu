@@ -1,0 +1,58 @@
+#include <cuda_bf16.h>
+
+#include "kernels/cuda_check.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kThreads = 512;
+
+// A block for each row. kWide: four numbers at a time; the order of the sum is a constant of dim either way.
+template <bool kWide>
+__global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) {
+  __shared__ float sums[kThreads / 32];
+  const float* x = a.x + blockIdx.x * a.dim;
+  uint16_t* h = a.h + blockIdx.x * a.dim;
+  const int dim = static_cast<int>(a.dim), thread = static_cast<int>(threadIdx.x);
+  float sum = 0;
+  if constexpr (kWide) {
+    for (int i = thread * 4; i < dim; i += kThreads * 4) {
+      const float4 v = *reinterpret_cast<const float4*>(x + i);
+      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+    }
+  } else {
+    for (int i = thread; i < dim; i += kThreads) sum += x[i] * x[i];
+  }
+  for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffU, sum, step);
+  if (thread % 32 == 0) sums[thread / 32] = sum;
+  __syncthreads();
+  float total = 0;
+  for (int i = 0; i < kThreads / 32; ++i) total += sums[i];
+  const float scale = rsqrtf(total / static_cast<float>(dim) + a.eps);
+  if constexpr (kWide) {
+    for (int i = thread * 4; i < dim; i += kThreads * 4) {
+      const float4 v = *reinterpret_cast<const float4*>(x + i), w = *reinterpret_cast<const float4*>(a.w + i);
+      __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x * scale * w.x, v.y * scale * w.y),
+                                __floats2bfloat162_rn(v.z * scale * w.z, v.w * scale * w.w)};
+      *reinterpret_cast<uint2*>(h + i) = *reinterpret_cast<uint2*>(pair);
+    }
+  } else {
+    for (int i = thread; i < dim; i += kThreads)
+      reinterpret_cast<__nv_bfloat16*>(h)[i] = __float2bfloat16_rn(x[i] * scale * a.w[i]);
+  }
+}
+
+}  // namespace
+
+void cuda::rms_norm_rows(const RmsNormRows& a, CUstream_st* stream) {
+  if (a.rows == 0) return;
+  const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
+  if (a.dim % 4 == 0 && aligned(a.x) && aligned(a.w) && aligned(a.h))
+    rms_norm_rows_kernel<true><<<static_cast<unsigned>(a.rows), kThreads, 0, stream>>>(a);
+  else
+    rms_norm_rows_kernel<false><<<static_cast<unsigned>(a.rows), kThreads, 0, stream>>>(a);
+  check_launch("rms_norm_rows");
+}
+
+}  // namespace corvid::kernels

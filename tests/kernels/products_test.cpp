@@ -1,0 +1,186 @@
+#include "kernels/products/products.h"
+
+#include <gtest/gtest.h>
+
+#include "kernels/embed_rows/embed_rows.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
+#include "tests/support/device_weights.h"
+#include "tests/support/expect_close.h"
+#include "tests/support/guarded.h"
+
+namespace corvid::test {
+namespace {
+
+using kernels::Buffer;
+using kernels::Device;
+using kernels::DeviceFormat;
+using kernels::Exec;
+using kernels::Product;
+
+class ProductsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!kernels::cuda::available()) GTEST_SKIP() << "this machine has no GPU";
+    exec_ = std::make_unique<Exec>(Device::cuda);
+  }
+  template <class T>
+  std::vector<T> run(const std::vector<uint16_t>& x, const DeviceWeights& w, int64_t rows, Product::Out out,
+                     const std::vector<T>* added_to = nullptr) {
+    Guarded<T> y(added_to == nullptr ? std::vector<T>(size_t(rows * w.n), T(99)) : *added_to);
+    Arrays on(*exec_);
+    const Product product = {w.view, on.out(y.data(), y.size()), out};
+    Buffer workspace(kernels::products_workspace_bytes({&product, 1}, rows) + 256, Device::cuda);
+    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, {&product, 1},
+                            workspace.as<void>(), exec_->stream());
+    on.finish();
+    y.expect_guards_intact("products");
+    return y.values();
+  }
+  std::unique_ptr<Exec> exec_;
+};
+
+std::string name_of(const DeviceWeights& w, int64_t rows) {
+  return "format " + std::to_string(int(w.view.format)) + ", " + std::to_string(rows) + " x " + std::to_string(w.n) +
+         " x " + std::to_string(w.k);
+}
+
+struct Reference {
+  std::vector<double> y, size;
+};
+Reference reference(const std::vector<uint16_t>& bits, const DeviceWeights& w, int64_t rows) {
+  const std::vector<float> x = from_bf16(bits);
+  Reference r{std::vector<double>(size_t(rows * w.n)), std::vector<double>(size_t(rows * w.n))};
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t j = 0; j < w.n; ++j)
+      for (int64_t i = 0; i < w.k; ++i) {
+        const double xi = x[size_t(row * w.k + i)];
+        r.y[size_t(row * w.n + j)] += xi * w.values[size_t(j * w.k + i)];
+        r.size[size_t(row * w.n + j)] += std::fabs(xi) * w.sizes[size_t(j * w.k + i)];
+      }
+  return r;
+}
+
+TEST_F(ProductsTest, AgreesWithFloat64InEveryFormat) {
+  for (const DeviceFormat format : kDeviceFormats)
+    for (const int64_t k : {8, 72, 96, 256, 544, 768, 2048})
+      for (const int64_t n : {1, 15, 40, 300})
+        for (const int64_t rows : {0, 1, 3, 8, 9, 17, 70, 130, 300}) {
+          if (k % k_unit(format) != 0) continue;
+          const DeviceWeights w(format, n, k, uint32_t(n + k));
+          const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, uint32_t(rows + 1)));
+          const Reference wanted = reference(x, w, rows);
+          expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(k), wanted.size,
+                       name_of(w, rows));
+        }
+}
+
+TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
+  for (const DeviceFormat format : kDeviceFormats)
+    for (const int64_t rows : {1, 12, 140}) {
+      const DeviceWeights w(format, 70, 6144, 5);
+      const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
+      const Reference wanted = reference(x, w, rows);
+      expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(w.k), wanted.size,
+                   name_of(w, rows));
+    }
+}
+
+TEST_F(ProductsTest, WritesBf16AndAddsToWhatIsThere) {
+  for (const DeviceFormat format : kDeviceFormats)
+    for (const int64_t rows : {1, 6, 200}) {
+      const DeviceWeights w(format, 37, 512, 3);
+      const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 4));
+      const std::vector<float> plain = run<float>(x, w, rows, Product::Out::f32);
+      EXPECT_EQ(run<uint16_t>(x, w, rows, Product::Out::bf16), to_bf16(plain)) << name_of(w, rows);
+      const std::vector<float> before = random_floats(rows * w.n, 5);
+      std::vector<float> wanted = plain;
+      for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = before[i] + wanted[i];
+      EXPECT_EQ(run(x, w, rows, Product::Out::add_f32, &before), wanted) << name_of(w, rows);
+    }
+}
+
+TEST_F(ProductsTest, GivesARowTheSameBitsInAnyCompany) {
+  for (const DeviceFormat format : kDeviceFormats) {
+    const DeviceWeights w(format, 101, 768, 6);
+    const auto same_as_in = [&](int64_t rows, std::initializer_list<int64_t> steps) {
+      const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 7));
+      const std::vector<float> all = run<float>(x, w, rows, Product::Out::f32);
+      for (const int64_t step : steps)
+        for (int64_t r = 0; r + step <= rows; r += step) {
+          const std::vector<uint16_t> part(x.begin() + r * w.k, x.begin() + (r + step) * w.k);
+          ASSERT_EQ(run<float>(part, w, step, Product::Out::f32),
+                    std::vector<float>(all.begin() + r * w.n, all.begin() + (r + step) * w.n))
+              << name_of(w, step) << " at row " << r;
+        }
+    };
+    same_as_in(kernels::kStreamRows, {1, 2, 7, 13, 33});
+    same_as_in(700, {150, 333});
+  }
+}
+
+TEST_F(ProductsTest, ComputesSeveralAtOnce) {
+  const int64_t k = 512, rows = 5;
+  const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, 8));
+  std::vector<std::unique_ptr<DeviceWeights>> weights;
+  for (int i = 0; i < 12; ++i)
+    weights.push_back(std::make_unique<DeviceWeights>(kDeviceFormats[i % 3], 20 + 16 * i, k, uint32_t(i)));
+  std::vector<std::unique_ptr<Guarded<float>>> found;
+  std::vector<Product> products;
+  Arrays on(*exec_);
+  for (const auto& w : weights) {
+    found.push_back(std::make_unique<Guarded<float>>(rows * w->n));
+    products.push_back({w->view, on.out(found.back()->data(), rows * w->n), Product::Out::f32});
+  }
+  kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, products, nullptr, exec_->stream());
+  on.finish();
+  for (size_t i = 0; i < weights.size(); ++i)
+    EXPECT_EQ(found[i]->values(), run<float>(x, *weights[i], rows, Product::Out::f32)) << "product " << i;
+}
+
+TEST_F(ProductsTest, NamesWhatIsWrong) {
+  const DeviceWeights w(DeviceFormat::bf16, 4, 16, 1), other(DeviceFormat::bf16, 4, 8, 1);
+  const Product odd[] = {{w.view, nullptr}, {other.view, nullptr}};
+  EXPECT_THROW(kernels::cuda::products(nullptr, 1, odd, nullptr, exec_->stream()), std::invalid_argument);
+  EXPECT_THROW(kernels::cuda::products(nullptr, 1, {}, nullptr, exec_->stream()), std::invalid_argument);
+  EXPECT_THROW(kernels::cuda::products(nullptr, -1, {odd, 1}, nullptr, exec_->stream()), std::invalid_argument);
+}
+
+TEST_F(ProductsTest, EmbeddingsAreTheTablesRows) {
+  for (const DeviceFormat format : kDeviceFormats) {
+    const DeviceWeights w(format, 50, 512, 9);
+    const std::vector<int32_t> tokens = {0, 49, 17, 17, -1, 50};
+    Guarded<float> x(std::ssize(tokens) * w.k);
+    Arrays on(*exec_);
+    kernels::cuda::embed_rows(
+        {w.view, on.in(tokens.data(), std::ssize(tokens)), on.out(x.data(), x.size()), std::ssize(tokens)},
+        exec_->stream());
+    on.finish();
+    x.expect_guards_intact("embed_rows");
+    std::vector<float> wanted(size_t(x.size()));
+    for (int64_t r = 0; r < 4; ++r)
+      std::copy_n(w.values.begin() + tokens[size_t(r)] * w.k, w.k, wanted.begin() + r * w.k);
+    // scale * q - min may be rounded once or twice.
+    for (size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(x.values()[i], wanted[i], 1e-6) << "at " << i;
+  }
+}
+
+TEST_F(ProductsTest, NormsAgreeWithFloat64) {
+  for (const int64_t dim : {1, 8, 31, 512, 6144})
+    for (const int64_t rows : {0, 1, 3, 40}) {
+      const std::vector<float> x = random_floats(rows * dim, 1, 3), w = random_floats(dim, 2);
+      Guarded<uint16_t> h(rows * dim);
+      Arrays on(*exec_);
+      kernels::cuda::rms_norm_rows(
+          {on.in(x.data(), rows * dim), on.in(w.data(), dim), on.out(h.data(), h.size()), rows, dim, 1e-6F},
+          exec_->stream());
+      on.finish();
+      h.expect_guards_intact("rms_norm_rows");
+      std::vector<double> wanted(size_t(rows * dim));
+      kernels::ref::rms_norm({x.data(), w.data(), nullptr, rows, dim, 1e-6F}, wanted.data());
+      expect_close(from_bf16(h.values()), wanted, kernels::rms_norm_tolerance(dim) + 0x1p-8,
+                   std::to_string(rows) + " x " + std::to_string(dim));
+    }
+}
+
+}  // namespace
+}  // namespace corvid::test
