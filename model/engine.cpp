@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <deque>
 #include <exception>
+#include <list>
 #include <mutex>
 #include <numeric>
 #include <stdexcept>
+#include <unordered_map>
 #include <utility>
 
 #include "model/error.h"
 #include "model/forward.h"
+#include "model/prefix_index.h"
 #include "model/schedule.h"
 #include "model/timeline.h"
 
@@ -28,10 +30,16 @@ constexpr std::chrono::milliseconds kRetry{20};
 constexpr int kPatiencePart = 4;
 constexpr std::chrono::milliseconds kMostPatience{5};
 constexpr int64_t kPassesUntilForgotten = 8;
+constexpr int64_t kKeptPart = 4;  // of the budget, for pages of sequences that ended
+
+int64_t kept_bytes(const KvPool& pool) {
+  return pool.budget_bytes() == KvPool::kNoLimit ? 0 : pool.budget_bytes() / kKeptPart;
+}
 
 }  // namespace
 
-// What a waiting call wants; lives in its frame.
+// What a waiting call wants; lives in its frame. The queue is made of nodes that orders bring along: moving one never
+// needs memory, so that no order gets lost when memory is short.
 struct Engine::Order {
   Timeline* timeline = nullptr;  // null: wants `job`
   int64_t keep = 0;              // tokens that it had before, whatever happens
@@ -44,6 +52,8 @@ struct Engine::Order {
   bool is_done = false, is_complete = false;
   std::exception_ptr error = nullptr;
   std::condition_variable changed = {};  // is_done, or it is its thread's turn to run passes
+  std::list<Order*> node = {this};       // becomes part of the queue
+  std::list<Order*>::iterator place = node.begin();
 
   int64_t n_passes = 0;  // when it was queued
   bool is_short = false;
@@ -62,7 +72,7 @@ struct Engine::Impl {
 
   std::mutex mutex = {};  // of everything below, and of all timelines' caches
   std::vector<Timeline*> timelines = {};
-  std::deque<Order*> queue = {};      // in the order of their turns
+  std::list<Order*> queue = {};       // in the order of their turns
   bool is_running = false;            // a thread runs passes
   std::condition_variable news = {};  // for that thread: work, memory, or a stop
   int64_t ages = 0;
@@ -70,6 +80,7 @@ struct Engine::Impl {
   Clock::time_point pass_end = {};
   Clock::duration pass_time = {};
   EngineStats stats = {};
+  PrefixIndex kept{kept_bytes(*pool)};
 
   struct Turn {
     Order* order;
@@ -80,7 +91,7 @@ struct Engine::Impl {
 
   // Queues the order and returns when it is done; runs passes for all while nobody else does.
   void wait_for(Order& order, std::unique_lock<std::mutex>& lock) {
-    queue.push_back(&order);
+    queue.splice(queue.end(), order.node);
     news.notify_all();
     while (!order.is_done) {
       if (is_running) {
@@ -110,8 +121,9 @@ struct Engine::Impl {
       run_job(**found, lock);
       return;
     }
-    for (const std::deque<Order*> all = queue; Order * order : all) {
-      if (order->stop.stop_requested()) finish(*order);
+    for (auto next = queue.begin(); next != queue.end();) {
+      Order& order = **next++;
+      if (order.stop.stop_requested()) finish(order);
     }
     admit();
     std::vector<Turn> turns = plan();
@@ -171,9 +183,11 @@ struct Engine::Impl {
     const int64_t most = wanted.empty() ? std::ssize(t.tokens) : wanted.front();  // whose logits nobody asks for
     const Timeline* best = nullptr;
     int64_t held = t.held, coming = 0;
+    std::vector<KvPage> pages = kept.find(t.kind(), std::span(t.tokens).first(static_cast<size_t>(most)), block);
+    const bool is_kept = std::ssize(pages) * block > held;
+    if (is_kept) held = std::ssize(pages) * block;
     for (const Timeline* u : timelines) {
-      const bool same_numbers = u->dense == t.dense && u->cache.has_bounds() == t.cache.has_bounds();
-      if (u == &t || !same_numbers) continue;
+      if (u == &t || u->is_made_up || u->kind() != t.kind()) continue;
       const auto differ = std::mismatch(t.tokens.begin(), t.tokens.begin() + most, u->tokens.begin(), u->tokens.end());
       const int64_t same = (differ.first - t.tokens.begin()) / block * block,
                     ready = std::min(same, u->held / block * block);
@@ -184,6 +198,11 @@ struct Engine::Impl {
       if (u->is_admitted) coming = std::max(coming, same);
     }
     if (coming > held) return true;
+    if (best == nullptr && is_kept) {
+      t.cache.assign(std::move(pages));
+      stats.kept_tokens += held - t.held;
+      t.held = held;
+    }
     if (best != nullptr) {
       KvCache shared = best->cache;
       shared.truncate(held);
@@ -193,21 +212,37 @@ struct Engine::Impl {
     return false;
   }
 
-  // Takes the pages of one sequence that is not used, or that waits and is younger than `t`.
+  // Takes a page that is kept, or the pages of one sequence that is not used, or that waits and is younger than `t`.
+  // False when no memory would come back, now or after some more of these: pages may be shared with those that stay, or
+  // lie in a mapped file.
   bool evict_for(const Timeline& t) {
+    if (kept.drop_unused()) return true;
     const Clock::time_point now = Clock::now();
     const auto rank = [](const Timeline& u) {  // the lowest goes first
       return std::pair(u.is_queued, u.is_queued ? -u.age : int64_t{u.last_use.time_since_epoch().count()});
     };
-    Timeline* victim = nullptr;
+    std::vector<Timeline*> candidates;
+    std::unordered_map<const std::byte*, int64_t> uses;  // of pages, by those who could let go of them
     for (Timeline* u : timelines) {
-      if (u == &t || u->cache.n_pages() == 0) continue;
-      if (u->is_queued ? u->age <= t.age : u->last_use > now - kPause) continue;
-      if (victim == nullptr || rank(*u) < rank(*victim)) victim = u;
+      if (u == &t || (u->is_queued ? u->age <= t.age : u->last_use > now - kPause)) continue;
+      candidates.push_back(u);
+      for (const KvPage& page : u->cache.pages()) ++uses[page.bytes.get()];
     }
-    if (victim == nullptr) return false;
-    victim->cache.truncate(0);
-    victim->held = 0;
+    for (const PrefixIndex::Node& node : kept.nodes()) ++uses[node.page.bytes.get()];
+    const auto comes_back = [&](const KvPage& page) {
+      return !page.is_mapped && page.bytes.use_count() == uses[page.bytes.get()];
+    };
+    Timeline* victim = nullptr;
+    for (Timeline* u : candidates) {
+      if (victim != nullptr && rank(*victim) < rank(*u)) continue;
+      if (std::ranges::any_of(u->cache.pages(), comes_back)) victim = u;
+    }
+    if (victim == nullptr) return kept.drop_last();  // for one that is not the last of its prefix, or that `t` shares
+    // What stands before the first page that helps stays.
+    const auto first = std::ranges::find_if(victim->cache.pages(), comes_back);
+    const int64_t stays = (first - victim->cache.pages().begin()) * victim->cache.block();
+    victim->cache.truncate(stays);
+    victim->held = std::min(victim->held, stays);
     victim->is_admitted = false;
     ++stats.evictions;
     return true;
@@ -267,8 +302,7 @@ struct Engine::Impl {
     for (size_t i = 0; i < turns.size(); ++i) {
       Order& order = *turns[i].order;
       Timeline& t = *order.timeline;
-      std::erase(queue, &order);
-      queue.push_back(&order);  // behind those that had no turn
+      queue.splice(queue.end(), queue, order.place);  // behind those that had no turn
       order.error = errors[i];
       if (!order.error) t.held += turns[i].rows;
       if (!order.error && order.left() > 0) continue;
@@ -303,8 +337,8 @@ struct Engine::Impl {
     forward(model->config(), model->weights(), batch, activations, *exec);
   }
 
-  void finish(Order& order) {
-    std::erase(queue, &order);
+  void finish(Order& order) noexcept {
+    queue.erase(order.place);
     order.is_done = true;
     if (Timeline* t = order.timeline) {
       order.is_complete = t->is_admitted && !order.error && order.left() == 0;
@@ -316,6 +350,12 @@ struct Engine::Impl {
       t->last_use = Clock::now();
     }
     order.changed.notify_one();
+  }
+
+  // Of a sequence that ends.
+  void keep(const Timeline& t) noexcept try {
+    if (!t.is_made_up) kept.keep(t.kind(), std::span(t.tokens).first(static_cast<size_t>(t.held)), t.cache);
+  } catch (const std::exception&) {  // no memory to remember it
   }
 
   void check_fits(const Timeline& t, int64_t n_tokens) const {
@@ -330,6 +370,7 @@ struct Engine::Impl {
     t.tokens.resize(static_cast<size_t>(n_tokens));
     t.cache.truncate(n_tokens);
     t.held = std::min(t.held, n_tokens);
+    if (n_tokens == 0) t.is_made_up = false;
     news.notify_all();  // there may be memory now
   }
 
@@ -384,6 +425,7 @@ void Engine::enter(Timeline& timeline) {
 void Engine::leave(Timeline& timeline) noexcept {
   const std::lock_guard lock(impl_->mutex);
   impl_->leave_pass(timeline);
+  impl_->keep(timeline);
   impl_->drop(timeline, 0);
   std::erase(impl_->timelines, &timeline);
 }
@@ -397,12 +439,12 @@ Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<c
   });
   std::unique_lock lock(e.mutex);
   e.check_fits(timeline, keep + std::ssize(more));
+  Order order{&timeline, keep, wanted, logits, stop};
   const size_t needed = static_cast<size_t>(keep) + more.size();
   if (timeline.tokens.capacity() < needed) timeline.tokens.reserve(std::max(needed, 2 * timeline.tokens.size()));
   e.drop(timeline, keep);
   timeline.tokens.insert(timeline.tokens.end(), more.begin(), more.end());
   e.come_back(timeline);
-  Order order{&timeline, keep, wanted, logits, stop};
   order.n_passes = e.stats.passes;
   order.is_short = order.left() <= kShortRows;
   e.wait_for(order, lock);
@@ -414,6 +456,10 @@ Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<c
 void Engine::truncate(Timeline& timeline, int64_t n_tokens) {
   const std::lock_guard lock(impl_->mutex);
   impl_->drop(timeline, n_tokens);
+}
+
+int64_t Engine::most_tokens(const KvCache& cache) const {
+  return impl_->pool->budget_bytes() / cache.page_bytes() * cache.block();
 }
 
 void Engine::locked(const std::function<void()>& look) const {

@@ -15,7 +15,9 @@
 // Memory: sequences take cache pages under the engine's budget. What does not fit waits, oldest first. Sequences that
 // nobody has used for a moment lose their pages, the least recently used first, and the youngest in the queue loses its
 // pages to an older one: they are evaluated again when their turn comes, to the same bits. A prompt that begins like
-// the tokens of another sequence shares its pages up to there, also when both are evaluated at the moment.
+// the tokens of another sequence shares its pages up to there, also when both are evaluated at the moment, and also
+// when the other one has ended: such pages are kept in up to a quarter of the budget and are the first to be given up
+// (prefix_index.h). Without a budget none are.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -30,6 +32,7 @@
 
 namespace corvid::model {
 
+class KvCache;
 struct Timeline;
 
 struct EngineOptions {
@@ -43,7 +46,8 @@ struct EngineStats {
   int64_t passes = 0;
   int64_t rows = 0;            // tokens evaluated
   int64_t most_sequences = 0;  // in one pass
-  int64_t evictions = 0;       // sequences that lost their pages
+  int64_t evictions = 0;       // of sequences that lost pages
+  int64_t kept_tokens = 0;     // found in pages of sequences that had ended
   int64_t longest_wait = 0;    // passes from when a few tokens (kShortRows) were queued until they were evaluated
 };
 
@@ -86,6 +90,8 @@ class Engine {
   Evaluated evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
                      float* logits, const std::stop_token& stop);
   void truncate(Timeline& timeline, int64_t n_tokens);
+  // How many tokens' pages the budget holds.
+  int64_t most_tokens(const KvCache& cache) const;
   // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.
   void locked(const std::function<void()>& look) const;
   // Runs `job` between two passes.

@@ -56,6 +56,7 @@ class KvCache {
   int64_t n_pages() const { return static_cast<int64_t>(pages_.size()); }
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
   int64_t page_bytes() const { return page_bytes_; }
+  const std::vector<KvPage>& pages() const { return pages_; }
   const std::byte* page(int64_t i) const { return pages_[static_cast<size_t>(i)].bytes.get(); }
   // Zeroes what a copy of a page holds besides its first `used` positions; with `index` false the index keys as well.
   void clear_unused(std::byte* page, int64_t used, bool index) const;

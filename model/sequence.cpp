@@ -80,8 +80,9 @@ struct Sequence::Impl {
     return KvCache(config(), engine->pool(), engine->cache_format(), timeline.cache.has_bounds());
   }
 
-  void replace(std::vector<Token> tokens, KvCache cache) {
+  void replace(std::vector<Token> tokens, KvCache cache, bool is_made_up) {
     engine->locked([&] {
+      timeline.is_made_up = is_made_up;
       timeline.held = std::ssize(tokens);
       timeline.cache = std::move(cache);
       timeline.tokens = std::move(tokens);
@@ -162,11 +163,17 @@ std::span<const float> Sequence::logits(int64_t i) const {
 
 std::span<const Token> Sequence::tokens() const { return impl_->tokens(); }
 int64_t Sequence::max_tokens() const { return impl_->max_tokens; }
+int64_t Sequence::fitting_tokens() const {
+  return std::min(impl_->max_tokens, impl_->engine->most_tokens(impl_->timeline.cache));
+}
 
 Sequence Sequence::fork() const {
   const Impl& s = *impl_;
   std::optional<Timeline> copy;
-  s.engine->locked([&] { copy = Timeline{s.timeline.dense, s.timeline.cache, s.timeline.tokens, s.timeline.held}; });
+  s.engine->locked([&] {
+    copy = Timeline{s.timeline.dense, s.timeline.cache, s.timeline.tokens, s.timeline.held};
+    copy->is_made_up = s.timeline.is_made_up;
+  });
   auto impl = std::make_unique<Impl>(s.engine, s.max_tokens, *std::move(copy));
   impl->logits = s.logits;
   return Sequence(std::move(impl));
@@ -199,7 +206,7 @@ void Sequence::restore(const std::filesystem::path& file) {
   std::vector<Token> tokens;
   s.engine->with_exec(
       [&](kernels::Exec& exec) { tokens = read_snapshot(file, identity(), s.config(), s.max_tokens, cache, exec); });
-  s.replace(std::move(tokens), std::move(cache));
+  s.replace(std::move(tokens), std::move(cache), false);
 }
 
 void Sequence::make_up(int64_t n_tokens) {
@@ -209,7 +216,7 @@ void Sequence::make_up(int64_t n_tokens) {
   s.engine->with_exec([&](kernels::Exec& exec) { fill_cache(s.config(), n_tokens, cache, exec); });
   std::vector<Token> tokens;
   for (int64_t i = 0; i < n_tokens; ++i) tokens.push_back(static_cast<Token>(i % s.vocab()));
-  s.replace(std::move(tokens), std::move(cache));
+  s.replace(std::move(tokens), std::move(cache), true);
 }
 
 std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {

@@ -55,6 +55,7 @@ class Sequence {
   std::span<const float> logits(int64_t i) const;
   std::span<const Token> tokens() const;
   int64_t max_tokens() const;
+  int64_t fitting_tokens() const;  // no more than max_tokens(), nor than the engine's memory is for
 
   // A sequence of the same engine that holds the same; cache pages are shared until either writes to one, which it
   // copies then.

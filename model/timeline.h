@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/kv_cache.h"
+#include "model/prefix_index.h"
 
 namespace corvid::model {
 
@@ -22,6 +23,9 @@ struct Timeline {
   std::chrono::steady_clock::time_point last_use = {};
   bool is_queued = false;    // a call waits
   bool is_admitted = false;  // it has the memory for all its tokens
+  bool is_made_up = false;   // no evaluation of these tokens gave the pages: they are nobody else's
+
+  AttentionKind kind() const { return {dense, cache.has_bounds()}; }
 };
 
 }  // namespace corvid::model

@@ -51,7 +51,8 @@ struct LocalChat::Impl {
         options(std::move(options_in)),
         context(checked_context(options.context, *model)),
         format(model->tokenizer()),
-        sequence(std::move(engine), context, options.attention) {
+        sequence(std::move(engine), context, options.attention),
+        room(sequence.fitting_tokens()) {
     model::Sampler(options.sampler,
                    &model->tokenizer());  // a parameter out of range is said now, not at the first reply
   }
@@ -78,6 +79,7 @@ struct LocalChat::Impl {
   int64_t context;
   model::ChatFormat format;
   model::Sequence sequence;
+  int64_t room;  // tokens: the context, or what the engine's memory is for when that is less
   model::PromptLookup lookup;
 };
 
@@ -98,9 +100,11 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   const Clock::time_point begin = Clock::now();
   const std::vector<Token> prompt = s.format.render(s.options.prompt, messages);
   reply.usage.prompt_tokens = int64_t(prompt.size());
-  if (int64_t(prompt.size()) >= s.context)  // one is left for the reply's first token
-    throw std::length_error("the transcript does not fit the model's context any more: want at most " +
-                            std::to_string(s.context - 1) + " tokens, found " + std::to_string(prompt.size()));
+  if (int64_t(prompt.size()) >= s.room)  // one is left for the reply's first token
+    throw std::length_error(std::string("the transcript does not fit ") +
+                            (s.room < s.context ? "the memory for keys and values" : "the model's context") +
+                            " any more: want at most " + std::to_string(s.room - 1) + " tokens, found " +
+                            std::to_string(prompt.size()));
   // What every conversation begins with need not be evaluated in every process.
   const std::span<const Token> fixed = std::span(prompt).first(size_t(s.format.fixed_tokens(s.options.prompt, prompt)));
   const bool is_first = s.options.prefixes && s.sequence.tokens().empty();
@@ -128,13 +132,13 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   if (s.options.speculate > 0) s.lookup.sync(timeline);
   while (!parser.is_done() && !stops.is_stopped() && !stop.stop_requested()) {
     const int64_t n_generated = int64_t(timeline.size() - prompt.size());
-    if (int64_t(timeline.size()) >= s.context || n_generated >= max_tokens) {
+    if (int64_t(timeline.size()) >= s.room || n_generated >= max_tokens) {
       reply.is_cut = true;
       break;
     }
     if (row > std::ssize(guess)) {
       // One pass evaluates the last token and, behind it, what may follow.
-      const int64_t room = std::min(max_tokens - n_generated, s.context - int64_t(timeline.size())) - 1;
+      const int64_t room = std::min(max_tokens - n_generated, s.room - int64_t(timeline.size())) - 1;
       guess = s.options.speculate > 0 ? s.lookup.draft(std::min(s.options.speculate, room)) : std::vector<Token>();
       std::vector<Token> pass{timeline.back()};
       pass.insert(pass.end(), guess.begin(), guess.end());
@@ -167,8 +171,11 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   reply.message = std::move(result.message);
   reply.error = std::move(result.error);
   if (stops.is_stopped()) {
+    // What the model did behind it, with the same token or before it was seen, was not said.
     reply.is_stopped = true;
     reply.message.text = std::move(answer);
+    reply.message.calls.clear();
+    reply.error.clear();
   }
   if (is_whole)
     reply.message.tokens.assign(timeline.begin() + std::ssize(prompt), timeline.end());

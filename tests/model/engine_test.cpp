@@ -173,6 +173,113 @@ TEST(Engine, PromptsThatArriveTogetherAreEvaluatedOnceUpToWhereTheyDiffer) {
   for (size_t i = 0; i < kSessions; ++i) EXPECT_EQ(copy(sequences[i].logits()), fresh(model, prompts[i])) << i;
 }
 
+// Blocks of 8. A quarter of the memory keeps pages of what has ended.
+TEST(Engine, WhatASequenceHeldIsFoundByTheNextOnesThatBeginAlike) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 2, .cache_bytes = 200 * page});
+  std::vector<Token> prompts[] = {prompt_of(100, 1), prompt_of(100, 2), prompt_of(60, 1)};
+  std::copy_n(prompts[0].begin(), 75, prompts[1].begin());
+  Sequence(engine, 200).sync(prompts[0]);
+  {
+    Sequence dense(engine, 200, Attention::dense);
+    EXPECT_EQ(dense.sync(prompts[0]), 0);
+  }
+  for (const auto& [prompt, reused] : {std::pair{prompts[1], 72}, {prompts[2], 56}, {prompts[0], 96}}) {
+    Sequence next(engine, 200);
+    EXPECT_EQ(next.sync(prompt), reused);
+    EXPECT_EQ(copy(next.logits()), fresh(model, prompt));
+    next.append(3);  // writes where others read
+  }
+  EXPECT_EQ(engine->stats().kept_tokens, 72 + 56 + 96);
+  EXPECT_EQ(engine->stats().evictions, 0);
+  const auto unlimited = Engine::create(model, {.threads = 1});
+  Sequence(unlimited, 200).sync(prompts[0]);
+  EXPECT_EQ(Sequence(unlimited, 200).sync(prompts[0]), 0) << "without a budget nothing is kept";
+}
+
+TEST(Engine, WhatIsKeptGivesItsMemoryBeforeWhatIsIdle) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 20 * page});
+  Sequence(engine, 200).sync(prompt_of(40, 1));
+  Sequence idle(engine, 200), large(engine, 200), again(engine, 200);
+  idle.sync(prompt_of(40, 2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));  // `idle` may be evicted from then on
+  large.sync(prompt_of(120, 3));                                // 15 pages: all that is not `idle`'s
+  EXPECT_EQ(engine->stats().evictions, 0);
+  large.truncate(0);
+  EXPECT_EQ(again.sync(prompt_of(40, 1)), 0);
+  EXPECT_EQ(copy(large.tokens()).size(), 0U);
+}
+
+TEST(Engine, EvictionTakesOnlyWhatGivesMemoryBack) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const test::TempDir dir;
+  const std::vector<Token> one = prompt_of(40, 1), two = prompt_of(40, 2), three = prompt_of(80, 3);
+  {
+    kernels::Exec exec(1);
+    Sequence made(model, exec, 100);
+    made.sync(one);
+    made.save(dir / "one.kv", 40);
+  }
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 12 * page});
+  Sequence mapped(engine, 100), parent(engine, 100), large(engine, 100);
+  mapped.restore(dir / "one.kv");
+  parent.sync(two);
+  Sequence fork = parent.fork();
+  large.sync(three);  // 10 pages: parent and fork share 5 and give them back only together
+  EXPECT_EQ(engine->stats().evictions, 2);
+  large.truncate(0);
+  EXPECT_EQ(mapped.sync(one), 39) << "its pages take no memory of the engine's";
+  EXPECT_EQ(parent.sync(two), 0);
+  EXPECT_EQ(copy(mapped.logits()), fresh(model, one));
+  EXPECT_EQ(copy(parent.logits()), fresh(model, two));
+}
+
+TEST(Engine, APartOfASequenceStaysWhenTakingItWouldGiveNothing) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const test::TempDir dir;
+  const std::vector<Token> prompt = prompt_of(60, 1);
+  {
+    kernels::Exec exec(1);
+    Sequence made(model, exec, 100);
+    made.sync(prompt);
+    made.save(dir / "s.kv", 40);
+  }
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 10 * page});
+  Sequence first(engine, 100), large(engine, 100);
+  first.restore(dir / "s.kv");
+  first.sync(prompt);
+  large.sync(prompt_of(80, 3));
+  EXPECT_EQ(engine->stats().evictions, 1);
+  large.truncate(0);
+  const int64_t rows = engine->stats().rows;
+  EXPECT_EQ(first.sync(prompt), 40);
+  EXPECT_EQ(engine->stats().rows - rows, 20);
+  EXPECT_EQ(copy(first.logits()), fresh(model, prompt));
+}
+
+TEST(Engine, WhatIsMadeUpIsNobodyElses) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 100 * page});
+  std::vector<Token> prompt;
+  {
+    Sequence made_up(engine, 100);
+    made_up.make_up(64);
+    prompt = copy(made_up.tokens());
+    const Sequence fork = made_up.fork();
+    Sequence real(engine, 100);
+    EXPECT_EQ(real.sync(prompt), 0);
+    EXPECT_EQ(copy(real.logits()), fresh(model, prompt));
+    real.truncate(0);
+  }
+  EXPECT_EQ(Sequence(engine, 100).sync(prompt), 0) << "nor are they kept";
+}
+
 TEST(Engine, ASequenceThatCanNeverFitFailsAndTheOthersGoOn) {
   const auto model = made_of({});
   const int64_t page = KvCache(model->config()).page_bytes();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <stdexcept>
 
+#include "model/kv_cache.h"
 #include "runtime/store.h"
 #include "runtime/transcript.h"
 #include "tests/support/temp_dir.h"
@@ -36,6 +37,7 @@ class LocalChatTest : public ::testing::Test {
   LocalChat answering(LocalChatOptions options = {}) { return {answering_, exec_, std::move(options)}; }
   LocalChat endless(LocalChatOptions options = {}) { return {endless_, exec_, std::move(options)}; }
   static const model::Model& answering_model() { return *answering_; }
+  static const std::shared_ptr<const model::Model>& endless_model() { return endless_; }
   static LocalChatOptions with_context(int64_t tokens) {
     LocalChatOptions options;
     options.context = tokens;
@@ -184,6 +186,24 @@ TEST_F(LocalChatTest, AStopStringEndsTheAnswerAndIsNotShown) {
   EXPECT_FALSE(whole.message.tokens.empty());
 }
 
+TEST_F(LocalChatTest, WhatComesBehindAStopStringIsNoFailedCall) {
+  // What may become a thinking tag is shown only when the call's marker says that it is none: the stop comes first.
+  const test::TempDir dir;
+  const auto model = model::Model::load(test::write_tiny_model(dir.path(), "<m]<]minimax[>["));
+  LocalChatOptions options;
+  LocalChat plain(model, exec_, options);
+  const Reply whole = ask(plain);
+  EXPECT_THAT(whole.error, testing::StartsWith("call markup: "));
+  EXPECT_THAT(whole.message.text, testing::StartsWith("<m"));
+  options.sampler.stop = {"m"};
+  LocalChat chat(model, exec_, options);
+  const Reply reply = ask(chat);
+  EXPECT_TRUE(reply.is_stopped);
+  EXPECT_EQ(reply.message.text, "<");
+  EXPECT_EQ(reply.error, "");
+  EXPECT_TRUE(reply.message.calls.empty());
+}
+
 TEST_F(LocalChatTest, LogprobsComeWithEveryTokenWhenAskedFor) {
   LocalChatOptions options;
   options.logprobs = 2;
@@ -279,6 +299,33 @@ TEST_F(LocalChatTest, GuessingAheadChangesNothingThatTheModelThatShipsSays) {
     agrees(random, 0, seed, 1);
   }
   EXPECT_GT(accepted, 20);
+}
+
+// Memory for the prompt and so many tokens more: guesses must not ask for more than that, and the reply is cut where it
+// would be without them.
+TEST_F(LocalChatTest, TheMemoryCutsAReplyAsTheContextDoesWithGuessesAndWithout) {
+  LocalChat wide = endless();
+  const int64_t prompt = ask(wide, 1).usage.prompt_tokens;
+  const auto& model = endless_model();
+  const model::KvCache cache(model->config());
+  const int64_t pages = cache.pages_for(prompt) + 1, room = pages * cache.block();
+  const auto within = [&](int64_t bytes, int64_t guesses) {
+    const auto engine = model::Engine::create(model, exec_, model::KvPool::create(bytes));
+    LocalChatOptions options;
+    options.speculate = guesses;
+    LocalChat chat(engine, options);
+    return ask(chat, 1'000'000);
+  };
+  for (const int64_t guesses : {0, 16}) {
+    const Reply reply = within(pages * cache.page_bytes() + 100, guesses);
+    EXPECT_TRUE(reply.is_cut);
+    EXPECT_EQ(reply.usage.prompt_tokens + reply.usage.completion_tokens, room);
+    EXPECT_EQ(reply.usage.accepted_tokens > 0, guesses > 0);
+  }
+  messages_[0].text = std::string(static_cast<size_t>(40 * cache.block()), 'x');
+  EXPECT_THAT([&] { within(pages * cache.page_bytes(), 16); },
+              testing::ThrowsMessage<std::length_error>(
+                  HasSubstr("does not fit the memory for keys and values any more: want at most ")));
 }
 
 TEST_F(LocalChatTest, ParametersOutOfRangeAreRefusedAtOnce) {

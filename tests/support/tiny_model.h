@@ -16,8 +16,8 @@
 namespace corvid::test {
 
 // Writes config.json, model.safetensors and tokenizer.json (that of tests/golden/tokenizer-minimax) into `folder`. The
-// model answers `answer` to everything; with `loops` it begins again at the end and never stops. No token of the answer
-// may come twice. Returns `folder`.
+// model answers `answer`, special tokens and all, to everything; with `loops` it begins again at the end and never
+// stops. No token of the answer may come twice. Returns `folder`.
 inline std::filesystem::path write_tiny_model(const std::filesystem::path& folder, const std::string& answer,
                                               bool loops = false) {
   namespace fs = std::filesystem;
@@ -28,7 +28,7 @@ inline std::filesystem::path write_tiny_model(const std::filesystem::path& folde
   const model::Tokenizer tokenizer = model::Tokenizer::from_json_file(tokenizer_file);
   const int64_t vocab = tokenizer.vocab_size();
 
-  std::vector<model::Token> chain = tokenizer.encode(answer, false);
+  std::vector<model::Token> chain = tokenizer.encode(answer, true);
   std::map<model::Token, model::Token> next;
   next[tokenizer.special("</mm:think>").value()] = chain.front();  // the last token of a prompt
   for (size_t i = 0; i < chain.size(); ++i) {
