@@ -2,6 +2,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp8.h>
 
+#include "kernels/block_select/scan.cuh"
 #include "kernels/block_select/scores.h"
 #include "kernels/block_select/top_blocks.cuh"
 #include "kernels/check.h"
@@ -76,8 +77,14 @@ void select_rows(const PagedBlockSelect& a, int64_t row, int64_t rows, int64_t m
   const int64_t most = 32768;  // rows a grid holds
   require(rows <= most, "block_select: want at most ", most, " rows at once, found ", rows);
   const Part part{a, row, stride};
-  score_kernel<<<dim3(blocks, static_cast<unsigned>(rows)), kThreads, shared_bytes, stream>>>(part);
-  cuda::check_launch("block_select's scores");
+  if (!cuda::can_scan(a)) {
+    score_kernel<<<dim3(blocks, static_cast<unsigned>(rows)), kThreads, shared_bytes, stream>>>(part);
+    cuda::check_launch("block_select's scores");
+  } else if (row < a.rows.decode_rows) {
+    cuda::scan_blocks(a, stream);
+  } else {
+    cuda::scan_run(a, row, rows, max_keys, stream);
+  }
   choose_kernel<<<dim3(static_cast<unsigned>(a.n_heads), static_cast<unsigned>(rows)), kThreads, 0, stream>>>(part);
   cuda::check_launch("block_select");
 }

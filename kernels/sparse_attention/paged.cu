@@ -1,9 +1,12 @@
 // Attention for any shape, and the choice of the kernel.
 #include <cuda_bf16.h>
 
+#include "kernels/block_select/scan.cuh"
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
-#include "kernels/sparse_attention/paged.h"
+#include "kernels/sparse_attention/decode.cuh"
+#include "kernels/sparse_attention/runs.h"
+#include "kernels/sparse_attention/spans.h"
 
 namespace corvid::kernels {
 namespace {
@@ -76,22 +79,77 @@ void attend_rows(const PagedAttention& a, int64_t row, int64_t rows, cudaStream_
   }
 }
 
-}  // namespace
-
-void cuda::attention(const PagedAttention& a, CUstream_st* stream) {
+void check(const PagedAttention& a) {
   require(a.n_kv_heads >= 1 && a.n_heads % a.n_kv_heads == 0,
           "attention: want n_heads a multiple of n_kv_heads, found ", a.n_heads, " and ", a.n_kv_heads);
   require(a.head_dim >= 16 && a.head_dim % 16 == 0 && a.head_dim <= 256,
           "attention: want a head_dim that is a multiple of 16 up to 256, found ", a.head_dim);
   require(a.block >= 16 && a.block % 16 == 0, "attention: want a block that is a multiple of 16, found ", a.block);
   require((a.ids == nullptr) == (a.counts == nullptr), "attention: want both ids and counts, or neither");
-  if (a.rows.decode_rows > 0) attend_rows(a, 0, a.rows.decode_rows, stream);
-  for (const PrefillRun& run : a.rows.runs) attend_rows(a, run.row, run.rows, stream);
+}
+
+// As decode rows.
+void attend_run_row_by_row(const PagedAttention& a, const PrefillRun& run, CUstream_st* stream) {
+  for (int64_t done = 0; done < run.rows; done += kDecodeRows) {
+    const int64_t row = run.row + done;
+    PagedAttention part = a;
+    part.rows.seq += row;
+    part.rows.pos += row;
+    part.rows.rows = part.rows.decode_rows = std::min(kDecodeRows, run.rows - done);
+    part.rows.max_keys = run.max_keys;
+    part.rows.runs = {};
+    part.q += row * a.n_heads * a.head_dim;
+    part.o += row * a.n_heads * a.head_dim;
+    if (a.ids != nullptr) {
+      part.ids += row * a.n_kv_heads * a.top_k;
+      part.counts += row * a.n_kv_heads;
+    }
+    cuda::decode_attention(part, nullptr, stream);
+  }
+}
+
+void attend_runs(const PagedAttention& a, CUstream_st* stream) {
+  for (const PrefillRun& run : a.rows.runs) {
+    if (a.ids != nullptr && can_share_blocks(a))
+      cuda::attend_run_by_blocks(a, run, stream);
+    else if (a.ids == nullptr && can_flash(a))
+      cuda::attend_run_densely(a, run, stream);
+    else if (can_decode(a))
+      attend_run_row_by_row(a, run, stream);
+    else
+      attend_rows(a, run.row, run.rows, stream);
+  }
+}
+
+}  // namespace
+
+void cuda::attention(const PagedAttention& a, CUstream_st* stream) {
+  kernels::check(a);
+  if (a.rows.decode_rows > 0) {
+    if (can_decode(a))
+      decode_attention(a, nullptr, stream);
+    else
+      attend_rows(a, 0, a.rows.decode_rows, stream);
+  }
+  attend_runs(a, stream);
 }
 
 void cuda::select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream) {
-  block_select(select, stream);
-  attention(attend, stream);
+  kernels::check(attend);
+  require(attend.ids == select.ids && attend.counts == select.counts && attend.top_k == select.top_k &&
+              attend.n_kv_heads == select.n_heads && attend.block == select.block,
+          "select_and_attend: want the attention over what is selected, of the same shape");
+  if (select.rows.decode_rows == 0 || !can_scan(select) || !can_decode(attend)) {
+    block_select(select, stream);
+    attention(attend, stream);
+    return;
+  }
+  scan_blocks(select, stream);
+  decode_attention(attend, &select, stream);
+  PagedBlockSelect runs = select;
+  runs.rows.decode_rows = 0;
+  if (!runs.rows.runs.empty()) block_select(runs, stream);
+  attend_runs(attend, stream);
 }
 
 }  // namespace corvid::kernels

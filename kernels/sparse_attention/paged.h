@@ -7,9 +7,9 @@
 //   Needs    n_heads a multiple of n_kv_heads, head_dim a multiple of 16 and at most 256, block a multiple of 16, top_k
 //            <= 64, scale > 0; ids ascending, distinct, in [0, pos / block], counts >= 1; every page used present.
 //   Numbers  Products of bf16, sums and softmax in float32, weights of values rounded to bf16 (and in the sparse kernel
-//            for runs also each block's share of the result): |o - exact| <= paged_attention_tolerance(keys) * max_j
-//            |v[j]|
-//            * (1 + scale * max_j sum_i |q_i k_ji|), o rounded to bf16 included.
+//            for runs each block's share of the result too), o rounded to bf16: |o - exact| <= max_j |v[j]| *
+//            (kPagedAttentionRounding + sparse_attention_tolerance(head_dim, keys) * (1 + scale * max_j sum_i |q_i
+//            k_ji|)).
 //   Order    A row's bits depend on that row, its keys, and whether it is a decode row or in a run; not on other rows.
 //   Memory   `workspace`: attention_workspace() bytes, 128-byte aligned, contents don't matter before or after.
 #pragma once
@@ -32,7 +32,7 @@ struct PagedAttention {
   std::byte* workspace = nullptr;
 };
 
-constexpr double paged_attention_tolerance(int64_t keys) { return 0x1p-7 + double(keys) / 8 * FLT_EPSILON; }
+constexpr double kPagedAttentionRounding = 0x1p-7;
 
 // Of the shape alone; `is_sparse` says whether ids will be given.
 int64_t attention_workspace(const PagedAttention& a, bool is_sparse);

@@ -1,0 +1,401 @@
+// Decode: few queries, each with keys of its own to read once, so the bytes are all that counts. The heads that share a
+// kv head are the 16 rows of a tensor-core tile (rows that aren't there are zeros). A warp works alone, on pieces of 16
+// keys that it copies ahead into a ring of its own; its sums, by online softmax, meet the other warps' at the end.
+//
+//   sparse   a cluster of blocks of threads for a (row, kv head), one block of keys each; where the scan's scores are
+//            given, every block of threads chooses the blocks for itself (it takes a microsecond, and no launch and
+//            no exchange between them). The sums meet in shared memory across the cluster.
+//   dense    the row's keys in spans, whose length follows from the row's own length alone; a span's sums go to memory,
+//            and a second kernel merges them in order.
+#include <algorithm>
+
+#include "kernels/block_select/scores.h"
+#include "kernels/block_select/top_blocks.cuh"
+#include "kernels/launch.cuh"
+#include "kernels/ptx.cuh"
+#include "kernels/sparse_attention/decode.cuh"
+#include "kernels/sparse_attention/spans.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kThreads = 128, kWarps = kThreads / 32;
+
+struct Decode {
+  const int32_t* seq;
+  const int32_t* pos;
+  const int32_t* pages;
+  const uint16_t* q;
+  const std::byte* keys;
+  const std::byte* values;
+  const int32_t* ids;  // null: dense
+  const int32_t* counts;
+  uint16_t* o;
+  float* sums;          // dense: [rows, n_heads, spans, dim]
+  float* stats;         // dense: [rows, n_heads, spans, 2]: greatest score, total weight
+  const float* scores;  // not null: choose by these, and write:
+  int32_t* chosen;
+  int32_t* chosen_counts;
+  int64_t page_bytes, score_stride;
+  int max_pages, n_heads, n_kv_heads, block, top_k, local_blocks, max_spans;
+  float scale_log2;  // scale / log(2)
+};
+
+template <int kDim>
+struct Ring {
+  static constexpr int kRowBytes = 2 * kDim, kChunks = kRowBytes / 16, kHalf = kPiece * kRowBytes;  // keys, then values
+  static constexpr int kStageBytes = 2 * kHalf;
+  static constexpr int bytes(int stages) { return kWarps * stages * kStageBytes; }
+};
+
+// 16-byte chunks of a row are permuted by the row's number, so that eight rows' chunks lie in different banks.
+template <int kDim>
+__device__ uint32_t chunk_at(int row, int chunk) {
+  return static_cast<uint32_t>(row * Ring<kDim>::kRowBytes + 16 * (chunk ^ (row & 7)));
+}
+
+template <int kDim>
+struct Sums {
+  float acc[kDim / 8][4] = {};
+  float most[2] = {-INFINITY, -INFINITY}, total[2] = {};  // of heads g and g + 8; total: this lane's part
+};
+
+template <int kDim>
+__device__ void load_queries(const Decode& a, int row, int kv_head, uint32_t (&q)[kDim / 16][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, quad = lane % 4, group = a.n_heads / a.n_kv_heads;
+  const uint16_t* from = a.q + (static_cast<int64_t>(row) * a.n_heads + kv_head * group) * kDim;
+#pragma unroll
+  for (int s = 0; s < kDim / 16; ++s)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int head = g + 8 * (i % 2), at = 16 * s + 2 * quad + 8 * (i / 2);
+      q[s][i] = head < group ? *reinterpret_cast<const uint32_t*>(from + head * kDim + at) : 0;
+    }
+}
+
+// Copies keys [16 * piece, ...) of a page's head; positions behind `pos` become zeros.
+template <int kDim>
+__device__ void load_piece(const Decode& a, const int32_t* pages, int kv_head, int piece, int pos, uint32_t stage) {
+  using R = Ring<kDim>;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int b = piece * kPiece / a.block, in_block = piece * kPiece % a.block;
+  const int64_t offset = pages[b] * a.page_bytes + (static_cast<int64_t>(kv_head) * a.block + in_block) * R::kRowBytes;
+#pragma unroll
+  for (int i = 0; i < kPiece * R::kChunks / 32; ++i) {
+    const int n = lane + 32 * i, r = n / R::kChunks, chunk = n % R::kChunks;
+    const bool is_real = piece * kPiece + r <= pos;
+    const uint32_t to = stage + chunk_at<kDim>(r, chunk);
+    ptx::copy_async(to, a.keys + offset + 16 * n, is_real);
+    ptx::copy_async(to + R::kHalf, a.values + offset + 16 * n, is_real);
+  }
+}
+
+template <int kDim>
+__device__ void attend_piece(const Decode& a, const uint32_t (&q)[kDim / 16][4], int piece, int pos, uint32_t stage,
+                             Sums<kDim>& sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, quad = lane % 4, m = lane / 8, r = lane % 8;
+  float s[2][4] = {};
+#pragma unroll
+  for (int step = 0; step < kDim / 16; ++step) {
+    uint32_t k[4];
+    ptx::ldmatrix4(k, stage + chunk_at<kDim>(m / 2 * 8 + r, 2 * step + m % 2));
+    ptx::mma_bf16(s[0], q[step][0], q[step][1], q[step][2], q[step][3], k[0], k[1]);
+    ptx::mma_bf16(s[1], q[step][0], q[step][1], q[step][2], q[step][3], k[2], k[3]);
+  }
+  const int first = piece * kPiece + 2 * quad;
+#pragma unroll
+  for (int n = 0; n < 2; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (first + 8 * n + i % 2 > pos) s[n][i] = -INFINITY;
+  float shrink[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float most = fmaxf(fmaxf(s[0][2 * h], s[0][2 * h + 1]), fmaxf(s[1][2 * h], s[1][2 * h + 1]));
+    most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 2));
+    most = fmaxf(most, sums.most[h]);
+    const float base = most == -INFINITY ? 0 : most * a.scale_log2;
+    shrink[h] = ptx::exp2_fast(sums.most[h] * a.scale_log2 - base);
+    sums.most[h] = most;
+    float total = 0;
+#pragma unroll
+    for (int n = 0; n < 2; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) total += s[n][2 * h + i] = ptx::exp2_fast(s[n][2 * h + i] * a.scale_log2 - base);
+    sums.total[h] = sums.total[h] * shrink[h] + total;
+  }
+  if (__any_sync(ptx::kAll, shrink[0] != 1 || shrink[1] != 1)) {
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums.acc[n][i] *= shrink[i / 2];
+  }
+  const uint32_t p[4] = {ptx::pack_bf16(s[0][0], s[0][1]), ptx::pack_bf16(s[0][2], s[0][3]),
+                         ptx::pack_bf16(s[1][0], s[1][1]), ptx::pack_bf16(s[1][2], s[1][3])};
+#pragma unroll
+  for (int n = 0; n < kDim / 16; ++n) {
+    uint32_t v[4];
+    ptx::ldmatrix4_transposed(v, stage + Ring<kDim>::kHalf + chunk_at<kDim>(m % 2 * 8 + r, 2 * n + m / 2));
+    ptx::mma_bf16(sums.acc[2 * n], p[0], p[1], p[2], p[3], v[0], v[1]);
+    ptx::mma_bf16(sums.acc[2 * n + 1], p[0], p[1], p[2], p[3], v[2], v[3]);
+  }
+}
+
+// Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring.
+template <int kDim, int kStages, class PieceOf>
+__device__ void attend(const Decode& a, int row, int kv_head, int n, const PieceOf& piece_of, char* ring,
+                       Sums<kDim>& sums) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, pos = a.pos[row];
+  const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
+  const uint32_t base = ptx::shared_address(ring) + static_cast<uint32_t>(warp * kStages * Ring<kDim>::kStageBytes);
+  const auto load = [&](int i) {
+    if (i < n) load_piece<kDim>(a, pages, kv_head, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes);
+    ptx::commit_copies();
+  };
+  for (int i = 0; i < kStages - 1; ++i) load(i);
+  uint32_t q[kDim / 16][4];
+  load_queries<kDim>(a, row, kv_head, q);
+  for (int i = 0; i < n; ++i) {
+    ptx::wait_copies<kStages - 2>();
+    __syncwarp();  // the copies of all lanes have come, and all lanes are done with the stage that is filled now
+    load(i + kStages - 1);
+    attend_piece<kDim>(a, q, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes, sums);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    sums.total[h] += __shfl_xor_sync(ptx::kAll, sums.total[h], 1);
+    sums.total[h] += __shfl_xor_sync(ptx::kAll, sums.total[h], 2);
+  }
+}
+
+// The warps' sums become one, in merged.acc, with the greatest score and the total of each head beside it.
+template <int kDim>
+struct Merged {
+  static constexpr int kStride = kDim + 4;
+  float acc[kWarps][kHeads][kStride];  // the result is in acc[0]
+  float most[kWarps][kHeads], total[kWarps][kHeads], all_most[kHeads], all_total[kHeads];
+};
+
+__device__ float weight(float most, float all_most, float scale_log2) {
+  return most == -INFINITY ? 0 : ptx::exp2_fast((most - all_most) * scale_log2);
+}
+
+template <int kDim>
+__device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& merged) {
+  const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
+  __syncthreads();  // `merged` lies where the ring was
+  if (quad == 0)
+    for (int h = 0; h < 2; ++h) {
+      merged.most[warp][g + 8 * h] = sums.most[h];
+      merged.total[warp][g + 8 * h] = sums.total[h];
+    }
+  __syncthreads();
+  float factor[2];
+  for (int h = 0; h < 2; ++h) {
+    const int head = g + 8 * h;
+    float most = merged.most[0][head];
+    for (int w = 1; w < kWarps; ++w) most = fmaxf(most, merged.most[w][head]);
+    factor[h] = weight(sums.most[h], most, a.scale_log2);
+    if (warp == 0 && quad == 0) {
+      float total = 0;
+      for (int w = 0; w < kWarps; ++w)
+        total += merged.total[w][head] * weight(merged.most[w][head], most, a.scale_log2);
+      merged.all_most[head] = most;
+      merged.all_total[head] = total;
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      *reinterpret_cast<float2*>(&merged.acc[warp][g + 8 * h][8 * n + 2 * quad]) =
+          make_float2(sums.acc[n][2 * h] * factor[h], sums.acc[n][2 * h + 1] * factor[h]);
+  __syncthreads();
+  for (int i = t; i < kHeads * kDim / 4; i += kThreads) {
+    const int head = i / (kDim / 4), at = i % (kDim / 4) * 4;
+    float4 sum = *reinterpret_cast<const float4*>(&merged.acc[0][head][at]);
+    for (int w = 1; w < kWarps; ++w) {
+      const float4 more = *reinterpret_cast<const float4*>(&merged.acc[w][head][at]);
+      sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
+    }
+    *reinterpret_cast<float4*>(&merged.acc[0][head][at]) = sum;
+  }
+}
+
+constexpr int kSparseStages = 3, kDenseStages = 3;
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a) {
+  extern __shared__ __align__(128) char ring[];
+  __shared__ cuda::TopBlocksShared top;
+  __shared__ int32_t chosen[cuda::kMaxTopK];
+  ptx::wait_for_earlier();
+  ptx::let_next_begin();
+  const int t = static_cast<int>(threadIdx.x), warp = t / 32;
+  const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y);
+  const int rank = static_cast<int>(ptx::cluster_rank()), ranks = static_cast<int>(gridDim.x);
+  const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads, pos = a.pos[row];
+  int count = 0;
+  if (a.scores != nullptr) {
+    count = cuda::top_blocks(a.scores + list * a.score_stride, pos < 0 ? 0 : pos / a.block + 1, a.top_k, a.local_blocks,
+                             chosen, top, kThreads);
+    if (rank == 0) {
+      for (int i = t; i < a.top_k; i += kThreads) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = chosen[i];
+      if (t == 0) a.chosen_counts[list] = count;
+    }
+  } else if (pos >= 0) {
+    count = a.counts[list];
+    if (t < count) chosen[t] = a.ids[static_cast<int64_t>(list) * a.top_k + t];
+    __syncthreads();
+  }
+
+  // The pieces of this block of threads: those of its blocks, one after the other, by turns for its warps.
+  const int per_block = a.block / kPiece, mine = count > rank ? (count - rank + ranks - 1) / ranks : 0;
+  const int pieces = mine * per_block > warp ? (mine * per_block - warp + kWarps - 1) / kWarps : 0;
+  Sums<kDim> sums;
+  if (pieces > 0)
+    attend<kDim, kSparseStages>(
+        a, row, kv_head, pieces,
+        [&](int i) {
+          const int n = i * kWarps + warp;
+          return chosen[rank + n / per_block * ranks] * per_block + n % per_block;
+        },
+        ring, sums);
+  auto& merged = *reinterpret_cast<Merged<kDim>*>(ring);
+  merge_warps<kDim>(a, sums, merged);
+  ptx::cluster_sync();
+  for (int head = rank; head < group; head += ranks) {
+    float most = -INFINITY, total = 0, sum = 0;
+    for (int r = 0; r < ranks; ++r)
+      most = fmaxf(most, ptx::load_of(static_cast<uint32_t>(r), ptx::shared_address(&merged.all_most[head])));
+#pragma unroll 4
+    for (int r = 0; r < ranks; ++r) {
+      const auto of = static_cast<uint32_t>(r);
+      const float factor = weight(ptx::load_of(of, ptx::shared_address(&merged.all_most[head])), most, a.scale_log2);
+      total += factor * ptx::load_of(of, ptx::shared_address(&merged.all_total[head]));
+      sum += factor * ptx::load_of(of, ptx::shared_address(&merged.acc[0][head][t % kDim]));
+    }
+    if (t < kDim)
+      a.o[(static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + t] =
+          pos < 0 ? uint16_t{0} : __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
+  }
+  ptx::cluster_sync();  // nobody leaves while its shared memory is read
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
+  extern __shared__ __align__(128) char ring[];
+  ptx::wait_for_earlier();
+  ptx::let_next_begin();
+  const int t = static_cast<int>(threadIdx.x), warp = t / 32, span = static_cast<int>(blockIdx.x);
+  const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y), pos = a.pos[row];
+  const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
+  if (pos < 0 || first >= all) return;
+  const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
+  Sums<kDim> sums;
+  if (pieces > 0)
+    attend<kDim, kDenseStages>(
+        a, row, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
+  auto& merged = *reinterpret_cast<Merged<kDim>*>(ring);
+  merge_warps<kDim>(a, sums, merged);
+  __syncthreads();
+  const int group = a.n_heads / a.n_kv_heads;
+  const int64_t line = static_cast<int64_t>(row) * a.n_heads + kv_head * group;
+  for (int i = t; i < group * kDim; i += kThreads)
+    a.sums[((line + i / kDim) * a.max_spans + span) * kDim + i % kDim] = merged.acc[0][i / kDim][i % kDim];
+  if (t < group) {
+    a.stats[((line + t) * a.max_spans + span) * 2] = merged.all_most[t];
+    a.stats[((line + t) * a.max_spans + span) * 2 + 1] = merged.all_total[t];
+  }
+}
+
+template <int kDim>
+__global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
+  ptx::wait_for_earlier();
+  ptx::let_next_begin();
+  const int t = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
+  const int pos = a.pos[row];
+  const int64_t line = static_cast<int64_t>(row) * a.n_heads + head;
+  if (pos < 0) {
+    if (t < kDim) a.o[line * kDim + t] = 0;
+    return;
+  }
+  const auto n = static_cast<int>(spans(pos + 1));
+  __shared__ float factors[kMaxSpans];
+  const float* stats = a.stats + line * a.max_spans * 2;
+  float most = -INFINITY;
+  for (int i = 0; i < n; ++i) most = fmaxf(most, stats[2 * i]);
+  if (t < n) factors[t] = weight(stats[2 * t], most, a.scale_log2);
+  __syncthreads();
+  if (t >= kDim) return;
+  float total = 0, sum = 0;
+#pragma unroll 8
+  for (int i = 0; i < n; ++i) {
+    total += factors[i] * stats[2 * i + 1];
+    sum += factors[i] * a.sums[(line * a.max_spans + i) * kDim + t];
+  }
+  a.o[line * kDim + t] = __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
+}
+
+template <int kDim>
+void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* stream) {
+  const auto rows = static_cast<unsigned>(a.rows.decode_rows), kv_heads = static_cast<unsigned>(a.n_kv_heads);
+  constexpr auto merged_bytes = static_cast<int>(sizeof(Merged<kDim>));
+  if (decode.ids != nullptr || decode.scores != nullptr) {
+    constexpr int bytes = std::max(Ring<kDim>::bytes(kSparseStages), merged_bytes);
+    unsigned ranks = 1;
+    while (ranks < 16 && ranks < a.top_k) ranks *= 2;
+    cuda::allow(sparse_kernel<kDim>, bytes, true);
+    cuda::launch("sparse attention", sparse_kernel<kDim>,
+                 {dim3(ranks, kv_heads, rows), kThreads, bytes, stream, ranks, true}, decode);
+    return;
+  }
+  constexpr int bytes = std::max(Ring<kDim>::bytes(kDenseStages), merged_bytes);
+  cuda::allow(dense_kernel<kDim>, bytes);
+  cuda::launch("dense attention", dense_kernel<kDim>,
+               {dim3(static_cast<unsigned>(decode.max_spans), kv_heads, rows), kThreads, bytes, stream, 1, true},
+               decode);
+  cuda::launch("dense attention's merge", merge_kernel<kDim>,
+               {dim3(static_cast<unsigned>(a.n_heads), rows), kThreads, 0, stream, 1, true}, decode);
+}
+
+}  // namespace
+
+void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* select, CUstream_st* stream) {
+  const PagedRows& r = a.rows;
+  const int64_t max_spans = most_spans(r.max_keys);
+  Decode decode{};
+  decode.seq = r.seq;
+  decode.pos = r.pos;
+  decode.pages = r.pages;
+  decode.q = a.q;
+  decode.keys = a.keys;
+  decode.values = a.values;
+  decode.ids = a.ids;
+  decode.counts = a.counts;
+  decode.o = a.o;
+  decode.sums = reinterpret_cast<float*>(a.workspace);
+  decode.stats = decode.sums + r.decode_rows * a.n_heads * max_spans * a.head_dim;
+  decode.page_bytes = a.page_bytes;
+  decode.max_pages = static_cast<int>(r.max_pages);
+  decode.n_heads = static_cast<int>(a.n_heads);
+  decode.n_kv_heads = static_cast<int>(a.n_kv_heads);
+  decode.block = static_cast<int>(a.block);
+  decode.top_k = static_cast<int>(a.top_k);
+  decode.max_spans = static_cast<int>(max_spans);
+  decode.scale_log2 = a.scale * 1.44269504F;
+  if (select != nullptr) {
+    decode.scores = reinterpret_cast<const float*>(select->workspace);
+    decode.score_stride = score_stride(r.max_keys, a.block);
+    decode.chosen = select->ids;
+    decode.chosen_counts = select->counts;
+    decode.local_blocks = static_cast<int>(select->local_blocks);
+  }
+  if (a.head_dim == 64)
+    launch_decode<64>(a, decode, stream);
+  else
+    launch_decode<128>(a, decode, stream);
+}
+
+}  // namespace corvid::kernels

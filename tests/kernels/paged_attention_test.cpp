@@ -1,0 +1,322 @@
+// Block selection and attention on the GPU against the float64 references, over scattered pages full of NaN.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+
+#include "tests/support/guarded.h"
+#include "tests/support/paged_case.h"
+
+namespace corvid::test {
+namespace {
+
+using kernels::Exec;
+using kernels::IndexFormat;
+using kernels::PagedAttention;
+using kernels::PagedBlockSelect;
+using kernels::PagedRows;
+using kernels::PrefillRun;
+
+struct Result {
+  std::vector<int32_t> ids, counts;
+  std::vector<uint16_t> o;
+  bool operator==(const Result&) const = default;
+};
+
+enum class How { select, dense, sparse, fused };
+
+// Runs the case on the GPU; `given`, when not null, are the ids and counts to attend to. Outputs and workspace are
+// poisoned before.
+Result run(const PagedCase& c, How how, const Result* given = nullptr) {
+  Exec exec(kernels::Device::cuda);
+  Arrays on(exec);
+  const PagedShape& s = c.shape;
+  const auto in = [&](const auto& values) { return on.in(values.data(), int64_t(values.size())); };
+  const PagedRows rows{in(c.seq), in(c.pos), in(c.pages), c.rows(), c.max_pages, c.decode_rows, c.max_keys, c.runs};
+  const std::byte* pool = in(c.pool);
+  Result out;
+  Guarded<int32_t> ids(c.rows() * s.n_index_heads * s.top_k, 0), counts(c.rows() * s.n_index_heads, 0);
+  Guarded<uint16_t> o(c.rows() * s.n_heads * s.head_dim, 0);
+  if (given != nullptr) std::copy(given->ids.begin(), given->ids.end(), ids.data());
+  if (given != nullptr) std::copy(given->counts.begin(), given->counts.end(), counts.data());
+  PagedBlockSelect select{rows,
+                          in(c.index_q),
+                          pool + c.index_offset,
+                          c.page_bytes,
+                          on.out(ids.data(), ids.size()),
+                          on.out(counts.data(), counts.size()),
+                          s.n_index_heads,
+                          s.index_dim,
+                          s.block,
+                          s.top_k,
+                          s.local_blocks,
+                          s.format};
+  PagedAttention attend{rows,          in(c.q),
+                        pool,          pool + c.value_offset,
+                        c.page_bytes,  select.ids,
+                        select.counts, on.out(o.data(), o.size()),
+                        s.n_heads,     s.n_kv_heads,
+                        s.head_dim,    s.block,
+                        s.top_k,       1 / std::sqrt(static_cast<float>(s.head_dim))};
+  if (how == How::dense) attend.ids = attend.counts = nullptr;
+  std::vector<std::byte> poison(size_t(block_select_workspace(select)) + 128, std::byte{0x7f});
+  select.workspace = on.out(poison.data(), int64_t(poison.size()));
+  std::vector<std::byte> more(size_t(attention_workspace(attend, how != How::dense)) + 128, std::byte{0x7f});
+  attend.workspace = on.out(more.data(), int64_t(more.size()));
+  if (how == How::select) kernels::cuda::block_select(select, exec.stream());
+  if (how == How::dense || how == How::sparse) kernels::cuda::attention(attend, exec.stream());
+  if (how == How::fused) kernels::cuda::select_and_attend(select, attend, exec.stream());
+  on.finish();
+  return {ids.values(), counts.values(), o.values()};
+}
+
+// How many lists differ from the oracle's, all of them by blocks whose scores tie within rounding.
+int64_t expect_right_choice(const PagedCase& c, const Result& found, const std::vector<int64_t>& rows,
+                            const std::string& name) {
+  const PagedShape& s = c.shape;
+  int64_t differing = 0;
+  for (const int64_t r : rows) {
+    const auto* ids = found.ids.data() + r * s.n_index_heads * s.top_k;
+    const auto* counts = found.counts.data() + r * s.n_index_heads;
+    if (c.pos[size_t(r)] < 0) {
+      for (int64_t h = 0; h < s.n_index_heads; ++h) EXPECT_EQ(counts[h], 0) << name;
+      EXPECT_TRUE(std::all_of(ids, ids + s.n_index_heads * s.top_k, [](int32_t id) { return id == -1; })) << name;
+      continue;
+    }
+    const HostSequence& host = *c.sequences[size_t(c.seq[size_t(r)])];
+    const std::vector<float> q = c.floats(c.index_q, r, s.n_index_heads * s.index_dim);
+    const std::vector<int64_t> pos{c.pos[size_t(r)]};
+    const int64_t blocks = (host.n_keys + s.block - 1) / s.block;
+    const kernels::BlockSelect a{q.data(), host.index.keys.data(), pos.data(),           nullptr, nullptr,
+                                 1,        s.n_index_heads,        s.index_dim,          s.block, host.n_keys,
+                                 s.top_k,  s.local_blocks,         kernels::Format::bf16};
+    std::vector<int32_t> wanted(size_t(s.n_index_heads * s.top_k)), wanted_counts(size_t(s.n_index_heads));
+    std::vector<double> scores(size_t(s.n_index_heads * blocks));
+    kernels::ref::block_select(a, wanted.data(), wanted_counts.data(), scores.data());
+    for (int64_t h = 0; h < s.n_index_heads; ++h) {
+      const std::string at = name + ", row " + std::to_string(r) + ", head " + std::to_string(h);
+      EXPECT_EQ(counts[h], wanted_counts[size_t(h)]) << at;
+      const std::vector<int32_t> mine(ids + h * s.top_k, ids + (h + 1) * s.top_k);
+      const std::vector<int32_t> right(wanted.begin() + h * s.top_k, wanted.begin() + (h + 1) * s.top_k);
+      if (mine == right) continue;
+      ++differing;
+      double lowest = std::numeric_limits<double>::infinity(), highest_left = -lowest;
+      std::vector<bool> chosen(static_cast<size_t>(blocks));
+      for (int64_t i = 0; i < s.top_k; ++i) {
+        if (i >= wanted_counts[size_t(h)]) {
+          EXPECT_EQ(mine[size_t(i)], -1) << at;
+          continue;
+        }
+        if (mine[size_t(i)] <= (i == 0 ? -1 : mine[size_t(i - 1)]) || mine[size_t(i)] > pos[0] / s.block) {
+          ADD_FAILURE() << at << ": not ascending, or behind the row";
+          return differing;
+        }
+        chosen[size_t(mine[size_t(i)])] = true;
+        lowest = std::min(lowest, scores[size_t(h * blocks + mine[size_t(i)])]);
+      }
+      for (int64_t b = 0; b <= pos[0] / s.block; ++b)
+        if (!chosen[size_t(b)]) highest_left = std::max(highest_left, scores[size_t(h * blocks + b)]);
+      // Some 1 in size each, so sum_i |q_i key_ji| stays below 2 * dim.
+      EXPECT_LE(highest_left - lowest, 2 * kernels::block_select_tolerance(s.index_dim) * 2 * double(s.index_dim))
+          << at;
+    }
+  }
+  return differing;
+}
+
+void expect_right_output(const PagedCase& c, const Result& found, const Result* lists, const std::vector<int64_t>& rows,
+                         const std::string& name) {
+  const PagedShape& s = c.shape;
+  for (const int64_t r : rows) {
+    const int64_t width = s.n_heads * s.head_dim, pos = c.pos[size_t(r)];
+    const std::vector<float> o = c.floats(found.o, r, width), q = c.floats(c.q, r, width);
+    if (pos < 0) {
+      EXPECT_EQ(o, std::vector<float>(size_t(width), 0)) << name;
+      continue;
+    }
+    const HostSequence& host = *c.sequences[size_t(c.seq[size_t(r)])];
+    const std::vector<int64_t> one{pos};
+    const int64_t list = r * s.n_kv_heads;
+    const kernels::SparseAttention a{q.data(),
+                                     host.pages.keys.data(),
+                                     host.pages.values.data(),
+                                     one.data(),
+                                     lists == nullptr ? nullptr : lists->ids.data() + list * s.top_k,
+                                     lists == nullptr ? nullptr : lists->counts.data() + list,
+                                     nullptr,
+                                     1,
+                                     s.n_heads,
+                                     s.n_kv_heads,
+                                     s.head_dim,
+                                     s.block,
+                                     host.n_keys,
+                                     s.top_k,
+                                     1 / std::sqrt(static_cast<float>(s.head_dim)),
+                                     kernels::Format::bf16};
+    std::vector<double> wanted(static_cast<size_t>(width));
+    kernels::ref::sparse_attention(a, wanted.data());
+    // Values of random_floats stay below 3.4, scale * sum |q k| below 2 * sqrt(dim).
+    const double allowed =
+        3.4 * (kernels::kPagedAttentionRounding +
+               kernels::sparse_attention_tolerance(s.head_dim, pos + 1) * (1 + 2 * std::sqrt(double(s.head_dim))));
+    double error = 0, size = 0, worst = 0;
+    for (size_t i = 0; i < o.size(); ++i) {
+      const double d = std::fabs(o[i] - wanted[i]);
+      worst = std::isnan(o[i]) ? std::numeric_limits<double>::infinity() : std::max(worst, d);
+      error += d * d;
+      size += wanted[i] * wanted[i];
+    }
+    ASSERT_LE(worst, allowed) << name << ", row " << r << " at " << pos;
+    ASSERT_LE(std::sqrt(error / size), 8e-3) << name << ", row " << r << " at " << pos;  // what bf16 costs
+  }
+}
+
+std::vector<int64_t> all_rows(const PagedCase& c) {
+  std::vector<int64_t> rows(static_cast<size_t>(c.rows()));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+struct Named {
+  const char* name;
+  PagedShape shape;
+};
+std::ostream& operator<<(std::ostream& out, const Named& named) { return out << named.name; }
+
+const Named kShapes[] = {
+    {"M3", {64, 4, 128, 4, 128, 128, 16}},
+    {"M3E4m3", {64, 4, 128, 4, 128, 128, 16, 1, IndexFormat::e4m3}},
+    {"Shipped", {6, 2, 64, 2, 64, 128, 16}},
+    {"Tiny", {4, 2, 32, 2, 16, 16, 3}},
+    {"TinyE4m3", {3, 3, 48, 3, 48, 32, 4, 2, IndexFormat::e4m3}},
+    {"Wide", {10, 2, 256, 2, 256, 64, 40}},
+    {"M2", {48, 8, 128, 8, 128, 128, 16}},
+    {"Qwen", {32, 4, 128, 4, 128, 128, 16}},
+};
+
+class PagedAttentionTest : public testing::TestWithParam<Named> {
+ protected:
+  void SetUp() override {
+    if (!kernels::cuda::available()) GTEST_SKIP() << "this machine has no GPU";
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Kernels, PagedAttentionTest, testing::ValuesIn(kShapes),
+                         [](const auto& one) { return std::string(one.param.name); });
+
+// Ragged: one key, exactly a block, one more, unaligned, more blocks than are chosen; several rows of a sequence.
+PagedCase decode_case(const PagedShape& s, uint32_t seed = 3) {
+  const int64_t b = s.block, long_one = b * (3 * s.top_k + 7) + b / 3;
+  return {s,
+          {1, b, b + 1, 2 * b - 1, long_one, b * s.top_k},
+          {0, 1, 2, 3, 4, 4, 4, 5, 4, 0},
+          {0, int32_t(b - 1), int32_t(b), int32_t(2 * b - 2), int32_t(long_one - 1), int32_t(long_one - 2),
+           int32_t(long_one - 3), int32_t(b * s.top_k - 1), int32_t(long_one / 2), -1},
+          {},
+          seed};
+}
+
+TEST_P(PagedAttentionTest, DecodeChoosesAsTheOracle) {
+  const PagedCase c = decode_case(GetParam().shape);
+  const int64_t differing = expect_right_choice(c, run(c, How::select), all_rows(c), GetParam().name);
+  std::cout << differing << " of " << (c.rows() - 1) * c.shape.n_index_heads
+            << " lists differ from the oracle's, by ties within rounding\n";
+}
+
+TEST_P(PagedAttentionTest, DecodeAgreesWithFloat64) {
+  const PagedCase c = decode_case(GetParam().shape);
+  const Result lists = run(c, How::select);
+  expect_right_output(c, run(c, How::sparse, &lists), &lists, all_rows(c), "sparse");
+  expect_right_output(c, run(c, How::dense), nullptr, all_rows(c), "dense");
+}
+
+TEST_P(PagedAttentionTest, FusedIsTheTwoCalls) {
+  const PagedCase c = decode_case(GetParam().shape);
+  const Result lists = run(c, How::select), fused = run(c, How::fused);
+  EXPECT_EQ(fused.ids, lists.ids);
+  EXPECT_EQ(fused.counts, lists.counts);
+  EXPECT_EQ(fused.o, run(c, How::sparse, &lists).o);
+}
+
+TEST_P(PagedAttentionTest, GivesARowTheSameBitsInAnyCompany) {
+  const PagedCase c = decode_case(GetParam().shape);
+  const Result all = run(c, How::fused), dense = run(c, How::dense);
+  const PagedShape& s = c.shape;
+  for (const int64_t r : {4, 6, 8}) {
+    PagedCase one = c;
+    one.seq = {c.seq[size_t(r)]};
+    one.pos = {c.pos[size_t(r)]};
+    one.decode_rows = 1;
+    one.max_keys = one.pos[0] + 1;
+    const auto part = [&](const auto& values, int64_t width) {
+      return std::vector(values.begin() + r * width, values.begin() + (r + 1) * width);
+    };
+    one.q = part(c.q, s.n_heads * s.head_dim);
+    one.index_q = part(c.index_q, s.n_index_heads * s.index_dim);
+    const Result alone = run(one, How::fused);
+    EXPECT_EQ(alone.ids, part(all.ids, s.n_index_heads * s.top_k)) << r;
+    EXPECT_EQ(alone.o, part(all.o, s.n_heads * s.head_dim)) << r;
+    EXPECT_EQ(run(one, How::dense).o, part(dense.o, s.n_heads * s.head_dim)) << r;
+  }
+}
+
+// A batch of decode rows and two runs, one that begins in the middle of a block and ends a sequence.
+TEST_P(PagedAttentionTest, MixedBatchAgreesWithFloat64) {
+  const PagedShape& s = GetParam().shape;
+  const int64_t b = s.block, n = b * (2 * s.top_k + 3) + b / 2 + 1, short_n = b + 5;
+  const int64_t first = n - 5 * b / 2 - 3;
+  std::vector<int32_t> seq{1, 0, 1}, pos{int32_t(short_n - 1), 7, -1};
+  std::vector<PrefillRun> runs{{3, n - first, n}};
+  for (int64_t j = first; j < n; ++j) seq.push_back(0), pos.push_back(int32_t(j));
+  runs.push_back({int64_t(seq.size()), short_n, n});  // a bound larger than it need be
+  for (int64_t j = 0; j < short_n; ++j) seq.push_back(1), pos.push_back(int32_t(j));
+  const PagedCase c(s, {n, short_n}, seq, pos, runs, 11);
+  std::vector<int64_t> some{0,
+                            1,
+                            2,
+                            3,
+                            4,
+                            18,
+                            66,
+                            67,
+                            130,
+                            c.rows() - short_n - 1,
+                            c.rows() - short_n,
+                            c.rows() - short_n + 1,
+                            c.rows() - short_n + b,
+                            c.rows() - 1};
+  std::erase_if(some, [&](int64_t r) { return r >= c.rows(); });
+  const Result lists = run(c, How::select);
+  const int64_t differing = expect_right_choice(c, lists, s.index_dim * s.block > 4096 ? some : all_rows(c), "mixed");
+  std::cout << differing << " lists differ from the oracle's, by ties within rounding\n";
+  expect_right_output(c, run(c, How::sparse, &lists), &lists, some, "sparse");
+  expect_right_output(c, run(c, How::dense), nullptr, some, "dense");
+  const Result fused = run(c, How::fused);
+  EXPECT_EQ(fused.ids, lists.ids);
+  EXPECT_EQ(fused.o, run(c, How::sparse, &lists).o);
+}
+
+// Keys of one block all alike, so that scores are exactly equal: the lower id wins, and the local block is always in.
+TEST_P(PagedAttentionTest, TiesGoToTheLowerBlock) {
+  const PagedShape& s = GetParam().shape;
+  const int64_t blocks = 4 * s.top_k + 9, n = blocks * s.block - 3;
+  PagedCase c(s, {n}, {0}, {int32_t(n - 1)}, {}, 5);
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t i = 0; i < s.index_dim; ++i)
+      c.sequences[0]->index.key_rows[size_t(j * s.index_dim + i)] = j / s.block == blocks - 3   ? 2.0F
+                                                                    : j / s.block == blocks - 1 ? -8.0F
+                                                                                                : 0.5F;
+    c.store_index_key(0, j);
+  }
+  std::fill(c.index_q.begin(), c.index_q.end(), kernels::f32_to_bf16(1));
+  std::vector<int32_t> wanted;
+  std::vector<int64_t> in{blocks - 3};
+  for (int64_t b = blocks - s.local_blocks; b < blocks; ++b) in.push_back(b);
+  for (int64_t b = 0; int64_t(in.size()) < s.top_k; ++b) in.push_back(b);
+  std::sort(in.begin(), in.end());
+  for (int64_t h = 0; h < s.n_index_heads; ++h) wanted.insert(wanted.end(), in.begin(), in.end());
+  EXPECT_EQ(run(c, How::select).ids, wanted);
+}
+
+}  // namespace
+}  // namespace corvid::test
