@@ -16,6 +16,9 @@ __device__ inline uint64_t operand(uint32_t address) {
   return kSwizzle128 | kGroups << 32 | uint64_t{1} << 16 | ((address & 0x3ffffU) >> 4);
 }
 
+// The same, `bytes` further on (a multiple of 16).
+__device__ inline uint64_t further(uint64_t operand, int bytes) { return operand + static_cast<uint64_t>(bytes >> 4); }
+
 // Copies to shared memory by this thread (cp.async or stores) become visible to products: after the wait, before a
 // barrier.
 __device__ inline void fence_for_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -117,8 +117,8 @@ __global__ void __launch_bounds__(kThreads, 1) scan_run_kernel(ScanRun a) {
     ptx::begin_products();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step)
-      ptx::product_q_k(d, q + static_cast<uint64_t>((step / 4 * kLinePanelBytes + step % 4 * 32) >> 4),
-                       keys + static_cast<uint64_t>((step / 4 * kPanelBytes + step % 4 * 32) >> 4), step > 0);
+      ptx::product_q_k(d, ptx::further(q, step / 4 * kLinePanelBytes + step % 4 * 32),
+                       ptx::further(keys, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
     ptx::commit_products();
     ptx::wait_products<0>();
     ptx::arrived(d);

@@ -105,19 +105,21 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   float s[64], o[2][32], most[2] = {-INFINITY, -INFINITY}, total[2] = {}, shrink[2];
   uint32_t p[kBlock / 16][4];
 
+  const uint64_t query_operand = ptx::operand(own_queries);
+
   const auto score = [&](int b) {
-    const uint32_t stage = keys + static_cast<uint32_t>(b % kStages * kHalfBytes);
+    const uint64_t stage = ptx::operand(keys + static_cast<uint32_t>(b % kStages * kHalfBytes));
     ptx::wait(&for_keys.full[b % kStages], static_cast<uint32_t>(b / kStages) & 1U);
     ptx::fence_for_products();
     ptx::begin_products();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step)
-      ptx::product_q_k(s, ptx::operand(own_queries + step / 4 * kLinePanelBytes + step % 4 * 32),
-                       ptx::operand(stage + step / 4 * kPanelBytes + step % 4 * 32), step > 0);
+      ptx::product_q_k(s, ptx::further(query_operand, step / 4 * kLinePanelBytes + step % 4 * 32),
+                       ptx::further(stage, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
     ptx::commit_products();
   };
   const auto add_values = [&](int b) {
-    const uint32_t stage = values + static_cast<uint32_t>(b % kStages * kHalfBytes);
+    const uint64_t stage = ptx::operand(values + static_cast<uint32_t>(b % kStages * kHalfBytes));
     ptx::wait(&for_values.full[b % kStages], static_cast<uint32_t>(b / kStages) & 1U);
     ptx::fence_for_products();
     ptx::begin_products();
@@ -125,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
     for (int half = 0; half < 2; ++half)
 #pragma unroll
       for (int step = 0; step < kBlock / 16; ++step)
-        ptx::product_p_v(o[half], p[step], ptx::operand(stage + half * kPanelBytes + step * 2048), b > 0 || step > 0);
+        ptx::product_p_v(o[half], p[step], ptx::further(stage, half * kPanelBytes + step * 2048), b > 0 || step > 0);
     ptx::commit_products();
   };
   const auto take_exponentials = [&](int b) {

@@ -117,6 +117,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
 
   const uint32_t keys = ptx::shared_address(shared), values = keys + 2 * kPanelBytes;
   const uint32_t queries = values + static_cast<uint32_t>(2 * kPanelBytes + warpgroup * 2 * kLinePanelBytes);
+  const uint64_t query_operand = ptx::operand(queries), key_operand = ptx::operand(keys);
+  const uint64_t value_operand = ptx::operand(values);
   // The queries of a tile into shared memory; lines of queries that aren't there are zeros.
   const auto load_queries = [&](int tile) {
 #pragma unroll
@@ -164,8 +166,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
       ptx::begin_products();
 #pragma unroll
       for (int step = 0; step < kDim / 16; ++step)
-        ptx::product_q_k(s, ptx::operand(queries + step / 4 * kLinePanelBytes + step % 4 * 32),
-                         ptx::operand(keys + step / 4 * kPanelBytes + step % 4 * 32), step > 0);
+        ptx::product_q_k(s, ptx::further(query_operand, step / 4 * kLinePanelBytes + step % 4 * 32),
+                         ptx::further(key_operand, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
       ptx::commit_products();
       ptx::wait_products<0>();
       ptx::arrived(s);
@@ -222,7 +224,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
       ptx::begin_products();
 #pragma unroll
       for (int step = 0; step < kBlock / 16; ++step)
-        ptx::product_p_v(d, p[step], ptx::operand(values + half * kPanelBytes + step * 2048), step > 0);
+        ptx::product_p_v(d, p[step], ptx::further(value_operand, half * kPanelBytes + step * 2048), step > 0);
       ptx::commit_products();
       ptx::wait_products<0>();
       ptx::arrived(d);

@@ -5,6 +5,8 @@
 // this program measures on the same GPU at the start.
 //
 //   msa_cuda [PATTERN]     only cells whose name holds PATTERN
+#include <cuda_fp8.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -45,6 +47,26 @@ __global__ void fill_e4m3(uint8_t* out, int64_t n, uint64_t seed) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < n; i += int64_t{gridDim.x} * blockDim.x) {
     const uint32_t bits = mix(seed + static_cast<uint64_t>(i));
     out[i] = static_cast<uint8_t>((bits & 0x87U) | (4 + (bits >> 8) % 5) << 3);
+  }
+}
+// Index keys in clusters: four blocks in a row share a centre, and each key is that and some noise of its own.
+__global__ void fill_clusters(std::byte* keys, int64_t page_bytes, int64_t slots, const int32_t* slot_of,
+                              uint64_t seed) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < slots * 128 * 128;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const int64_t b = i / (128 * 128), at = i % (128 * 128);
+    const float value = 0.8F * bell(seed + static_cast<uint64_t>(b / 4 * 128 + at % 128)) +
+                        0.6F * bell(2 * seed + static_cast<uint64_t>(i));
+    reinterpret_cast<uint16_t*>(keys + slot_of[b] * page_bytes)[at] =
+        static_cast<uint16_t>(__float_as_uint(value) >> 16);
+  }
+}
+__global__ void to_e4m3(const std::byte* from, int64_t from_page, std::byte* to, int64_t to_page, int64_t slots) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < slots * 128 * 128;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const int64_t s = i / (128 * 128), at = i % (128 * 128);
+    const float value = kernels::bf16_to_f32(reinterpret_cast<const uint16_t*>(from + s * from_page)[at]);
+    reinterpret_cast<__nv_fp8_e4m3*>(to + s * to_page)[at] = __nv_fp8_e4m3(value);
   }
 }
 __global__ void read_all(const uint4* from, int64_t n, uint32_t* out) {
@@ -337,6 +359,37 @@ void prefill(const Shape& shape, int64_t context, int64_t rows = 8192) {
   print(name + ", attention", cell.time(Cell::What::attend, 5), 0, flops, -1);
 }
 
+// How many of the blocks that the bf16 index chooses the e4m3 index chooses too, the local one not counted.
+void recall(bool in_clusters, int64_t context) {
+  const std::string name = std::string("recall of e4m3, ") + (in_clusters ? "clustered" : "random") +
+                           " keys, context " + std::to_string(context);
+  if (name.find(pattern) == std::string::npos) return;
+  constexpr int64_t kRows = 64, kv = 4 * Cell::kBlock * Cell::kDim * 2;
+  Cell exact({"", 64, 4, true}, context, 1, kRows, false),
+      rounded({"", 64, 4, true, IndexFormat::e4m3}, context, 1, kRows, false);
+  if (in_clusters)
+    fill_clusters<<<1024, 256>>>(exact.pool.as<std::byte>() + 2 * kv, exact.page_bytes, exact.slots,
+                                 exact.pages.as<int32_t>(), 3);
+  to_e4m3<<<1024, 256>>>(exact.pool.as<std::byte>() + 2 * kv, exact.page_bytes, rounded.pool.as<std::byte>() + 2 * kv,
+                         rounded.page_bytes, exact.slots);
+  std::vector<int32_t> chosen[2];
+  for (Cell* cell : {&exact, &rounded}) {
+    kernels::cuda::block_select(cell->select_args(0), nullptr);
+    kernels::cuda::wait(nullptr);
+    std::vector<int32_t>& ids = chosen[cell == &exact ? 0 : 1];
+    ids.resize(static_cast<size_t>(kRows * 4 * Cell::kTopK));
+    kernels::cuda::to_host(ids.data(), cell->ids.as<int32_t>(), static_cast<int64_t>(ids.size()) * 4, nullptr);
+  }
+  int64_t both = 0, all = 0;
+  for (size_t list = 0; list < kRows * 4; ++list) {
+    const auto begin = chosen[1].begin() + static_cast<int64_t>(list * Cell::kTopK);
+    for (size_t i = 0; i + 1 < Cell::kTopK; ++i, ++all)  // ascending: the local block is the last
+      both += std::count(begin, begin + Cell::kTopK, chosen[0][list * Cell::kTopK + i]);
+  }
+  std::printf("{\"cell\": \"%s\", \"recall\": %.4f}\n", name.c_str(),
+              static_cast<double>(both) / static_cast<double>(all));
+}
+
 int run() {
   cudaDeviceProp device{};
   check(cudaGetDeviceProperties(&device, 0), "device");
@@ -355,6 +408,7 @@ int run() {
   for (const int64_t context : {8192, 32768, 131072, 1048576}) prefill(m3, context);
   for (const int64_t context : {8192, 131072}) prefill(m3_dense, context);
   for (const int64_t context : {131072, 1048576}) prefill(m2, context);
+  for (const bool in_clusters : {false, true}) recall(in_clusters, 131072);
   return 0;
 }
 
