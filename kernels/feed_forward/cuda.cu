@@ -6,6 +6,7 @@
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/feed_forward/plan.h"
 #include "kernels/feed_forward/stream.h"
+#include "kernels/products/wide.h"
 #include "kernels/route/route.h"
 
 namespace corvid::kernels {
@@ -35,18 +36,25 @@ bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
   return a.gate.n == b.gate.n && a.gate.format == b.gate.format && a.down.format == b.down.format;
 }
 
+// Many rows of weights that the tensor cores take as they are.
+bool is_wide(const FeedForward::Mlp& mlp, int64_t rows) {
+  return rows > kStreamRows && mlp.gate.format == DeviceFormat::bf16 && mlp.down.format == DeviceFormat::bf16;
+}
+
 // The workspace, cut up.
 struct Pieces {
   ExpertPlanShape shape;
   ExpertPlan plan = {};
-  uint16_t* m = nullptr;
-  float* out = nullptr;
+  uint16_t* m = nullptr;       // [positions, ffn]
+  uint16_t* sorted = nullptr;  // [positions, dim]: h, for the wide products; where `out` comes later
+  float* out = nullptr;        // [positions, dim]
   int64_t bytes = 0;
 
   Pieces(const FeedForward& a, int64_t rows, void* workspace) {
-    const bool dense = a.experts.gate.n_experts == 1 && a.top_k == 1;
-    const bool shared = !dense && a.shared.gate.data != nullptr && have_one_shape(a.experts, a.shared);
-    shape = {rows, a.top_k, a.experts.gate.n_experts, stream_tile(rows, a.top_k, a.experts.gate.n_experts), shared};
+    const bool dense = a.experts.gate.n_experts == 1 && a.top_k == 1, wide = is_wide(a.experts, rows);
+    const bool shared = !dense && !wide && a.shared.gate.data != nullptr && have_one_shape(a.experts, a.shared);
+    const int64_t n_experts = a.experts.gate.n_experts;
+    shape = {rows, a.top_k, n_experts, wide ? kWideTile : stream_tile(rows, a.top_k, n_experts), shared};
     auto* base = static_cast<unsigned char*>(workspace);
     const auto take = [&]<class T>(T*& to, int64_t count) {
       if (base != nullptr) to = reinterpret_cast<T*>(base + bytes);
@@ -54,11 +62,13 @@ struct Pieces {
     };
     const int64_t other_ffn = a.shared.gate.data != nullptr ? a.shared.gate.n : 0;
     take(m, std::max(shape.positions() * a.experts.gate.n, rows * other_ffn));
-    take(plan.n_tiles, 1 + shape.n_experts);
+    if (dense) return;
+    take(plan.n_tiles, 2 + shape.n_experts);
     take(plan.tiles, shape.max_tiles());
     take(plan.rows, shape.positions());
     take(plan.pos, shape.positions());
     take(out, shape.positions() * a.experts.down.n);
+    sorted = reinterpret_cast<uint16_t*>(out);
   }
 };
 
@@ -82,41 +92,93 @@ void check_shapes(const FeedForward& a) {
           down.n_experts);
 }
 
+// sorted[p] = h[row at position p]
+__global__ void sort_kernel(const uint16_t* h, const int32_t* rows, const int32_t* count, uint16_t* sorted, int dim) {
+  const int64_t p = blockIdx.x;
+  if (p >= *count) return;
+  const auto* from = reinterpret_cast<const uint4*>(h + rows[p] * int64_t{dim});
+  auto* to = reinterpret_cast<uint4*>(sorted + p * dim);
+  for (int i = static_cast<int>(threadIdx.x); i < dim / 8; i += static_cast<int>(blockDim.x)) to[i] = from[i];
+}
+
 // One expert for all rows.
 void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstream_st* stream) {
+  if (is_wide(mlp, a.rows)) {
+    WideProduct p{.x = a.h,
+                  .positions = a.rows,
+                  .first = mlp.gate,
+                  .second = mlp.up,
+                  .tiles = nullptr,
+                  .n_tiles = nullptr,
+                  .max_tiles = 0,
+                  .y = m,
+                  .out = WideProduct::Out::activated,
+                  .act = a.act};
+    cuda::wide_product(p, stream);
+    p.x = m, p.first = mlp.down, p.y = a.x, p.out = WideProduct::Out::add_f32;
+    return cuda::wide_product(p, stream);
+  }
   const int64_t tile = stream_tile(a.rows, 1, 1), tiles = (a.rows + tile - 1) / tile;
-  cuda::expert_stream({.x = a.h,
-                       .first = mlp.gate,
-                       .second = mlp.up,
-                       .shared_first = nullptr,
-                       .shared_second = nullptr,
-                       .plan = {},
-                       .gather = false,
-                       .rows = a.rows,
-                       .tile = tile,
-                       .max_tiles = tiles,
-                       .top_k = 1,
-                       .m = m,
-                       .out = nullptr,
-                       .add = false,
-                       .act = a.act},
-                      stream);
-  cuda::expert_stream({.x = m,
-                       .first = mlp.down,
-                       .second = {},
-                       .shared_first = nullptr,
-                       .shared_second = nullptr,
-                       .plan = {},
-                       .gather = false,
-                       .rows = a.rows,
-                       .tile = tile,
-                       .max_tiles = tiles,
-                       .top_k = 1,
-                       .m = nullptr,
-                       .out = a.x,
-                       .add = true,
-                       .act = a.act},
-                      stream);
+  ExpertStream p{.x = a.h,
+                 .first = mlp.gate,
+                 .second = mlp.up,
+                 .shared_first = nullptr,
+                 .shared_second = nullptr,
+                 .plan = {},
+                 .gather = false,
+                 .rows = a.rows,
+                 .tile = tile,
+                 .max_tiles = tiles,
+                 .top_k = 1,
+                 .m = m,
+                 .out = nullptr,
+                 .add = false,
+                 .act = a.act};
+  cuda::expert_stream(p, stream);
+  p.x = m, p.first = mlp.down, p.second = {}, p.m = nullptr, p.out = a.x, p.add = true;
+  cuda::expert_stream(p, stream);
+}
+
+// m and out of every pair.
+void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
+  const FeedForward::Mlp& e = a.experts;
+  const ExpertPlanShape& s = w.shape;
+  if (is_wide(e, a.rows)) {
+    sort_kernel<<<static_cast<unsigned>(s.positions()), 256, 0, stream>>>(
+        a.h, w.plan.rows, w.plan.n_tiles + 1 + s.n_experts, w.sorted, static_cast<int>(e.gate.k));
+    WideProduct p{.x = w.sorted,
+                  .positions = s.positions(),
+                  .first = e.gate,
+                  .second = e.up,
+                  .tiles = w.plan.tiles,
+                  .n_tiles = w.plan.n_tiles,
+                  .max_tiles = s.max_tiles(),
+                  .y = w.m,
+                  .out = WideProduct::Out::activated,
+                  .act = a.act};
+    cuda::wide_product(p, stream);
+    p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::f32;
+    return cuda::wide_product(p, stream);
+  }
+  ExpertStream p{.x = a.h,
+                 .first = e.gate,
+                 .second = e.up,
+                 .shared_first = s.shared ? a.shared.gate.data : nullptr,
+                 .shared_second = s.shared ? a.shared.up.data : nullptr,
+                 .plan = w.plan,
+                 .gather = true,
+                 .rows = a.rows,
+                 .tile = s.tile,
+                 .max_tiles = s.max_tiles(),
+                 .top_k = s.slots(),
+                 .m = w.m,
+                 .out = nullptr,
+                 .add = false,
+                 .act = a.act};
+  cuda::expert_stream(p, stream);
+  p.x = w.m, p.gather = false, p.first = e.down, p.second = {}, p.m = nullptr, p.out = w.out;
+  p.shared_first = s.shared ? a.shared.down.data : nullptr, p.shared_second = nullptr;
+  cuda::expert_stream(p, stream);
 }
 
 }  // namespace
@@ -132,40 +194,8 @@ void cuda::feed_forward(const FeedForward& a, void* workspace, CUstream_st* stre
   } else {
     const ExpertPlanShape& s = w.shape;
     plan_experts(a.ids, a.first_expert, s, w.plan, stream);
-    const FeedForward::Mlp& e = a.experts;
-    expert_stream({.x = a.h,
-                   .first = e.gate,
-                   .second = e.up,
-                   .shared_first = s.shared ? a.shared.gate.data : nullptr,
-                   .shared_second = s.shared ? a.shared.up.data : nullptr,
-                   .plan = w.plan,
-                   .gather = true,
-                   .rows = a.rows,
-                   .tile = s.tile,
-                   .max_tiles = s.max_tiles(),
-                   .top_k = s.slots(),
-                   .m = w.m,
-                   .out = nullptr,
-                   .add = false,
-                   .act = a.act},
-                  stream);
-    expert_stream({.x = w.m,
-                   .first = e.down,
-                   .second = {},
-                   .shared_first = s.shared ? a.shared.down.data : nullptr,
-                   .shared_second = nullptr,
-                   .plan = w.plan,
-                   .gather = false,
-                   .rows = a.rows,
-                   .tile = s.tile,
-                   .max_tiles = s.max_tiles(),
-                   .top_k = s.slots(),
-                   .m = nullptr,
-                   .out = w.out,
-                   .add = false,
-                   .act = a.act},
-                  stream);
-    const auto dim = static_cast<int>(e.down.n);
+    routed(a, w, stream);
+    const auto dim = static_cast<int>(a.experts.down.n);
     sum_kernel<<<dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)), 256, 0, stream>>>(
         w.out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(s.top_k), static_cast<int>(s.slots()));
     check_launch("feed_forward");

@@ -28,8 +28,8 @@ __device__ uint64_t sum_before(uint64_t value, uint64_t& total) {
   return before + sum - value;
 }
 
-// One block. The experts' first positions, the tiles, and the shared expert's pairs. `first` [n_experts] holds the
-// counts, then the positions.
+// One block. The experts' first positions, the tiles, and the shared expert's pairs. `first`: [n_experts
+// + 1].
 __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanShape s, ExpertPlan plan, int32_t* first) {
   __shared__ int32_t counts[kMaxExperts];
   const int n_experts = static_cast<int>(s.n_experts), tile = static_cast<int>(s.tile);
@@ -66,7 +66,7 @@ __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanSha
   const auto end = static_cast<int>(total >> 32), n_tiles = static_cast<int>(total & 0xffffffffU);
   const auto rows = static_cast<int>(s.rows);
   const int shared_tiles = s.shared ? (rows + tile - 1) / tile : 0;
-  if (threadIdx.x == 0) *plan.n_tiles = n_tiles + shared_tiles;
+  if (threadIdx.x == 0) *plan.n_tiles = n_tiles + shared_tiles, first[n_experts] = end;
   for (int i = static_cast<int>(threadIdx.x); i < shared_tiles; i += kThreads)
     plan.tiles[n_tiles + i] = {n_experts, end + i * tile, min(tile, rows - i * tile)};
   for (int r = static_cast<int>(threadIdx.x); s.shared && r < rows; r += kThreads) {

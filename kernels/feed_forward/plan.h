@@ -17,7 +17,7 @@ struct ExpertTile {
 };
 
 struct ExpertPlan {
-  int32_t* n_tiles;   // [1 + n_experts]; behind it, the position of each expert's first pair
+  int32_t* n_tiles;   // [2 + n_experts]; behind it, the position of each expert's first pair, and the end
   ExpertTile* tiles;  // [max_tiles]; ascending by expert
   int32_t* rows;      // [positions]: the row at a position
   int32_t* pos;       // [rows, slots]: the position of a pair, -1 where the expert is another GPU's

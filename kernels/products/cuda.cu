@@ -2,6 +2,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/products/products.h"
 #include "kernels/products/stream.cuh"
+#include "kernels/products/wide.h"
 
 namespace corvid::kernels {
 namespace {
@@ -92,6 +93,12 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
   flush();
 }
 
+WideProduct::Out wide_out(Product::Out out) {
+  return out == Product::Out::bf16  ? WideProduct::Out::bf16
+         : out == Product::Out::f32 ? WideProduct::Out::f32
+                                    : WideProduct::Out::add_f32;
+}
+
 }  // namespace
 
 int64_t products_workspace_bytes(std::span<const Product>, int64_t) { return 0; }
@@ -103,7 +110,23 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
             "products: want one matrix of rows of ", all[0].w.k, " numbers, a multiple of 8, found ", p.w.n_experts,
             " of ", p.w.k);
   if (rows == 0) return;
-  stream_products<DeviceFormat::bf16>(x, rows, all, stream);
+  if (rows > kStreamRows) {
+    for (const Product& p : all)
+      if (p.w.format == DeviceFormat::bf16 && p.w.n > 0)
+        wide_product({.x = x,
+                      .positions = rows,
+                      .first = p.w,
+                      .second = {},
+                      .tiles = nullptr,
+                      .n_tiles = nullptr,
+                      .max_tiles = 0,
+                      .y = p.y,
+                      .out = wide_out(p.out),
+                      .act = {}},
+                     stream);
+  } else {
+    stream_products<DeviceFormat::bf16>(x, rows, all, stream);
+  }
   stream_products<DeviceFormat::q8_0>(x, rows, all, stream);
   stream_products<DeviceFormat::q4_k>(x, rows, all, stream);
   stream_products<DeviceFormat::q6_k>(x, rows, all, stream);

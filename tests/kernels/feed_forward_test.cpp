@@ -136,7 +136,7 @@ constexpr Activation kSilu{Activation::Kind::silu}, kSwigluOai{};
 TEST_F(FeedForwardTest, RoutedExpertsAgreeWithFloat64InEveryFormat) {
   for (const DeviceFormat format : kDeviceFormats) {
     const Weights experts(format, format, 512, 256, 6, 1), shared(format, format, 512, 256, 1, 11);
-    for (const int64_t rows : {1, 5, 8, 40, 128, 170})
+    for (const int64_t rows : {1, 8, 40, 170})
       compare(experts, rows % 2 == 0 ? &shared : nullptr, true, rows, 3, rows % 2 == 0 ? kSwigluOai : kSilu, 0,
               "format " + std::to_string(int(format)));
   }

@@ -30,8 +30,7 @@ class ProductsTest : public testing::Test {
     Arrays on(*exec_);
     const Product product = {w.view, on.out(y.data(), y.size()), out};
     Buffer workspace(kernels::products_workspace_bytes({&product, 1}, rows) + 256, Device::cuda);
-    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, {&product, 1},
-                            workspace.as<void>(), exec_->stream());
+    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, {&product, 1}, workspace.as<void>(), exec_->stream());
     on.finish();
     y.expect_guards_intact("products");
     return y.values();
@@ -62,16 +61,18 @@ Reference reference(const std::vector<uint16_t>& bits, const DeviceWeights& w, i
 
 TEST_F(ProductsTest, AgreesWithFloat64InEveryFormat) {
   for (const DeviceFormat format : kDeviceFormats)
-    for (const int64_t k : {8, 72, 96, 256, 544, 768, 2048})
-      for (const int64_t n : {1, 15, 40, 300})
-        for (const int64_t rows : {0, 1, 3, 8, 9, 17, 70, 130, 300}) {
-          if (k % k_unit(format) != 0) continue;
-          const DeviceWeights w(format, n, k, uint32_t(n + k));
-          const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, uint32_t(rows + 1)));
-          const Reference wanted = reference(x, w, rows);
+    for (const int64_t k : {8, 72, 96, 256, 544, 768})
+      for (const int64_t n : {1, 40, 150}) {
+        if (k % k_unit(format) != 0) continue;
+        const DeviceWeights w(format, n, k, uint32_t(n + k));
+        std::vector<uint16_t> x = to_bf16(random_floats(300 * k, uint32_t(n)));
+        Reference wanted = reference(x, w, 300);
+        for (const int64_t rows : {300, 130, 70, 17, 9, 8, 1, 0}) {
+          x.resize(size_t(rows * k)), wanted.y.resize(size_t(rows * n)), wanted.size.resize(size_t(rows * n));
           expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(k), wanted.size,
                        name_of(w, rows));
         }
+      }
 }
 
 TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
