@@ -157,9 +157,8 @@ void cuda::scan_run(const PagedBlockSelect& a, int64_t row, int64_t rows, int64_
                      static_cast<int>(a.n_heads),
                      static_cast<int>(a.local_blocks)};
   const int64_t tiles = (scan.lines + kLines - 1) / kLines, blocks = (max_keys + kBlock - 1) / kBlock;
-  // Tiles that don't fill the GPU are cut into parts of at least 16 blocks, some two waves of them.
-  const int64_t wanted = tiles >= multiprocessors() * 9 / 10 ? 1 : (2 * multiprocessors() + tiles - 1) / tiles;
-  const int64_t parts = std::clamp<int64_t>(wanted, 1, (blocks + 15) / 16);
+  // Tiles that don't fill the GPU are cut into parts of at least 16 blocks, so many that the last wave is nearly full.
+  const int64_t parts = std::clamp<int64_t>(multiprocessors() / tiles, 1, (blocks + 15) / 16);
   const Launch how{dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(parts)), kThreads, kSharedBytes, stream};
   const auto kernel = a.format == IndexFormat::e4m3 ? scan_run_kernel<true> : scan_run_kernel<false>;
   allow(kernel, kSharedBytes);

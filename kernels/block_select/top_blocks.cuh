@@ -16,24 +16,35 @@ struct TopBlocksShared {
   int32_t unordered[kMaxTopK];
 };
 
-// Order of floats as order of integers; both zeros are alike, and a NaN loses against everything.
+// Order of floats as order of integers; both zeros are alike, and NaN counts as -inf.
 __device__ inline uint32_t ordered(float score) {
-  if (isnan(score)) return 0;
-  const uint32_t bits = __float_as_uint(score + 0.0F);
+  const uint32_t bits = __float_as_uint(fmaxf(score, -INFINITY) + 0.0F);
   return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
 }
 
 // ids[0, count): the first of nb blocks by (local first, score descending, id ascending), in ascending order; the rest
 // of ids[0, top_k) is -1. Returns count. All `threads` threads of the block call it (the block has no others); ids may
-// be shared or global memory, written by threads of the block: a barrier follows before the return.
+// be shared or global memory, written by threads of the block: a barrier follows before the return. scores is 16-byte
+// aligned and has `capacity` numbers, a multiple of 4, of which those behind nb may be anything: the first reads don't
+// wait for nb.
 //
 // The least of `count` disjoint groups' best scores has at least `count` blocks at or above it, and few more: some 50
 // of thousands. They are ranked by counting. Scores that are all alike would be too many: then the threshold is
 // searched bit by bit.
-__device__ inline int top_blocks(const float* scores, int nb, int top_k, int local_blocks, int32_t* ids,
+__device__ inline int top_blocks(const float* scores, int capacity, int nb, int top_k, int local_blocks, int32_t* ids,
                                  TopBlocksShared& shared, int threads) {
+  constexpr int kBatch = 4;  // reads of 16 bytes that a thread has under way
   const int t = static_cast<int>(threadIdx.x);
-  const int count = nb < top_k ? nb : top_k;
+  float4 v[kBatch];
+  const auto read = [&](int from) {
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      const int b = from + 4 * (t + k * threads);
+      v[k] = b < capacity ? *reinterpret_cast<const float4*>(scores + b) : float4{};
+    }
+  };
+  read(0);
+  const int count = nb < top_k ? nb : top_k, first_local = nb - local_blocks, step = 4 * kBatch * threads;
   for (int i = t; i < top_k; i += threads) {
     ids[i] = i < nb ? i : -1;
     shared.group_max[i] = 0;
@@ -44,12 +55,29 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
   }
   if (t == 0) shared.n_candidates = 0, shared.total = 0;
   __syncthreads();
-  const int first_local = nb - local_blocks;
   const auto key_of = [&](int b) { return b >= first_local ? 0xffffffffU : ordered(scores[b]); };
+  const auto append = [&](int b, uint32_t key) {
+    const int at = atomicAdd(&shared.n_candidates, 1);
+    if (at < kMaxCandidates) shared.candidates[at] = static_cast<unsigned long long>(key) << 32 | (0xffffffffU - b);
+  };
+  // f(block, its key) for the blocks of this thread.
+  const auto for_each = [&](const auto& f) {
+    for (int from = 0; from < nb; from += step) {
+      if (from > 0 || nb > step) read(from);
+#pragma unroll
+      for (int k = 0; k < kBatch; ++k) {
+        const int b = from + 4 * (t + k * threads);
+        const float four[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (b + i < nb) f(b + i, b + i >= first_local ? 0xffffffffU : ordered(four[i]));
+      }
+    }
+  };
 
   uint32_t best = 0;
-  for (int b = t; b < nb; b += threads) best = max(best, key_of(b));
-  if (t < nb) atomicMax(&shared.group_max[t % count], best);
+  for_each([&](int, uint32_t key) { best = max(best, key); });
+  if (best > 0) atomicMax(&shared.group_max[t % count], best);
   __syncthreads();
   if (t < 32) {
     uint32_t least = 0xffffffffU;
@@ -58,13 +86,10 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
     if (t == 0) shared.threshold = least;
   }
   __syncthreads();
-  uint32_t threshold = shared.threshold;
-  for (int b = t; b < nb; b += threads) {
-    const uint32_t key = key_of(b);
-    if (key < threshold) continue;
-    const int at = atomicAdd(&shared.n_candidates, 1);
-    if (at < kMaxCandidates) shared.candidates[at] = static_cast<unsigned long long>(key) << 32 | (0xffffffffU - b);
-  }
+  const uint32_t threshold = shared.threshold;
+  for_each([&](int b, uint32_t key) {
+    if (key >= threshold) append(b, key);
+  });
   __syncthreads();
   int n = shared.n_candidates;
   if (n > kMaxCandidates) {  // the largest threshold that `count` blocks reach; of those that equal it the first by id
@@ -111,6 +136,7 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
   for (int i = t; i < n; i += threads) {
     const unsigned long long mine = shared.candidates[i];
     int rank = 0;
+#pragma unroll 8
     for (int j = 0; j < n; ++j) rank += shared.candidates[j] > mine ? 1 : 0;
     if (rank < count) shared.unordered[rank] = static_cast<int32_t>(0xffffffffU - static_cast<uint32_t>(mine));
   }

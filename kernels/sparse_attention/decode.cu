@@ -69,7 +69,7 @@ __device__ void load_queries(const Decode& a, int row, int kv_head, uint32_t (&q
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int head = g + 8 * (i % 2), at = 16 * s + 2 * quad + 8 * (i / 2);
-      q[s][i] = head < group ? *reinterpret_cast<const uint32_t*>(from + head * kDim + at) : 0;
+      q[s][i] = head < group ? __ldcg(reinterpret_cast<const uint32_t*>(from + head * kDim + at)) : 0;
     }
 }
 
@@ -144,23 +144,23 @@ __device__ void attend_piece(const Decode& a, const uint32_t (&q)[kDim / 16][4],
 
 // Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring.
 template <int kDim, int kStages, class PieceOf>
-__device__ void attend(const Decode& a, int row, int kv_head, int n, const PieceOf& piece_of, char* ring,
-                       Sums<kDim>& sums) {
-  const int warp = static_cast<int>(threadIdx.x) / 32, pos = a.pos[row];
+__device__ void attend(const Decode& a, int row, int pos, const uint32_t (&q)[kDim / 16][4], int kv_head, int n,
+                       const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
   const uint32_t base = ptx::shared_address(ring) + static_cast<uint32_t>(warp * kStages * Ring<kDim>::kStageBytes);
   const auto load = [&](int i) {
     if (i < n) load_piece<kDim>(a, pages, kv_head, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes);
     ptx::commit_copies();
   };
-  for (int i = 0; i < kStages - 1; ++i) load(i);
-  uint32_t q[kDim / 16][4];
-  load_queries<kDim>(a, row, kv_head, q);
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) load(i);
   for (int i = 0; i < n; ++i) {
-    ptx::wait_copies<kStages - 2>();
-    __syncwarp();  // the copies of all lanes have come, and all lanes are done with the stage that is filled now
-    load(i + kStages - 1);
+    ptx::wait_copies<kStages - 1>();
+    __syncwarp();  // the copies of all lanes have come
     attend_piece<kDim>(a, q, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes, sums);
+    __syncwarp();  // all lanes are done with the stage
+    load(i + kStages);
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -223,30 +223,36 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
   }
 }
 
-constexpr int kSparseStages = 3, kDenseStages = 3;
+constexpr int kSparseStages = 2, kDenseStages = 3, kMaxRanks = 16;
 
 template <int kDim>
-__global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a) {
+__global__ void __launch_bounds__(kThreads, 3) sparse_kernel(Decode a) {
   extern __shared__ __align__(128) char ring[];
   __shared__ cuda::TopBlocksShared top;
   __shared__ int32_t chosen[cuda::kMaxTopK];
-  ptx::wait_for_earlier();
-  ptx::let_next_begin();
+  // The scan before this kernel has waited for all before it, so only its scores can still be missing: q and pos are
+  // there. Past the L1 cache, which may know them from before.
+  if (a.scores == nullptr) ptx::wait_for_earlier();
   const int t = static_cast<int>(threadIdx.x), warp = t / 32;
   const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y);
   const int rank = static_cast<int>(ptx::cluster_rank()), ranks = static_cast<int>(gridDim.x);
-  const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads, pos = a.pos[row];
+  const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads, pos = __ldcg(a.pos + row);
+  uint32_t q[kDim / 16][4];
+  load_queries<kDim>(a, row, kv_head, q);
   int count = 0;
   if (a.scores != nullptr) {
-    count = cuda::top_blocks(a.scores + list * a.score_stride, pos < 0 ? 0 : pos / a.block + 1, a.top_k, a.local_blocks,
-                             chosen, top, kThreads);
+    ptx::wait_for_earlier();
+    ptx::let_next_begin();
+    count = cuda::top_blocks(a.scores + list * a.score_stride, static_cast<int>(a.score_stride),
+                             pos < 0 ? 0 : pos / a.block + 1, a.top_k, a.local_blocks, chosen, top, kThreads);
     if (rank == 0) {
       for (int i = t; i < a.top_k; i += kThreads) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = chosen[i];
       if (t == 0) a.chosen_counts[list] = count;
     }
   } else if (pos >= 0) {
+    ptx::let_next_begin();
     count = a.counts[list];
-    if (t < count) chosen[t] = a.ids[static_cast<int64_t>(list) * a.top_k + t];
+    if (t < a.top_k) chosen[t] = a.ids[static_cast<int64_t>(list) * a.top_k + t];
     __syncthreads();
   }
 
@@ -256,7 +262,7 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a) {
   Sums<kDim> sums;
   if (pieces > 0)
     attend<kDim, kSparseStages>(
-        a, row, kv_head, pieces,
+        a, row, pos, q, kv_head, pieces,
         [&](int i) {
           const int n = i * kWarps + warp;
           return chosen[rank + n / per_block * ranks] * per_block + n % per_block;
@@ -266,15 +272,24 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a) {
   merge_warps<kDim>(a, sums, merged);
   ptx::cluster_sync();
   for (int head = rank; head < group; head += ranks) {
-    float most = -INFINITY, total = 0, sum = 0;
-    for (int r = 0; r < ranks; ++r)
-      most = fmaxf(most, ptx::load_of(static_cast<uint32_t>(r), ptx::shared_address(&merged.all_most[head])));
-#pragma unroll 4
-    for (int r = 0; r < ranks; ++r) {
-      const auto of = static_cast<uint32_t>(r);
-      const float factor = weight(ptx::load_of(of, ptx::shared_address(&merged.all_most[head])), most, a.scale_log2);
-      total += factor * ptx::load_of(of, ptx::shared_address(&merged.all_total[head]));
-      sum += factor * ptx::load_of(of, ptx::shared_address(&merged.acc[0][head][t % kDim]));
+    // All reads first: each takes its time, together they take little more.
+    float mosts[kMaxRanks], totals[kMaxRanks], sums_of[kMaxRanks], most = -INFINITY, total = 0, sum = 0;
+#pragma unroll
+    for (int r = 0; r < kMaxRanks; ++r) {
+      const auto of = static_cast<uint32_t>(r < ranks ? r : rank);
+      mosts[r] = ptx::load_of(of, ptx::shared_address(&merged.all_most[head]));
+      totals[r] = ptx::load_of(of, ptx::shared_address(&merged.all_total[head]));
+      sums_of[r] = ptx::load_of(of, ptx::shared_address(&merged.acc[0][head][t % kDim]));
+    }
+#pragma unroll
+    for (int r = 0; r < kMaxRanks; ++r)
+      if (r < ranks) most = fmaxf(most, mosts[r]);
+#pragma unroll
+    for (int r = 0; r < kMaxRanks; ++r) {
+      if (r >= ranks) continue;
+      const float factor = weight(mosts[r], most, a.scale_log2);
+      total += factor * totals[r];
+      sum += factor * sums_of[r];
     }
     if (t < kDim)
       a.o[(static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + t] =
@@ -293,10 +308,12 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
   if (pos < 0 || first >= all) return;
   const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
+  uint32_t q[kDim / 16][4];
+  load_queries<kDim>(a, row, kv_head, q);
   Sums<kDim> sums;
   if (pieces > 0)
     attend<kDim, kDenseStages>(
-        a, row, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
+        a, row, pos, q, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
   auto& merged = *reinterpret_cast<Merged<kDim>*>(ring);
   merge_warps<kDim>(a, sums, merged);
   __syncthreads();
@@ -322,17 +339,25 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
     return;
   }
   const auto n = static_cast<int>(spans(pos + 1));
-  __shared__ float factors[kMaxSpans];
-  const float* stats = a.stats + line * a.max_spans * 2;
-  float most = -INFINITY;
-  for (int i = 0; i < n; ++i) most = fmaxf(most, stats[2 * i]);
-  if (t < n) factors[t] = weight(stats[2 * t], most, a.scale_log2);
+  __shared__ float factors[kMaxSpans], totals[kMaxSpans], mosts[kWarps];
+  static_assert(kMaxSpans <= kThreads);
+  const float2 stats =
+      t < n ? reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + t] : make_float2(-INFINITY, 0);
+  float most = stats.x;
+  for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
+  if (t % 32 == 0) mosts[t / 32] = most;
+  __syncthreads();
+  most = fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3]));
+  if (t < n) {
+    factors[t] = weight(stats.x, most, a.scale_log2);
+    totals[t] = stats.y;
+  }
   __syncthreads();
   if (t >= kDim) return;
   float total = 0, sum = 0;
-#pragma unroll 8
+#pragma unroll 16
   for (int i = 0; i < n; ++i) {
-    total += factors[i] * stats[2 * i + 1];
+    total += factors[i] * totals[i];
     sum += factors[i] * a.sums[(line * a.max_spans + i) * kDim + t];
   }
   a.o[line * kDim + t] = __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
@@ -345,7 +370,7 @@ void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* s
   if (decode.ids != nullptr || decode.scores != nullptr) {
     constexpr int bytes = std::max(Ring<kDim>::bytes(kSparseStages), merged_bytes);
     unsigned ranks = 1;
-    while (ranks < 16 && ranks < a.top_k) ranks *= 2;
+    while (ranks < kMaxRanks && ranks < a.top_k) ranks *= 2;
     cuda::allow(sparse_kernel<kDim>, bytes, true);
     cuda::launch("sparse attention", sparse_kernel<kDim>,
                  {dim3(ranks, kv_heads, rows), kThreads, bytes, stream, ranks, true}, decode);

@@ -104,15 +104,23 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(SparseRun a) {
 
 __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
   extern __shared__ __align__(1024) char shared[];
-  __shared__ int32_t entries[kItemQueries];
+  // Of each query of the item: its row of this chunk (-1: none), the last key of the block that it sees, and where its
+  // share of its first head goes.
+  __shared__ int32_t rows[kItemQueries], seen[kItemQueries], shares[kItemQueries];
   if (static_cast<int>(blockIdx.x) >= *a.item_count) return;
   const int2 item = a.items[blockIdx.x];
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
   const int warpgroup = t / 128, own = t % 128;
   const int kv_head = item.x / a.blocks, b = item.x % a.blocks, group = a.n_heads / a.n_kv_heads;
+  const int shift = 31 - __clz(group);  // a power of two
   const int n = min(static_cast<int>(kItemQueries), a.counts[item.x] - item.y);
-  const int per_tile = kLines / group, tiles = (n + per_tile - 1) / per_tile;
-  if (t < kItemQueries) entries[t] = t < n ? a.entries[a.offsets[item.x] + item.y + t] : -1;
+  const int per_tile = kLines >> shift, tiles = (n + per_tile - 1) / per_tile;
+  if (t < kItemQueries) {
+    const int entry = t < n ? a.entries[a.offsets[item.x] + item.y + t] : -1, row = entry < 0 ? -1 : entry / a.top_k;
+    rows[t] = row;
+    seen[t] = row < 0 ? kBlock : a.pos[a.row + row] - b * kBlock;
+    shares[t] = (row * a.n_heads + kv_head * group) * a.top_k + entry - row * a.top_k;
+  }
   __syncthreads();
 
   const uint32_t keys = ptx::shared_address(shared), values = keys + 2 * kPanelBytes;
@@ -124,13 +132,12 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
 #pragma unroll
     for (int i = 0; i < kLines * kDim / 8 / 128; ++i) {
       const int c = own + 128 * i, line = c / 16, chunk = c % 16;
-      const int at = tile * per_tile + line / group, entry = at < kItemQueries ? entries[at] : -1;
-      const int64_t from = (static_cast<int64_t>(a.row + (entry < 0 ? 0 : entry / a.top_k)) * a.n_heads +
-                            kv_head * group + line % group) *
-                               kDim +
-                           8 * chunk;
+      const int row = rows[tile * per_tile + (line >> shift)];
+      const int64_t from =
+          (static_cast<int64_t>(a.row + max(row, 0)) * a.n_heads + kv_head * group + (line & (group - 1))) * kDim +
+          8 * chunk;
       ptx::copy_async(queries + static_cast<uint32_t>(chunk / 8 * kLinePanelBytes) + ptx::swizzled(line, chunk % 8),
-                      a.q + from, entry >= 0);
+                      a.q + from, row >= 0);
     }
   };
   // Behind the last row's position nothing is stored. Scores there are masked, but values must be numbers.
@@ -161,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
     uint32_t p[8][4];
     const bool is_real = tile < tiles;  // a warpgroup without tiles still meets the others at the barrier
     float log_weight[2];
-    int line_entry[2];
+    int at[2];  // of the lines' queries
     if (is_real) {
       ptx::begin_products();
 #pragma unroll
@@ -176,15 +183,14 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
       ptx::commit_copies();
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int line = 16 * (warp % 4) + g + 8 * h, at = tile * per_tile + line / group;
-        line_entry[h] = at < kItemQueries ? entries[at] : -1;
-        const int seen = line_entry[h] < 0 ? kBlock : a.pos[a.row + line_entry[h] / a.top_k] - b * kBlock;
-        if (seen < kBlock - 1) {
+        at[h] = tile * per_tile + ((16 * (warp % 4) + g + 8 * h) >> shift);
+        const int last = seen[at[h]];
+        if (last < kBlock - 1) {
 #pragma unroll
           for (int j = 0; j < 16; ++j)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-              if (8 * j + 2 * quad + i > seen) s[4 * j + 2 * h + i] = -INFINITY;
+              if (8 * j + 2 * quad + i > last) s[4 * j + 2 * h + i] = -INFINITY;
         }
         float most = -INFINITY;
 #pragma unroll
@@ -209,46 +215,46 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
         }
       }
     }
-    if (!has_values) {
-      ptx::wait_copies<0>();
-      ptx::fence_for_products();
+    // The next queries (and once, the values) must have come here already: after the stores below the fence would wait
+    // for these, too.
+    ptx::wait_copies<0>();
+    ptx::fence_for_products();
+    if (has_values) {
+      ptx::sync_warpgroup(1 + warpgroup);  // of all four warps' copying
+    } else {
       __syncthreads();
       has_values = true;
       if (!is_real) break;
     }
-    // Half of the dimensions after the other, for the sake of registers. A lane's eight numbers of four tiles of
-    // columns are written side by side: dimension 8 (4 v + i) + 2 quad + e at 32 v + 8 quad + 2 i + e.
+    float d[2][32];  // by halves of the dimensions
+    ptx::begin_products();
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float d[32];
-      ptx::begin_products();
+    for (int half = 0; half < 2; ++half)
 #pragma unroll
       for (int step = 0; step < kBlock / 16; ++step)
-        ptx::product_p_v(d, p[step], ptx::further(value_operand, half * kPanelBytes + step * 2048), step > 0);
-      ptx::commit_products();
-      ptx::wait_products<0>();
-      ptx::arrived(d);
+        ptx::product_p_v(d[half], p[step], ptx::further(value_operand, half * kPanelBytes + step * 2048), step > 0);
+    ptx::commit_products();
+    ptx::wait_products<0>();
+    ptx::arrived(d[0]);
+    ptx::arrived(d[1]);
+    // A lane's eight numbers of four tiles of columns are written side by side: dimension 8 (4 v + i) + 2 quad + e at
+    // 32 v + 8 quad + 2 i + e.
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        if (line_entry[h] < 0) continue;
-        const int head = kv_head * group + (16 * (warp % 4) + g + 8 * h) % group;
-        const int64_t share =
-            (static_cast<int64_t>(line_entry[h] / a.top_k) * a.n_heads + head) * a.top_k + line_entry[h] % a.top_k;
-        if (half == 0 && quad == 0) a.weights[share] = log_weight[h];
+    for (int h = 0; h < 2; ++h) {
+      if (rows[at[h]] < 0) continue;
+      const int64_t share = shares[at[h]] + ((16 * (warp % 4) + g + 8 * h) & (group - 1)) * a.top_k;
+      if (quad == 0) a.weights[share] = log_weight[h];
 #pragma unroll
-        for (int v = 0; v < 2; ++v) {
-          uint4 out;
-          out.x = ptx::pack_bf16(d[16 * v + 2 * h], d[16 * v + 2 * h + 1]);
-          out.y = ptx::pack_bf16(d[16 * v + 4 + 2 * h], d[16 * v + 4 + 2 * h + 1]);
-          out.z = ptx::pack_bf16(d[16 * v + 8 + 2 * h], d[16 * v + 8 + 2 * h + 1]);
-          out.w = ptx::pack_bf16(d[16 * v + 12 + 2 * h], d[16 * v + 12 + 2 * h + 1]);
-          *reinterpret_cast<uint4*>(a.results + share * kDim + 64 * half + 32 * v + 8 * quad) = out;
-        }
+      for (int v = 0; v < 4; ++v) {
+        const float* from = &d[v / 2][v % 2 * 16 + 2 * h];
+        uint4 out;
+        out.x = ptx::pack_bf16(from[0], from[1]);
+        out.y = ptx::pack_bf16(from[4], from[5]);
+        out.z = ptx::pack_bf16(from[8], from[9]);
+        out.w = ptx::pack_bf16(from[12], from[13]);
+        *reinterpret_cast<uint4*>(a.results + share * kDim + 32 * v + 8 * quad) = out;
       }
     }
-    ptx::wait_copies<0>();
-    ptx::fence_for_products();
-    ptx::sync_warpgroup(1 + warpgroup);  // the next queries are there, of all four warps' copying
   }
 }
 
