@@ -6,24 +6,35 @@
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/feed_forward/plan.h"
 #include "kernels/feed_forward/stream.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/products/wide.h"
 #include "kernels/route/route.h"
 
 namespace corvid::kernels {
 namespace {
 
+__device__ float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
+__device__ float4 load4(const uint16_t* from) {
+  const uint2 v = *reinterpret_cast<const uint2*>(from);
+  return {__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xffff0000U), __uint_as_float(v.y << 16),
+          __uint_as_float(v.y & 0xffff0000U)};
+}
+
 // x[r] += weight * out[pos] of the row's pairs, in ascending slot; the shared expert's weight is 1.
-__global__ void sum_kernel(const float* out, const int32_t* pos, const float* weights, float* x, int dim, int top_k,
+template <class Out>
+__global__ void sum_kernel(const Out* out, const int32_t* pos, const float* weights, float* x, int dim, int top_k,
                            int slots) {
   const int64_t r = blockIdx.y;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * 4;
+  wait_for_previous();
+  start_next();
   if (i >= dim) return;
   float4 sum = {};
   for (int s = 0; s < slots; ++s) {
     const int at = pos[r * slots + s];
     if (at < 0) continue;
     const float w = s < top_k ? weights[r * top_k + s] : 1.0F;
-    const float4 o = *reinterpret_cast<const float4*>(out + int64_t{at} * dim + i);
+    const float4 o = load4(out + int64_t{at} * dim + i);
     sum.x = fmaf(w, o.x, sum.x), sum.y = fmaf(w, o.y, sum.y), sum.z = fmaf(w, o.z, sum.z), sum.w = fmaf(w, o.w, sum.w);
   }
   auto* to = reinterpret_cast<float4*>(x + r * dim + i);
@@ -95,6 +106,8 @@ void check_shapes(const FeedForward& a) {
 // sorted[p] = h[row at position p]
 __global__ void sort_kernel(const uint16_t* h, const int32_t* rows, const int32_t* count, uint16_t* sorted, int dim) {
   const int64_t p = blockIdx.x;
+  wait_for_previous();
+  start_next();
   if (p >= *count) return;
   const auto* from = reinterpret_cast<const uint4*>(h + rows[p] * int64_t{dim});
   auto* to = reinterpret_cast<uint4*>(sorted + p * dim);
@@ -144,8 +157,8 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
   const FeedForward::Mlp& e = a.experts;
   const ExpertPlanShape& s = w.shape;
   if (is_wide(e, a.rows)) {
-    sort_kernel<<<static_cast<unsigned>(s.positions()), 256, 0, stream>>>(
-        a.h, w.plan.rows, w.plan.n_tiles + 1 + s.n_experts, w.sorted, static_cast<int>(e.gate.k));
+    launch_dependent(sort_kernel, dim3(static_cast<unsigned>(s.positions())), dim3(256), 0, stream, a.h, w.plan.rows,
+                     w.plan.n_tiles + 1 + s.n_experts, w.sorted, static_cast<int>(e.gate.k));
     WideProduct p{.x = w.sorted,
                   .positions = s.positions(),
                   .first = e.gate,
@@ -157,7 +170,7 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                   .out = WideProduct::Out::activated,
                   .act = a.act};
     cuda::wide_product(p, stream);
-    p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::f32;
+    p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::bf16;
     return cuda::wide_product(p, stream);
   }
   ExpertStream p{.x = a.h,
@@ -195,10 +208,16 @@ void cuda::feed_forward(const FeedForward& a, void* workspace, CUstream_st* stre
     const ExpertPlanShape& s = w.shape;
     plan_experts(a.ids, a.first_expert, s, w.plan, stream);
     routed(a, w, stream);
-    const auto dim = static_cast<int>(a.experts.down.n);
-    sum_kernel<<<dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)), 256, 0, stream>>>(
-        w.out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(s.top_k), static_cast<int>(s.slots()));
-    check_launch("feed_forward");
+    const auto sum = [&]<class Out>(const Out* out) {
+      const auto dim = static_cast<int>(a.experts.down.n);
+      launch_dependent(sum_kernel<Out>, dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)),
+                       dim3(256), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(s.top_k),
+                       static_cast<int>(s.slots()));
+    };
+    if (is_wide(a.experts, a.rows))
+      sum(reinterpret_cast<const uint16_t*>(w.out));
+    else
+      sum(static_cast<const float*>(w.out));
   }
   if (a.shared.gate.data != nullptr && !w.shape.shared) dense(a, a.shared, w.m, stream);
 }

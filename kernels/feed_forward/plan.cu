@@ -1,25 +1,26 @@
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/plan.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/route/route.h"
 
 namespace corvid::kernels {
 namespace {
 
-constexpr int kThreads = 1024;
-constexpr int kPerThread = static_cast<int>(kMaxExperts) / kThreads;  // experts
+constexpr int kFewPairs = 128;  // that one block gives their positions, too
 
 // Sum over the threads before this one; the total of all in `total`.
-__device__ uint64_t sum_before(uint64_t value, uint64_t& total) {
-  __shared__ uint64_t sums[kThreads / 32];
+template <int kThreads, class T>
+__device__ T sum_before(T value, T& total) {
+  __shared__ T sums[kThreads / 32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  uint64_t sum = value;
+  T sum = value;
   for (int step = 1; step < 32; step *= 2) {
-    const uint64_t other = __shfl_up_sync(0xffffffffU, sum, step);
+    const T other = __shfl_up_sync(0xffffffffU, sum, step);
     if (lane >= step) sum += other;
   }
   if (lane == 31) sums[warp] = sum;
   __syncthreads();
-  uint64_t before = 0;
+  T before = 0;
   total = 0;
   for (int w = 0; w < kThreads / 32; ++w) {
     if (w < warp) before += sums[w];
@@ -28,17 +29,27 @@ __device__ uint64_t sum_before(uint64_t value, uint64_t& total) {
   return before + sum - value;
 }
 
-// One block. The experts' first positions, the tiles, and the shared expert's pairs. `first`: [n_experts
-// + 1].
+// Positions of the tiles of `count`: as even as multiples of 32 can be when there are several, so that blocks that
+// share weights keep pace.
+__device__ int tile_of(int count, int tile) {
+  const int tiles = (count + tile - 1) / tile;
+  return tiles <= 1 || tile % 32 != 0 ? tile : ((count + tiles - 1) / tiles + 31) / 32 * 32;
+}
+
+// One block. The experts' first positions, the tiles, and the shared expert's pairs; with kFew, all positions.
+template <int kThreads, bool kFew>
 __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanShape s, ExpertPlan plan, int32_t* first) {
-  __shared__ int32_t counts[kMaxExperts];
+  __shared__ int32_t counts[kMaxExperts], pair_ids[kFewPairs];
   const int n_experts = static_cast<int>(s.n_experts), tile = static_cast<int>(s.tile);
   const int pairs = static_cast<int>(s.rows * s.top_k), top_k = static_cast<int>(s.top_k);
-  const int slots = top_k + (s.shared ? 1 : 0);
-  for (int e = static_cast<int>(threadIdx.x); e < n_experts; e += kThreads) counts[e] = 0;
+  const int slots = top_k + (s.shared ? 1 : 0), thread = static_cast<int>(threadIdx.x);
+  for (int e = thread; e < n_experts; e += kThreads) counts[e] = 0;
+  wait_for_previous();
+  start_next();
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < pairs; i += kThreads) {
+  for (int i = thread; i < pairs; i += kThreads) {
     const int e = ids[i] - first_expert;
+    if constexpr (kFew) pair_ids[i] = e;
     if (e >= 0 && e < n_experts)
       atomicAdd(&counts[e], 1);
     else
@@ -47,52 +58,64 @@ __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanSha
   __syncthreads();
 
   // Positions in the upper half, tiles in the lower: one sum for both.
+  const int per_thread = (n_experts + kThreads - 1) / kThreads, first_e = thread * per_thread;
+  const int end_e = min(first_e + per_thread, n_experts);
   uint64_t mine = 0, total;
-  for (int j = 0; j < kPerThread; ++j) {
-    const int e = static_cast<int>(threadIdx.x) * kPerThread + j;
-    if (e < n_experts)
-      mine += static_cast<uint64_t>(counts[e]) << 32 | static_cast<uint32_t>((counts[e] + tile - 1) / tile);
+  for (int e = first_e; e < end_e; ++e) {
+    const int size = tile_of(counts[e], tile);
+    mine += static_cast<uint64_t>(counts[e]) << 32 | static_cast<uint32_t>((counts[e] + size - 1) / size);
   }
-  const uint64_t before = sum_before(mine, total);
+  const uint64_t before = sum_before<kThreads>(mine, total);
   auto position = static_cast<int>(before >> 32), at = static_cast<int>(before & 0xffffffffU);
-  for (int j = 0; j < kPerThread; ++j) {
-    const int e = static_cast<int>(threadIdx.x) * kPerThread + j;
-    if (e >= n_experts) break;
-    first[e] = position;
-    for (int done = 0; done < counts[e]; done += tile)
-      plan.tiles[at++] = {e, position + done, min(tile, counts[e] - done)};
-    position += counts[e];
+  for (int e = first_e; e < end_e; ++e) {
+    const int count = counts[e], size = tile_of(count, tile);
+    if constexpr (kFew)
+      counts[e] = position;
+    else
+      first[e] = position;
+    for (int done = 0; done < count; done += size) plan.tiles[at++] = {e, position + done, min(size, count - done)};
+    position += count;
   }
   const auto end = static_cast<int>(total >> 32), n_tiles = static_cast<int>(total & 0xffffffffU);
   const auto rows = static_cast<int>(s.rows);
   const int shared_tiles = s.shared ? (rows + tile - 1) / tile : 0;
-  if (threadIdx.x == 0) *plan.n_tiles = n_tiles + shared_tiles, first[n_experts] = end;
-  for (int i = static_cast<int>(threadIdx.x); i < shared_tiles; i += kThreads)
+  if (thread == 0) *plan.n_tiles = n_tiles + shared_tiles, first[n_experts] = end;
+  for (int i = thread; i < shared_tiles; i += kThreads)
     plan.tiles[n_tiles + i] = {n_experts, end + i * tile, min(tile, rows - i * tile)};
-  for (int r = static_cast<int>(threadIdx.x); s.shared && r < rows; r += kThreads) {
+  for (int r = thread; s.shared && r < rows; r += kThreads) {
     plan.rows[end + r] = r;
     plan.pos[r * slots + top_k] = end + r;
   }
+  if constexpr (kFew) {
+    __syncthreads();
+    if (thread >= pairs) return;
+    const int e = pair_ids[thread];
+    if (e < 0 || e >= n_experts) return;
+    int to = counts[e];
+    for (int i = 0; i < thread; ++i) to += pair_ids[i] == e;
+    plan.rows[to] = thread / top_k;
+    plan.pos[thread / top_k * slots + thread % top_k] = to;
+  }
 }
 
-// A warp for each expert: gives its pairs their positions, in the order of the rows.
+// A block for each expert: gives its pairs their positions, in the order of the rows. A thread has consecutive pairs.
+constexpr int kPositionThreads = 1024;
 __global__ void positions_kernel(const int32_t* ids, int first_expert, ExpertPlanShape s, ExpertPlan plan,
                                  const int32_t* first) {
-  const int e = static_cast<int>(blockIdx.x * blockDim.y + threadIdx.y), lane = static_cast<int>(threadIdx.x);
-  if (e >= s.n_experts) return;
+  wait_for_previous();
+  start_next();
+  const auto e = static_cast<int>(blockIdx.x);
   const int pairs = static_cast<int>(s.rows * s.top_k), top_k = static_cast<int>(s.top_k);
   const int slots = top_k + (s.shared ? 1 : 0);
-  int position = first[e];
-  for (int base = 0; base < pairs; base += 32) {
-    const int i = base + lane;
-    const bool is_mine = i < pairs && ids[i] - first_expert == e;
-    const unsigned all = __ballot_sync(0xffffffffU, is_mine);
-    if (is_mine) {
-      const int at = position + __popc(all & ((1U << lane) - 1));
-      plan.rows[at] = i / top_k;
-      plan.pos[i / top_k * slots + i % top_k] = at;
-    }
-    position += __popc(all);
+  const int each = (pairs + kPositionThreads - 1) / kPositionThreads;
+  const int begin = static_cast<int>(threadIdx.x) * each, end = min(begin + each, pairs);
+  int count = 0, total;
+  for (int i = begin; i < end; ++i) count += ids[i] - first_expert == e;
+  int position = first[e] + sum_before<kPositionThreads>(count, total);
+  for (int i = begin; i < end && count > 0; ++i) {
+    if (ids[i] - first_expert != e) continue;
+    plan.rows[position] = i / top_k;
+    plan.pos[i / top_k * slots + i % top_k] = position++;
   }
 }
 
@@ -102,10 +125,13 @@ void cuda::plan_experts(const int32_t* ids, int64_t first_expert, const ExpertPl
                         CUstream_st* stream) {
   // The experts' first positions lie behind the number of tiles.
   int32_t* first = plan.n_tiles + 1;
-  tiles_kernel<<<1, kThreads, 0, stream>>>(ids, static_cast<int>(first_expert), s, plan, first);
-  positions_kernel<<<static_cast<unsigned>((s.n_experts + 7) / 8), dim3(32, 8), 0, stream>>>(
-      ids, static_cast<int>(first_expert), s, plan, first);
-  check_launch("plan_experts");
+  const auto from = static_cast<int>(first_expert);
+  if (s.rows * s.top_k <= kFewPairs)
+    return launch_dependent(tiles_kernel<kFewPairs, true>, dim3(1), dim3(kFewPairs), 0, stream, ids, from, s, plan,
+                            first);
+  launch_dependent(tiles_kernel<1024, false>, dim3(1), dim3(1024), 0, stream, ids, from, s, plan, first);
+  launch_dependent(positions_kernel, dim3(static_cast<unsigned>(s.n_experts)), dim3(kPositionThreads), 0, stream, ids,
+                   from, s, plan, first);
 }
 
 }  // namespace corvid::kernels

@@ -1,6 +1,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/activate.cuh"
 #include "kernels/feed_forward/stream.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/products/stream.cuh"
 
 namespace corvid::kernels {
@@ -12,6 +13,8 @@ __global__ __launch_bounds__(kStreamThreads,
                              kTiles <= 2 ? 2 : 1) void experts_kernel(const __grid_constant__ ExpertStream a,
                                                                       int log_split) {
   const auto tile = static_cast<int>(blockIdx.y);
+  wait_for_previous();
+  start_next();
   ExpertTile t;
   if (a.plan.tiles != nullptr) {
     if (tile >= *a.plan.n_tiles) return;
@@ -40,7 +43,8 @@ __global__ __launch_bounds__(kStreamThreads,
     if constexpr (kPanels == 2)
       panels[1] = static_cast<const unsigned char*>(is_shared ? a.shared_second : a.second.data) + at;
     const int parts = 1 << log_split;
-    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(panels, x, k, warp & (parts - 1), parts, sum, lane);
+    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(
+        panels, x, k, warp & (parts - 1), static_cast<int>(steps_of<kFormat>(k)), parts, sum, lane, [] {});
   }
   reduce<kTiles, kPanels>(sum, log_split, [&](int row, int column, const float(&total)[kPanels]) {
     const int j = first_panel * 16 + row;
@@ -60,12 +64,11 @@ void launch(const ExpertStream& a, CUstream_st* stream) {
   const int64_t groups = (panels + block_panels(log_split) - 1) / block_panels(log_split);
   const dim3 grid(static_cast<unsigned>(groups), static_cast<unsigned>(a.max_tiles));
   if (a.tile == 8)
-    experts_kernel<kFormat, 1, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
+    launch_dependent(experts_kernel<kFormat, 1, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
   else if (a.tile == 16)
-    experts_kernel<kFormat, 2, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
+    launch_dependent(experts_kernel<kFormat, 2, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
   else
-    experts_kernel<kFormat, 4, kPanels><<<grid, kStreamThreads, 0, stream>>>(a, log_split);
-  cuda::check_launch("expert_stream");
+    launch_dependent(experts_kernel<kFormat, 4, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
 }
 
 template <DeviceFormat kFormat>

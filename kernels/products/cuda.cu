@@ -1,19 +1,21 @@
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/products/products.h"
+#include "kernels/products/split.h"
 #include "kernels/products/stream.cuh"
 #include "kernels/products/wide.h"
 
 namespace corvid::kernels {
 namespace {
 
-constexpr int kMaxProducts = 8;  // of a launch
+constexpr int kMaxProducts = kSplits;  // of a launch
 
 struct StreamProducts {
   struct One {
     const unsigned char* w;
     void* y;
-    int n, panels, first_block, log_split;
+    int n, panels, first_block, log_split, first_step, end_step;
     Product::Out out;
   };
   const uint16_t* x;
@@ -25,6 +27,7 @@ struct StreamProducts {
 template <DeviceFormat kFormat, int kTiles>
 __global__ __launch_bounds__(kStreamThreads,
                              kTiles <= 2 ? 2 : 1) void stream_kernel(const __grid_constant__ StreamProducts a) {
+  start_next();
   int which = 0;
   while (which + 1 < a.count && static_cast<int>(blockIdx.x) >= a.all[which + 1].first_block) ++which;
   const StreamProducts::One& one = a.all[which];
@@ -42,8 +45,10 @@ __global__ __launch_bounds__(kStreamThreads,
   if (const int panel = first_panel + (warp >> one.log_split); panel < one.panels) {
     const unsigned char* const panels[1] = {one.w + panel * panel_bytes(kFormat, a.k)};
     const int parts = 1 << one.log_split;
-    stream<kFormat, kTiles, 1, kAhead<kFormat, 1>>(panels, x, a.k, warp & (parts - 1), parts, sum, lane);
+    stream<kFormat, kTiles, 1, kAhead<kFormat, 1>>(panels, x, a.k, one.first_step + (warp & (parts - 1)), one.end_step,
+                                                   parts, sum, lane, [] { wait_for_previous(); });
   }
+  wait_for_previous();
   reduce<kTiles, 1>(sum, one.log_split, [&](int row, int column, const float(&total)[1]) {
     const int j = first_panel * 16 + row, r = first_row + column;
     if (j >= one.n || r >= a.rows) return;
@@ -63,14 +68,13 @@ void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
     return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
   };
   if (a.rows <= 8)
-    stream_kernel<kFormat, 1><<<grid(1), kStreamThreads, 0, stream>>>(a);
+    launch_dependent(stream_kernel<kFormat, 1>, grid(1), dim3(kStreamThreads), 0, stream, a);
   else if (a.rows <= 16)
-    stream_kernel<kFormat, 2><<<grid(2), kStreamThreads, 0, stream>>>(a);
+    launch_dependent(stream_kernel<kFormat, 2>, grid(2), dim3(kStreamThreads), 0, stream, a);
   else if (a.rows <= 32)
-    stream_kernel<kFormat, 4><<<grid(4), kStreamThreads, 0, stream>>>(a);
+    launch_dependent(stream_kernel<kFormat, 4>, grid(4), dim3(kStreamThreads), 0, stream, a);
   else
-    stream_kernel<kFormat, 8><<<grid(8), kStreamThreads, 0, stream>>>(a);
-  cuda::check_launch("products");
+    launch_dependent(stream_kernel<kFormat, 8>, grid(8), dim3(kStreamThreads), 0, stream, a);
 }
 
 template <DeviceFormat kFormat>
@@ -86,7 +90,8 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     const auto panels = static_cast<int>(panels_of(p.w.n));
     const int log_split = log_split_of(panels, steps_of<kFormat>(p.w.k));
     a.all[a.count++] = {
-        static_cast<const unsigned char*>(p.w.data), p.y, static_cast<int>(p.w.n), panels, blocks, log_split, p.out};
+        static_cast<const unsigned char*>(p.w.data), p.y,  static_cast<int>(p.w.n), panels, blocks, log_split, 0,
+        static_cast<int>(steps_of<kFormat>(p.w.k)),  p.out};
     blocks += (panels + block_panels(log_split) - 1) / block_panels(log_split);
     if (a.count == kMaxProducts) flush();
   }
@@ -102,6 +107,23 @@ WideProduct::Out wide_out(Product::Out out) {
 }  // namespace
 
 int64_t products_workspace_bytes(std::span<const Product>, int64_t) { return 0; }
+
+void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream) {
+  StreamProducts a{.x = x, .k = w.k, .rows = static_cast<int>(rows), .count = kSplits, .all = {}};
+  const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
+  constexpr int kLogSplit = 3;
+  for (int s = 0; s < kSplits; ++s)
+    a.all[s] = {static_cast<const unsigned char*>(w.data),
+                y + s * rows * w.n,
+                static_cast<int>(w.n),
+                panels,
+                s * panels,
+                kLogSplit,
+                steps * s / kSplits,
+                steps * (s + 1) / kSplits,
+                Product::Out::f32};
+  launch<DeviceFormat::bf16>(a, kSplits * panels, stream);
+}
 
 void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void*, CUstream_st* stream) {
   require(rows >= 0 && !all.empty(), "products: want rows >= 0 and a product, found ", rows, " and ", all.size());

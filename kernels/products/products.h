@@ -32,7 +32,7 @@ struct Product {
   Out out = Out::bf16;
 };
 
-constexpr double products_tolerance(int64_t k) { return (double(k) / 16 + 16) * FLT_EPSILON; }
+constexpr double products_tolerance(int64_t k) { return (double(k) / 16 + 32) * FLT_EPSILON; }
 
 // Bytes that products() needs for up to `rows` rows; 0 up to kStreamRows.
 int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows);

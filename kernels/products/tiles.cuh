@@ -50,27 +50,31 @@ __device__ inline uint32_t from_f8(uint32_t word) {
   return multiply((word & 0x80008000U) | ((word & 0x7f007f00U) >> 4), 0x7b807b80U);
 }
 // Byte i of a word as a float: its bits below 2^23, less that.
-template <int kByte>
-__device__ inline float byte_float(uint32_t word, float bias = 8388608.0F) {
-  return __uint_as_float(__byte_perm(word, 0x4b000000U, 0x7650 | kByte)) - bias;
+__device__ inline float byte_float(uint32_t word, int i, float bias = 8388608.0F) {
+  return __uint_as_float(__byte_perm(word, 0x4b000000U, 0x7650 | static_cast<uint32_t>(i))) - bias;
+}
+__device__ inline uint32_t pair_of(float low, float high) {
+  const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&two);
 }
 __device__ inline float half_float(uint32_t bits) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 
 // The eight numbers that a lane has of a group of 32 in a row of x, in the order of the weights: .x .y for the first
-// instruction, .z .w for the second. Zeros where there is no row, and beyond its end.
+// instruction, .z .w for the second. Zeros where there is no row, and beyond its end. Another kernel may have written x
+// while this one ran, so these are ordinary loads.
 template <DeviceFormat kFormat>
 __device__ inline uint4 load_x(const uint16_t* row, int64_t group_k, int64_t k, int lane) {
+  constexpr bool kWhole = kFormat == DeviceFormat::q4_k || kFormat == DeviceFormat::q6_k;  // k is a multiple of 256
   if constexpr (kFormat == DeviceFormat::q6_k) {
-    const int64_t at = group_k + lane % 4 * 4;
+    const uint16_t* at = row + group_k + lane % 4 * 4;
     uint2 first = {}, second = {};
-    if (row != nullptr && at < k) first = __ldg(reinterpret_cast<const uint2*>(row + at));
-    if (row != nullptr && at + 16 < k) second = __ldg(reinterpret_cast<const uint2*>(row + at + 16));
+    if (row != nullptr) first = *reinterpret_cast<const uint2*>(at), second = *reinterpret_cast<const uint2*>(at + 16);
     return {first.x, first.y, second.x, second.y};
   } else {
     const int64_t at = group_k + lane % 4 * 8;
-    return row != nullptr && at < k ? load16(row + at) : uint4{};
+    return row != nullptr && (kWhole || at < k) ? *reinterpret_cast<const uint4*>(row + at) : uint4{};
   }
 }
 
@@ -105,7 +109,7 @@ struct Step<DeviceFormat::bf16> {
       for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + half * 8 * columns * 2 + j * 64);
   }
   template <int kTiles>
-  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+  __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       mma(sum[n], w[0][j].x, w[1][j].x, w[0][j].y, w[1][j].y, x[n].x, x[n].y);
@@ -142,7 +146,7 @@ struct Step<DeviceFormat::q8_0> {
     }
   }
   template <int kTiles>
-  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+  __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
     float scale[2];
 #pragma unroll
@@ -176,7 +180,7 @@ struct Step<DeviceFormat::f8_e4m3> {
     scale = __ldg(reinterpret_cast<const float*>(tile + 4096 + step % 2 * 4));
   }
   template <int kTiles>
-  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+  __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -193,6 +197,9 @@ struct Step<DeviceFormat::f8_e4m3> {
 
 __device__ inline uint32_t word_of(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
+// A weight is d * s * q - dmin * m, with a group's s and m of six bits. As 16 + q is cheap to have in bf16, a tile adds
+//   d * (sum_g s_g (16 + q_g) x_g - 16 sum_g s_g X_g) - dmin * sum_g m_g X_g,      X_g = sum of x over group g,
+// and the tensor cores make the last two sums: s and m are exact in bf16, X is two bf16 numbers, good to 2^-17.
 template <>
 struct Step<DeviceFormat::q4_k> {
   static constexpr int kGroups = 8;
@@ -209,29 +216,56 @@ struct Step<DeviceFormat::q4_k> {
       for (int j = 0; j < 2; ++j) w[half][j] = load_once(tile + 256 + (j * 2 + half) * 512 + lane * 16);
     }
   }
-  // scale * q - min = scale * (128 + q) - (128 * scale + min)
+  // Four of a row's scales, or minima, as block_weights.h's k_scale has them: groups 0 to 3, or 4 to 7.
+  __device__ uint32_t scales(int half, bool upper) const {
+    const uint4& h = header[half];
+    return upper ? (h.w & 0x0f0f0f0fU) | (h.y >> 2 & 0x30303030U) : h.y & 0x3f3f3f3fU;
+  }
+  __device__ uint32_t mins(int half, bool upper) const {
+    const uint4& h = header[half];
+    return upper ? (h.w >> 4 & 0x0f0f0f0fU) | (h.z >> 2 & 0x30303030U) : h.z & 0x3f3f3f3fU;
+  }
   template <int kTiles>
-  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&xsum)[kTiles][4], float (&sum)[kTiles][4],
-                      int) const {
+  __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
-    float scale[2], min[2];
+    float scale[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const uint32_t word = word_of(w[half][j / 4], j % 4);
+      p[half][0] = (word << 3 & 0x00780078U) | 0x41804180U;
 #pragma unroll
-      for (int i = 0; i < 4; ++i) p[half][i] = (word >> (4 * i) & 0x000f000fU) | k128;
-      const uint4& h = header[half];
-      // As block_weights.h's k_scale: four scales, or minima, in a word.
-      const uint32_t scales = j < 4 ? h.y & 0x3f3f3f3fU : (h.w & 0x0f0f0f0fU) | (h.y >> 2 & 0x30303030U);
-      const uint32_t mins = j < 4 ? h.z & 0x3f3f3f3fU : (h.w >> 4 & 0x0f0f0f0fU) | (h.z >> 2 & 0x30303030U);
-      const uint32_t s = scales >> (j % 4 * 8) & 0xffU, m = mins >> (j % 4 * 8) & 0xffU;
-      scale[half] = half_float(h.x) * byte_float<0>(s);
-      min[half] = -fmaf(128.0F, scale[half], half_float(h.x >> 16) * byte_float<0>(m));
+      for (int i = 1; i < 4; ++i) p[half][i] = (word >> (4 * i - 3) & 0x00780078U) | 0x41804180U;
+      scale[half] = byte_float(scales(half, j >= 4), j % 4);
     }
     float part[kTiles][4] = {};
     mma_pairs(part, p, x);
     add_scaled(sum, part, scale[0], scale[1]);
-    add_scaled(sum, xsum, min[0], min[1]);
+  }
+  // sums: of add() over the tile. x_high, x_low: of X, the lane's groups 2 * (lane % 4) and the next.
+  template <int kTiles>
+  __device__ void finish(const float (&sums)[kTiles][4], const uint32_t (&x_high)[kTiles],
+                         const uint32_t (&x_low)[kTiles], float (&sum)[kTiles][4], int lane) const {
+    uint32_t s[2], m[2];
+    float d[2], dmin[2];
+    const bool upper = lane % 4 >= 2;
+    const uint32_t pick = lane % 2 == 0 ? 0x4140 : 0x4342;  // two bytes, each below a 0x43: 128 and it
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      s[half] = subtract(__byte_perm(scales(half, upper), 0x43434343U, pick), k128);
+      m[half] = subtract(__byte_perm(mins(half, upper), 0x43434343U, pick), k128);
+      d[half] = half_float(header[half].x), dmin[half] = -half_float(header[half].x >> 16);
+    }
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      float by_scale[4] = {}, by_min[4] = {};
+      mma(by_scale, s[0], s[1], s[0], s[1], x_high[n], x_low[n]);
+      mma(by_min, m[0], m[1], m[0], m[1], x_high[n], x_low[n]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float scaled = fmaf(-16.0F, by_scale[i], sums[n][i]);
+        sum[n][i] = fmaf(d[i / 2], scaled, fmaf(dmin[i / 2], by_min[i], sum[n][i]));
+      }
+    }
   }
 };
 
@@ -256,7 +290,7 @@ struct Step<DeviceFormat::q6_k> {
     }
   }
   template <int kTiles>
-  __device__ void add(int j, const uint4 (&x)[kTiles], const float (&)[kTiles][4], float (&sum)[kTiles][4], int) const {
+  __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
     float scale[2][2];  // half, instruction
 #pragma unroll
@@ -270,8 +304,7 @@ struct Step<DeviceFormat::q6_k> {
       }
       const uint32_t biased = word_of(scales[half], j / 2) ^ 0x80808080U;
 #pragma unroll
-      for (int i = 0; i < 2; ++i)
-        scale[half][i] = half_float(d[half]) * byte_float<0>(biased >> ((j % 2 * 2 + i) * 8) & 0xffU, 8388736.0F);
+      for (int i = 0; i < 2; ++i) scale[half][i] = half_float(d[half]) * byte_float(biased, j % 2 * 2 + i, 8388736.0F);
     }
     float part[kTiles][4] = {};
 #pragma unroll
@@ -293,43 +326,58 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) {
   return padded_k(kFormat, k) / kStepK<kFormat>;
 }
 
-// Steps first, first + stride, ... of kPanels panels, times the rows that a lane holds (x[n]: row lane / 4 of tile n,
-// or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the next), (lane
-// / 4
+// Steps first, first + stride, ... before end, of kPanels panels, times the rows that a lane holds (x[n]: row lane / 4
+// of tile n, or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the
+// next), (lane / 4
 // + 8: ...)]. kAhead steps are in registers at a time.
-template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead>
+// before_x() is called when the first are on their way.
+template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, class BeforeX>
 __device__ inline void stream(const unsigned char* const (&panels)[kPanels], const uint16_t* const (&x)[kTiles],
-                              int64_t k, int64_t first, int64_t stride, float (&sum)[kPanels][kTiles][4], int lane) {
+                              int64_t k, int first, int end, int stride, float (&sum)[kPanels][kTiles][4], int lane,
+                              BeforeX&& before_x) {
   using S = Step<kFormat>;
-  const int64_t end = steps_of<kFormat>(k);
   S ahead[kAhead][kPanels];
 #pragma unroll
   for (int i = 0; i < kAhead - 1; ++i)
 #pragma unroll
     for (int p = 0; p < kPanels; ++p)
       if (first + i * stride < end) ahead[i][p].load(panels[p], k, first + i * stride, lane);
-  for (int64_t step = first; step < end;) {
+  before_x();
+  for (int step = first; step < end;) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (const int64_t next = step + (kAhead - 1) * stride; next < end) {
+      if (const int next = step + (kAhead - 1) * stride; next < end) {
 #pragma unroll
         for (int p = 0; p < kPanels; ++p) ahead[(i + kAhead - 1) % kAhead][p].load(panels[p], k, next, lane);
       }
+      float sums[kPanels][kTiles][4] = {}, x_sums[kTiles][4] = {};  // for the format that needs them
 #pragma unroll
       for (int j = 0; j < S::kGroups; ++j) {
         uint4 xs[kTiles];
-        float xsum[kTiles][4];
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-          xs[n] = load_x<kFormat>(x[n], step * kStepK<kFormat> + j * 32, k, lane);
-          if constexpr (S::kNeedsSums) {
-            xsum[n][0] = xsum[n][1] = xsum[n][2] = xsum[n][3] = 0;
-            mma(xsum[n], kOnes, kOnes, kOnes, kOnes, xs[n].x, xs[n].y);
-            mma(xsum[n], kOnes, kOnes, kOnes, kOnes, xs[n].z, xs[n].w);
+        for (int n = 0; n < kTiles; ++n) xs[n] = load_x<kFormat>(x[n], step * kStepK<kFormat> + j * 32, k, lane);
+        if constexpr (S::kNeedsSums) {
+          // The rows of x as the first operand, times ones in column j alone.
+          const uint32_t column = lane / 4 == j ? kOnes : 0;
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) {
+            mma(x_sums[n], xs[n].x, 0, xs[n].y, 0, column, column);
+            mma(x_sums[n], xs[n].z, 0, xs[n].w, 0, column, column);
           }
         }
 #pragma unroll
-        for (int p = 0; p < kPanels; ++p) ahead[i][p].add(j, xs, xsum, sum[p], lane);
+        for (int p = 0; p < kPanels; ++p) ahead[i][p].add(j, xs, S::kNeedsSums ? sums[p] : sum[p]);
+      }
+      if constexpr (S::kNeedsSums) {
+        uint32_t x_high[kTiles], x_low[kTiles];
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+          x_high[n] = pair_of(x_sums[n][0], x_sums[n][1]);
+          x_low[n] = pair_of(x_sums[n][0] - __uint_as_float(x_high[n] << 16),
+                             x_sums[n][1] - __uint_as_float(x_high[n] & 0xffff0000U));
+        }
+#pragma unroll
+        for (int p = 0; p < kPanels; ++p) ahead[i][p].finish(sums[p], x_high, x_low, sum[p], lane);
       }
       step += stride;
       if (step >= end) break;

@@ -7,7 +7,7 @@
 
 namespace corvid::kernels {
 
-constexpr int64_t kWideTile = 128;  // rows of x
+constexpr int64_t kWideTile = 192;  // rows of x that a tile may have
 
 struct WideProduct {
   enum class Out : uint8_t { bf16, f32, add_f32, activated };

@@ -1,6 +1,7 @@
 #include <cuda_bf16.h>
 
 #include "kernels/cuda_check.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/rms_norm/rms_norm_rows.h"
 
 namespace corvid::kernels {
@@ -15,6 +16,8 @@ __global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) 
   const float* x = a.x + blockIdx.x * a.dim;
   uint16_t* h = a.h + blockIdx.x * a.dim;
   const int dim = static_cast<int>(a.dim), thread = static_cast<int>(threadIdx.x);
+  wait_for_previous();
+  start_next();
   float sum = 0;
   if constexpr (kWide) {
     for (int i = thread * 4; i < dim; i += kThreads * 4) {
@@ -49,10 +52,9 @@ void cuda::rms_norm_rows(const RmsNormRows& a, CUstream_st* stream) {
   if (a.rows == 0) return;
   const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
   if (a.dim % 4 == 0 && aligned(a.x) && aligned(a.w) && aligned(a.h))
-    rms_norm_rows_kernel<true><<<static_cast<unsigned>(a.rows), kThreads, 0, stream>>>(a);
+    launch_dependent(rms_norm_rows_kernel<true>, dim3(static_cast<unsigned>(a.rows)), dim3(kThreads), 0, stream, a);
   else
-    rms_norm_rows_kernel<false><<<static_cast<unsigned>(a.rows), kThreads, 0, stream>>>(a);
-  check_launch("rms_norm_rows");
+    launch_dependent(rms_norm_rows_kernel<false>, dim3(static_cast<unsigned>(a.rows)), dim3(kThreads), 0, stream, a);
 }
 
 }  // namespace corvid::kernels

@@ -2,6 +2,8 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
+#include "kernels/products/dependent.cuh"
+#include "kernels/products/split.h"
 #include "kernels/route/route_rows.h"
 
 namespace corvid::kernels {
@@ -18,24 +20,32 @@ __device__ float warp_max(float value) {
   return value;
 }
 
-// One warp per row. A chosen expert's score becomes NaN, which no score is otherwise: it is out. kParts: a logit is the
-// sum of so many numbers, n_experts apart; the last are the smallest.
-template <int kParts>
-__global__ void route_kernel(Route a) {
+constexpr int kThreads = 128;
+
+// A block for each row: all add up the logits, one warp chooses. A chosen expert's score becomes NaN, which no score is
+// otherwise: it is out. kThirds: a logit is the sum of so many numbers, n_experts apart, in each of `splits` matrices;
+// the last are the smallest.
+template <int kThirds>
+__global__ void route_kernel(Route a, int splits) {
   extern __shared__ float shared[];
   float* p = shared;
   float* score = shared + a.n_experts;
-  const float* logits = a.logits + blockIdx.x * a.n_experts * kParts;
   int32_t* ids = a.ids + blockIdx.x * a.top_k;
   float* weights = a.weights + blockIdx.x * a.top_k;
   const int lane = static_cast<int>(threadIdx.x);
 
-  for (int64_t e = lane; e < a.n_experts; e += 32) {
-    float logit = logits[(kParts - 1) * a.n_experts + e];
+  wait_for_previous();
+  start_next();
+  for (int64_t e = lane; e < a.n_experts; e += kThreads) {
+    float logit = 0;
 #pragma unroll
-    for (int part = kParts - 2; part >= 0; --part) logit += logits[part * a.n_experts + e];
+    for (int third = kThirds - 1; third >= 0; --third)
+      for (int s = 0; s < splits; ++s)
+        logit += a.logits[((s * a.rows + blockIdx.x) * kThirds + third) * a.n_experts + e];
     p[e] = logit;
   }
+  __syncthreads();
+  if (lane >= 32) return;
   if (a.gating == Gating::sigmoid) {
     for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-p[e]));
   } else {
@@ -78,29 +88,25 @@ __global__ void route_kernel(Route a) {
     weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
 }
 
-template <int kParts>
-void launch(const Route& a, CUstream_st* stream) {
+template <int kThirds>
+void launch(const Route& a, int splits, CUstream_st* stream) {
   if (a.rows == 0) return;
   const auto shared_bytes = static_cast<size_t>(2 * a.n_experts) * sizeof(float);  // at most 32 KB: kMaxExperts
-  route_kernel<kParts><<<static_cast<unsigned>(a.rows), 32, shared_bytes, stream>>>(a);
-  cuda::check_launch("route");
+  launch_dependent(route_kernel<kThirds>, dim3(static_cast<unsigned>(a.rows)), dim3(kThreads), shared_bytes, stream, a,
+                   splits);
 }
 
-}  // namespace
-
-void cuda::route(const Route& a, CUstream_st* stream) { launch<1>(a, stream); }
-
-namespace {
-
-Product logits_of(const DeviceMatrix& router, void* logits) { return {router, logits, Product::Out::f32}; }
+int splits_of(int64_t rows) { return rows <= kStreamRows ? kSplits : 1; }
 int64_t logits_bytes(int64_t rows, int64_t n_experts) {
-  return (rows * 3 * n_experts * int64_t{sizeof(float)} + 255) / 256 * 256;
+  return (splits_of(rows) * rows * 3 * n_experts * int64_t{sizeof(float)} + 255) / 256 * 256;
 }
 
 }  // namespace
+
+void cuda::route(const Route& a, CUstream_st* stream) { launch<1>(a, 1, stream); }
 
 int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim) {
-  const Product product = logits_of({nullptr, DeviceFormat::bf16, 3 * n_experts, dim}, nullptr);
+  const Product product = {{nullptr, DeviceFormat::bf16, 3 * n_experts, dim}, nullptr, Product::Out::f32};
   return logits_bytes(rows, n_experts) + products_workspace_bytes({&product, 1}, rows);
 }
 
@@ -108,11 +114,15 @@ void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) 
   require(a.router.n == 3 * a.n_experts && a.top_k >= 1 && a.top_k <= a.n_experts && a.n_experts <= kMaxExperts,
           "route_rows: want a router of 3 * ", a.n_experts, " rows, found ", a.router.n, ", and top_k in [1, ",
           a.n_experts, "], found ", a.top_k);
+  if (a.rows == 0) return;
   auto* logits = static_cast<float*>(workspace);
-  const Product product = logits_of(a.router, logits);
-  products(a.h, a.rows, {&product, 1}, static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts),
-           stream);
-  launch<3>({logits, a.bias, a.ids, a.weights, a.rows, a.n_experts, a.top_k, a.scale, a.gating, a.normalised}, stream);
+  if (const Product product = {a.router, logits, Product::Out::f32}; a.rows > kStreamRows)
+    products(a.h, a.rows, {&product, 1}, static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts),
+             stream);
+  else
+    split_product(a.h, a.rows, a.router, logits, stream);
+  launch<3>({logits, a.bias, a.ids, a.weights, a.rows, a.n_experts, a.top_k, a.scale, a.gating, a.normalised},
+            splits_of(a.rows), stream);
 }
 
 }  // namespace corvid::kernels
