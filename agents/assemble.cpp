@@ -183,12 +183,17 @@ model::Attention attention_from(const Args& args) {
   return name == "dense" ? model::Attention::dense : model::Attention::automatic;
 }
 
-kernels::Format cache_format_from(const Args& args, kernels::Format standard) {
-  const auto name = args.text("cache-type");
-  for (const auto format : {kernels::Format::f32, kernels::Format::f16, kernels::Format::bf16, kernels::Format::q8_0}) {
-    if (name == kernels::format_name(format)) return format;
-  }
-  return standard;
+model::CacheFormat cache_format_from(const Args& args, kernels::Format standard) {
+  const auto named = [&](const char* flag, kernels::Format otherwise) {
+    const auto name = args.text(flag);
+    for (const auto f : {kernels::Format::f32, kernels::Format::f16, kernels::Format::bf16, kernels::Format::q8_0}) {
+      if (name == kernels::format_name(f)) return f;
+    }
+    return otherwise;
+  };
+  model::CacheFormat format = named("cache-type", standard);
+  format.index = named("index-type", format.index);
+  return format;
 }
 
 int threads_from(const Args& args, const Config& config) {
@@ -238,7 +243,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;
   options.attention = attention_from(args);
-  options.cache_format = cache_format_from(args, options.cache_format);
+  options.cache_format = cache_format_from(args, options.cache_format.kv);
   options.prefixes = std::move(prefixes);
   // The trial sandbox takes as long as a call does: the first call need not wait for it, nor does the first token.
   if (confinement.policy.sandbox == tools::SandboxMode::required) {

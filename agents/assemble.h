@@ -44,7 +44,8 @@ runtime::SessionRecord find_session(runtime::Store& store, const std::string& id
 // Throws UsageError for cuda: this version computes on the CPU only.
 void check_device(const Args& args, const Config& config);
 model::Attention attention_from(const Args& args);
-kernels::Format cache_format_from(const Args& args, kernels::Format standard);  // --cache-type
+// --cache-type and --index-type; `standard` is the type of keys and values where nothing is said.
+model::CacheFormat cache_format_from(const Args& args, kernels::Format standard);
 int threads_from(const Args& args, const Config& config);
 model::LoadOptions load_options_from(const Args& args, const Config& config);  // --weights, --threads
 

@@ -19,7 +19,7 @@ struct BenchPlan {
   std::vector<int64_t> depths;   // tokens that are there before
   std::vector<int64_t> batches;  // sequences that decode at once
   std::vector<model::Attention> attentions;
-  kernels::Format cache_format = kernels::Format::f16;
+  model::CacheFormat cache_format = kernels::Format::f16;
   int64_t repeats = 1;
 };
 

@@ -118,7 +118,7 @@ int run_bench_command(const Args& args) {
   const double load_ms = since_begin_ms();
   model::Sequence(loaded, exec, 1).append(0);  // a mapped file is read when it is first used
   const double first_token_ms = since_begin_ms();
-  plan.cache_format = cache_format_from(args, plan.cache_format);
+  plan.cache_format = cache_format_from(args, plan.cache_format.kv);
   plan.attentions = attentions_from(args, loaded->config());
 
   const bool is_json = args.text("output") == "json";
@@ -165,6 +165,7 @@ std::vector<Command> bench_commands() {
                  {"batch", "N,...", "sequences that decode at once (default: 1)"},
                  {"attention", "KIND,...", "sparse, dense or both (default: sparse where the model selects blocks)"},
                  cache_type_flag("f16"),
+                 index_type_flag(),
                  {"repeat", "N", "measure each case so often, and take the median (default: 5)"},
                  device_flag(),
                  weights_flag(),

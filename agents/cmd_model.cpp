@@ -289,6 +289,7 @@ std::vector<Command> model_commands() {
                  device_flag(),
                  attention_flag(),
                  cache_type_flag("f32, as the reference computes"),
+                 index_type_flag(),
                  threads_flag(),
                  output_flag({"json"})},
        .examples = {"corvid model logits corvid-small.gguf --prompt-ids 1,2,3 --greedy 8 --output json"},

@@ -20,6 +20,7 @@ Flag model_flag();
 Flag device_flag();
 Flag attention_flag();
 Flag cache_type_flag(const char* standard);
+Flag index_type_flag();
 Flag weights_flag();
 Flag threads_flag();
 Flag db_flag();

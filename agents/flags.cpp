@@ -29,6 +29,13 @@ Flag cache_type_flag(const char* standard) {
           {"f32", "f16", "bf16", "q8_0"}};
 }
 
+Flag index_type_flag() {
+  return {"index-type",
+          "TYPE",
+          "how the keys that blocks are chosen by are kept (default: bf16, with --cache-type f32 f32)",
+          {"f32", "bf16", "q8_0"}};
+}
+
 Flag weights_flag() {
   return {"weights",
           "WHERE",
@@ -62,6 +69,7 @@ std::vector<Flag> session_flags() {
            {"context", "N", "tokens of context, at most"},
            attention_flag(),
            cache_type_flag("f16"),
+           index_type_flag(),
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
            {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
            weights_flag(),

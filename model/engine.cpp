@@ -66,7 +66,7 @@ struct Engine::Impl {
   std::unique_ptr<kernels::Exec> own_exec;  // null when the caller lends its own
   kernels::Exec* exec;
   std::shared_ptr<KvPool> pool;
-  kernels::Format cache_format;
+  CacheFormat cache_format;
   Activations activations = {};  // of the thread that runs passes
   Pace pace = {};
 
@@ -396,7 +396,7 @@ std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const
 }
 
 std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                       std::shared_ptr<KvPool> pool, kernels::Format cache_format) {
+                                       std::shared_ptr<KvPool> pool, CacheFormat cache_format) {
   kernels::require_cpu(exec, "the forward pass");
   return std::shared_ptr<Engine>(new Engine(std::unique_ptr<Impl>(
       new Impl{std::move(model), nullptr, &exec, pool ? std::move(pool) : KvPool::create(), cache_format})));
@@ -407,7 +407,7 @@ Engine::~Engine() = default;
 
 const std::shared_ptr<const Model>& Engine::model() const noexcept { return impl_->model; }
 kernels::Isa Engine::isa() const noexcept { return impl_->exec->isa(); }
-kernels::Format Engine::cache_format() const noexcept { return impl_->cache_format; }
+CacheFormat Engine::cache_format() const noexcept { return impl_->cache_format; }
 std::shared_ptr<KvPool> Engine::pool() const { return impl_->pool; }
 
 EngineStats Engine::stats() const {

@@ -26,7 +26,7 @@
 #include <stop_token>
 
 #include "kernels/exec.h"
-#include "kernels/format.h"
+#include "model/kv_cache.h"
 #include "model/kv_pool.h"
 #include "model/model.h"
 
@@ -36,9 +36,9 @@ class KvCache;
 struct Timeline;
 
 struct EngineOptions {
-  int threads = 0;                                      // 0: one for each core that this process may use
-  int64_t cache_bytes = KvPool::kNoLimit;               // of all sequences together
-  kernels::Format cache_format = kernels::Format::f32;  // of keys and values: f32, f16, bf16 or q8_0
+  int threads = 0;                         // 0: one for each core that this process may use
+  int64_t cache_bytes = KvPool::kNoLimit;  // of all sequences together
+  CacheFormat cache_format = {};           // of keys and values, and of index keys
 };
 
 // What has happened so far.
@@ -59,15 +59,14 @@ class Engine {
   // On threads that the caller lends: `exec` must outlive the engine and be used by nobody else while it works. `pool`
   // null: memory without a limit.
   static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                        std::shared_ptr<KvPool> pool = nullptr,
-                                        kernels::Format cache_format = kernels::Format::f32);
+                                        std::shared_ptr<KvPool> pool = nullptr, CacheFormat cache_format = {});
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   const std::shared_ptr<const Model>& model() const noexcept;
   kernels::Isa isa() const noexcept;
-  kernels::Format cache_format() const noexcept;
+  CacheFormat cache_format() const noexcept;
   EngineStats stats() const;
 
  private:

@@ -111,7 +111,7 @@ Sequence::Sequence(std::shared_ptr<Engine> engine, int64_t max_tokens, Attention
       std::make_unique<Impl>(std::move(engine), max_tokens, Timeline{attention == Attention::dense, std::move(cache)});
 }
 Sequence::Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens, Attention attention,
-                   std::shared_ptr<KvPool> pool, kernels::Format cache_format)
+                   std::shared_ptr<KvPool> pool, CacheFormat cache_format)
     : Sequence(Engine::create(std::move(model), exec, std::move(pool), cache_format), max_tokens, attention) {}
 Sequence::Sequence(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Sequence::Sequence(Sequence&&) noexcept = default;
@@ -180,8 +180,9 @@ Sequence Sequence::fork() const {
 }
 
 std::string Sequence::identity() const {
-  return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(impl_->engine->cache_format()), " ",
-                kernels::isa_name(impl_->engine->isa()),
+  const CacheFormat format = impl_->engine->cache_format();
+  return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(format.kv), " ",
+                kernels::format_name(format.index), " ", kernels::isa_name(impl_->engine->isa()),
                 impl_->timeline.dense                ? " dense"
                 : impl_->timeline.cache.has_bounds() ? " by bounds"
                                                      : " sparse");

@@ -29,7 +29,7 @@ class Sequence {
   // With an engine of its own, on threads that the caller lends; `pool` null: memory without a limit.
   Sequence(std::shared_ptr<const Model> model, kernels::Exec& exec, int64_t max_tokens,
            Attention attention = Attention::automatic, std::shared_ptr<KvPool> pool = nullptr,
-           kernels::Format cache_format = kernels::Format::f32);
+           CacheFormat cache_format = {});
   Sequence(Sequence&&) noexcept;
   Sequence& operator=(Sequence&&) noexcept;
   ~Sequence();

@@ -21,7 +21,7 @@ struct LocalChatOptions {
   int64_t speculate = 16;           // tokens guessed ahead, at most (model/prompt_lookup.h); 0: none
   int64_t context = 0;              // tokens; 0: what the model was made for
   model::Attention attention = model::Attention::automatic;
-  kernels::Format cache_format = kernels::Format::f16;  // of keys and values, in an engine of its own
+  model::CacheFormat cache_format = kernels::Format::f16;  // in an engine of its own
   std::function<void()> on_first_token;  // called once; for work that would have slowed down the wait for it
   std::optional<PrefixCache> prefixes;   // where instructions and tools are looked up, and stored after the first reply
 };

@@ -74,6 +74,7 @@ TEST(ModelCommand, LogitsAreThoseOfTheCacheTypeAskedForAndExactWithoutOne) {
   EXPECT_EQ(logits({}), logits({"--cache-type", "f32"}));
   EXPECT_NE(logits({}), logits({"--cache-type", "f16"}));
   EXPECT_NE(logits({"--cache-type", "q8_0"}), logits({"--cache-type", "f16"}));
+  EXPECT_EQ(logits({"--index-type", "f32"}), logits({}));
   EXPECT_EQ(home.corvid({"model", "logits", golden("minimax-m2"), "--prompt-ids", "1", "--cache-type", "q4_0"}).status,
             2);
 }

@@ -70,7 +70,9 @@ TEST(CacheFormat, ChangesNoLawOfASequence) {
   kernels::Exec exec(2), three(3);
   const std::vector<Token> prompt = prompt_of(110);
   int64_t bytes = INT64_MAX;
-  for (const auto format : {kernels::Format::f32, kernels::Format::f16, kernels::Format::q8_0}) {
+  using kernels::Format;
+  for (const CacheFormat format : {CacheFormat(Format::f32), CacheFormat(Format::f16),
+                                   CacheFormat(Format::f16, Format::q8_0), CacheFormat(Format::q8_0, Format::q8_0)}) {
     for (const TinyCheckpoint& shape :
          {TinyCheckpoint{}, TinyCheckpoint{.head_dim = 10, .rotary_dim = 6, .block = 5}}) {
       const auto model = made_of(shape);
@@ -87,7 +89,8 @@ TEST(CacheFormat, ChangesNoLawOfASequence) {
       restored.restore(dir / "s.kv");
       EXPECT_EQ(restored.sync(prompt), 43);
       for (const Sequence* other : {&parts, &fork, &restored}) EXPECT_EQ(copy(whole.logits()), copy(other->logits()));
-      EXPECT_THAT(whole.identity(), testing::HasSubstr(kernels::format_name(format)));
+      EXPECT_THAT(whole.identity(), testing::HasSubstr(kernels::format_name(format.kv) + std::string(" ") +
+                                                       kernels::format_name(format.index)));
     }
     const int64_t before = bytes;
     bytes = KvCache(made_of({})->config(), nullptr, format).page_bytes();
