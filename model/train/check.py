@@ -105,7 +105,7 @@ def check_packing(trajectories):
         assert (batch.pos[: batch.used] + 1 == seen.sum(1)[: batch.used]).all(), "positions count the visible tokens"
     parts = [([1, 2, 3, 4, 5], 0, "a"), ([6, 7, 8], 0, "b"), ([9, 10], 0, "c")]
     coded = [(np.array(tokens), np.array([0] + [data.CONTEXT, 16] * 2, np.uint8)[: len(tokens)], key) for tokens, _, key in parts]
-    gaps = type("Gaps", (), {"gap": staticmethod(lambda key: 3 if key == "a" else 0)})
+    gaps = type("Gaps", (), {"gaps": staticmethod(lambda key: [(3, True)] if key == "a" else [])})
     for seed in range(20):  # the rest of "a" comes after its beginning, and its answer is a recall
         document = data.session(gaps, random.Random(seed), coded)
         tags = [tag for _, _, tag in document]

@@ -33,7 +33,8 @@ from world import render
 
 CONTEXT = 255
 CALL, ANSWER = 1, 2
-LATE = "late"  # the tag of a trajectory's second part in a session
+LATE_WEIGHT = 3  # answers to questions that refer back are short beside calls; they weigh this much more
+LATE, PART = "late", "part"  # the tags of a trajectory's further parts in a session: questions that refer back, and others
 
 
 def encode_pieces(encoder, pieces_of):
@@ -74,15 +75,19 @@ class Encoder(bpe.Bpe):
 def encode_records(encoder, records, longest):
     """A shard's arrays from records. Trajectories longer than `longest` tokens are left out."""
     encoded = encode_pieces(encoder, [render.message_pieces(r["messages"]) for r in records])
-    split = [i for i, r in enumerate(records) if r.get("gap")]
-    heads = encode_pieces(encoder, [render.message_pieces(records[i]["messages"][: records[i]["gap"]]) for i in split])
-    gaps = np.zeros(len(records), np.int32)
-    gaps[split] = [len(tokens) for tokens, _ in heads]
+    cuts = [(i, at, asks) for i, r in enumerate(records) for at, asks in r.get("gaps", ())]
+    heads = encode_pieces(encoder, [render.message_pieces(records[i]["messages"][:at]) for i, at, _ in cuts])
+    gaps = [[] for _ in records]
+    for (i, _, asks), (tokens, _) in zip(cuts, heads):
+        gaps[i].append((len(tokens), asks))
     fits = [8 < len(tokens) <= longest for tokens, _ in encoded]
     kept = [(r, e) for r, e, fit in zip(records, encoded, fits) if fit]
     names = sorted({r["skill"] for r, _ in kept})
     codes = []
-    for _, (_, weights) in kept:
+    for (_, (_, weights)), mine in zip(kept, [g for g, fit in zip(gaps, fits) if fit]):
+        for (at, asks), (end, _) in zip(mine, [*mine[1:], (len(weights), False)]):
+            if asks:
+                weights[at:end] *= LATE_WEIGHT
         code = np.clip(np.rint(weights * 16), 0, CONTEXT - 1).astype(np.uint8)
         code[code == 0] = CONTEXT
         code[0] = 0
@@ -92,7 +97,8 @@ def encode_records(encoder, records, longest):
         "code": np.concatenate(codes),
         "offsets": np.cumsum([0] + [len(tokens) for _, (tokens, _) in kept]),
         "prefix": np.array([r["prefix"] for r, _ in kept], np.int32),
-        "gap": gaps[fits],
+        "gap": np.array([g for mine, fit in zip(gaps, fits) if fit for g in mine], np.int32).reshape(-1, 2),
+        "gap_offsets": np.cumsum([0] + [len(mine) for mine, fit in zip(gaps, fits) if fit]),
         "skill": np.array([names.index(r["skill"]) for r, _ in kept], np.int32),
         "valid": np.array([r["split"] == "validation" for r, _ in kept]),
         "skills": np.array(names),
@@ -235,7 +241,7 @@ class Trajectories:
                 continue
             self.seen.add(path.name)
             with np.load(path) as data:
-                shard = {name: data[name] for name in ("token", "code", "offsets", "prefix", "gap", "skill", "valid", "skills")}
+                shard = {name: data[name] for name in ("token", "code", "offsets", "prefix", "gap", "gap_offsets", "skill", "valid", "skills")}
             number = len(self.shards)
             self.shards.append(shard)
             self.tokens += len(shard["token"])
@@ -250,9 +256,10 @@ class Trajectories:
         a, b = shard["offsets"][i], shard["offsets"][i + 1]
         return int(shard["prefix"][i]), shard["token"][a:b], shard["code"][a:b]
 
-    def gap(self, key):
-        """The token of a trajectory before which other work may come, 0: none."""
-        return int(self.shards[key[0]]["gap"][key[1]])
+    def gaps(self, key):
+        """Where other work may come into a trajectory: [(token, whether what follows asks for what was shown before)]."""
+        shard, i = self.shards[key[0]], key[1]
+        return [(int(at), bool(asks)) for at, asks in shard["gap"][shard["gap_offsets"][i] : shard["gap_offsets"][i + 1]]]
 
     def skill(self, key):
         shard = self.shards[key[0]]
@@ -304,6 +311,8 @@ class Packer:
                 prefix = max(self.waiting, key=lambda p: len(self.waiting[p]))
             line, head = self.waiting[prefix], self.data.prefixes[prefix]
             room = min(out.room() - len(head), length - len(head) if as_one else section)
+            if as_one and len(line[0][1]) > room:  # too long for so short a session
+                as_one, room = False, min(out.room() - len(head), section)
             taken = []
             while line and len(line[0][1]) <= room:
                 _, tokens, codes, key = line.popleft()
@@ -324,19 +333,23 @@ class Packer:
 
 
 def session(data, random_, taken):
-    """Trajectories as one session: what one with a gap asks for late comes anywhere after what it showed early."""
-    parts, late = [], []
-    for tokens, codes, key in taken:
-        gap = data.gap(key)
-        if 0 < gap < len(tokens):
-            tail = codes[gap:].copy()
-            tail[0] = 0  # nothing certain stands before it
-            late.append((len(parts), (tokens[gap:], tail, LATE)))
-            tokens, codes = tokens[:gap], codes[:gap]
-        parts.append((tokens, codes, key))
-    places = [(random_.uniform(at, len(parts)) if random_.random() < 0.6 else len(parts), part) for at, part in late]
-    order = [(i, 0, part) for i, part in enumerate(parts)] + [(at, 1, part) for at, part in places]
-    return [part for _, _, part in sorted(order, key=lambda item: item[:2])]
+    """Trajectories as one session: what one with gaps shows or asks for late comes anywhere after what stands before it.
+    More than a third of the late questions come at the end of the session.
+    """
+    placed = []  # (place among the trajectories, part)
+    for number, (tokens, codes, key) in enumerate(taken):
+        cuts = [(0, False), *((at, asks) for at, asks in data.gaps(key) if at < len(tokens))]
+        shown = float(number)
+        for (begin, asks), (end, _) in zip(cuts, [*cuts[1:], (len(tokens), False)]):
+            part, tag, at = codes[begin:end].copy(), key, shown
+            part[0] = 0  # nothing certain stands before it
+            if asks:
+                tag, at = LATE, random_.uniform(shown, len(taken)) if random_.random() < 0.6 else len(taken) + random_.random()
+            elif begin:
+                tag, at = PART, random_.uniform(shown, len(taken))
+                shown = at
+            placed.append((at, (tokens[begin:end], part, tag)))
+    return [part for _, part in sorted(placed, key=lambda item: item[0])]
 
 
 def pack_keys(data, keys, tokens, row=None):

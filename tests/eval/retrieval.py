@@ -51,24 +51,26 @@ class Counter:
         return sum(1 if special else len(self.bpe.encode(text)) for special, text, _ in self.pieces(messages))
 
 
-def value_of(record):
-    """What the last answer must hold: the longest end of it that an earlier result shows and the question does not say."""
-    question, answer = record["messages"][-2]["text"].lower(), record["messages"][-1]["text"].rstrip(".")
-    shown = "\n".join(m["text"] for m in record["messages"][: record["gap"]] if m["role"] == "tool")
-    words = answer.split()
-    for at, word in enumerate(words):
-        said = word.lower() in question or word.lower() in ("is", "was", "the", "it", "in", "of")
-        if not said and run_eval.has_text(shown, " ".join(words[at:])):
-            return " ".join(words[at:])
-    return None
+def parts_of(record):
+    """(messages that show something, [(question, value)] of the questions that refer back and need no call)."""
+    messages, shown, asked = record["messages"], [], []
+    cuts = [(0, False), *record.get("gaps", ()), (len(messages), False)]
+    for (begin, asks), (end, _) in zip(cuts, cuts[1:]):
+        part = messages[begin:end]
+        if not asks:
+            shown += part
+        elif len(part) == 2 and part[1].get("kept"):
+            asked.append((part[0]["text"], part[1]["kept"]))
+    return shown, asked
 
 
 def session(rng, count, tokens, facts, filler):
-    """(messages, [(question, value)]) of a session of about that many tokens."""
-    messages, asked, used = [], [], 0
+    """(messages, [(question, value)]) of a session of about that many tokens: all facts first, a question about each last."""
+    messages, asked = [], []
     for fact in facts:
-        messages += fact["messages"][: fact["gap"]]
-        asked.append((fact["messages"][fact["gap"]]["text"], value_of({**fact, "messages": fact["messages"][: fact["gap"] + 2]})))
+        shown, questions = parts_of(fact)
+        messages += shown
+        asked.append(rng.choice(questions))
     used = count(messages)
     while used < tokens:
         more = rng.choice(filler)["messages"]
@@ -126,7 +128,7 @@ def main():
     args = parser.parse_args()
     args.corvid, args.model = str(pathlib.Path(args.corvid).resolve()), str(pathlib.Path(args.model).resolve())
     need = len(args.lengths) * args.sessions * args.facts
-    facts = [r for r in records(args.seed, 3 * need + 20, ["recall"], args.jobs) if value_of({**r, "messages": r["messages"][: r["gap"] + 2]})]
+    facts = [r for r in records(args.seed, 3 * need + 20, ["recall"], args.jobs) if r["skill"] != "recall.answer" and parts_of(r)[1]]
     groups = ["files", "text", "meta", "table", "log", "http", "multi", "fail"]
     filler = records(args.seed + 1, 400, groups, args.jobs)
     rng = random.Random(args.seed)
@@ -146,6 +148,8 @@ def main():
                 right, wrong, tokens, began = 0, [], 0, time.monotonic()
                 for messages, asked in cases:
                     db = work / "case.db"
+                    for old in work.glob("case.db*"):  # a log of the case before would not fit
+                        old.unlink()
                     shutil.copy(empty, db)
                     store(db, like, messages)
                     answers, first = ask(args, db, like, folder, attention, [q for q, _ in asked], len(messages))

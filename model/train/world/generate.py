@@ -8,7 +8,8 @@ to them by "prefix". A record:
         {"role": "user", "text"}, {"role": "assistant", "text", "calls": [{"id", "name", "args"}]},
         {"role": "tool", "text", "call"}, ...]}
 
-A record with "gap" may have any other work of the same session between its first `gap` messages and the rest.
+A record with "gaps": [[number of messages, asks], ...] may have any other work of the same session before each of these
+messages; where `asks`, a question follows that refers back to what the record has shown before.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from .scene import Drop, OtherPath, Scene
 
 # Shares of the groups; within a group the skills' own weights count.
 GROUPS = {"files": 29, "text": 10, "meta": 8, "table": 11, "log": 6, "http": 9, "system": 4, "git": 3, "multi": 17, "chat": 15,
-          "fail": 15, "none": 5, "extra": 2, "recall": 9}
+          "fail": 15, "none": 5, "extra": 2, "recall": 45}
 VALIDATION_SHARE = 0.02
 DEFAULT_PREFIX_SHARE = 0.75
 ATTEMPTS = 6
@@ -99,7 +100,7 @@ class Maker:
                     break
         world = {"world": scene.world()} if self.worlds else {}
         return {"skill": scene.skill, "split": "validation" if scene.validation else "train", "family": "+".join(scene.families),
-                "prompt_variant": variant, "prefix": prefix["id"], **({"gap": scene.gap} if scene.gap else {}), "messages": messages, **world}
+                "prompt_variant": variant, "prefix": prefix["id"], **({"gaps": scene.gaps} if scene.gaps else {}), "messages": messages, **world}
 
     def _open_box(self, key):
         def open_box(shown):

@@ -105,7 +105,13 @@ def _call(out, call):
     out.text("\n", MARKUP)
 
 
-def _answer(out, text):
+def _answer(out, text, kept=None):
+    """kept: a value in the text that the answer is about."""
+    at = text.find(kept) if kept else -1
+    if at >= 0:
+        _answer(out, text[:at])
+        out.text(kept, VALUE)
+        text = text[at + len(kept):]
     at = 0
     for m in COPIED_WORD.finditer(text):
         out.text(text[at:m.start()], ANSWER)
@@ -135,7 +141,7 @@ def message_pieces(messages):
             out.special(TURN)
             out.text("ai\n")
             out.special(NO_THINK)
-            _answer(out, m["text"])
+            _answer(out, m["text"], m.get("kept"))
             if m["calls"]:
                 out.tag("tool_call", NAME)
                 out.text("\n", MARKUP)

@@ -63,7 +63,8 @@ class Scene:
         self._want, self._want_dirs, self._free, self._checks = None, None, set(), []
         self._used = set()
         self.denied_call, self.denial = None, None  # the number of a call that is not run, and (name, args) -> its result
-        self.gap = 0  # number of messages before other work may come between, 0: nowhere
+        self.gaps = []  # (number of messages, whether a question follows that refers back): other work may come before these
+        self.slots = {}  # of the latest request
 
     # -- chance -----------------------------------------------------------------------------------------------------
 
@@ -165,6 +166,7 @@ class Scene:
     def user(self, templates, plain=False, **slots):
         template = self.pick(templates)
         self.families.append("%08x" % zlib.crc32(template.encode()))
+        self.slots = slots
         if not plain and self.say_rng.random() < 0.07:
             template = self._named_before(template, slots)
         template = self._new_folder(template, slots)
@@ -229,8 +231,12 @@ class Scene:
                 raise Drop("the answer says %r, which nothing has shown" % text)
 
     def later(self):
-        """What follows refers to what was shown so far, with any amount of other work between (data.py puts it there)."""
-        self.gap = len(self.messages)
+        """What follows asks for what was shown so far, with any amount of other work between (data.py puts it there)."""
+        self.gaps.append((len(self.messages), True))
+
+    def apart(self):
+        """What follows may come after any amount of other work, too, but shows or does something."""
+        self.gaps.append((len(self.messages), False))
 
     def place(self, folder, here="{here|in this folder|in the current folder|in this directory|in the working folder}"):
         """A phrase for "in that folder"."""

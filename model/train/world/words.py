@@ -9,6 +9,13 @@ import collections
 import itertools
 
 MORE_WORDS = """
+one two three four five six seven eight nine ten eleven twelve zero hundred first second third fourth last next half double single
+sorted filtered merged joined combined unpacked extracted packed archived compressed copied moved renamed deleted cleaned counted fetched downloaded
+saved stored written created changed updated replaced removed finished completed processed checked approved rejected pending closed
+open ready done late early daily weekly monthly yearly result results output input total summary overview copy copies original old new latest
+current previous final empty full short long small large big unique common public private shared local remote
+sort filter merge join unpack extract pack copy move rename delete clean count fetch download save store write create change update replace remove
+finish check send print read list find search show open close start stop run test build make take give keep
 monday tuesday wednesday thursday friday saturday sunday january february april june july august september october november
 december spring tonight today yesterday tomorrow weekday fortnight decade century calendar anniversary holiday ceremony graduation
 reunion election referendum parliament president minister senator governor mayor ambassador citizen neighbor neighbour landlord tenant

@@ -4,7 +4,7 @@ import json
 
 from world import content
 from world.scene import Name, Quoted, Value, join, many
-from world.skills import files_look, http, log, skill, table, text
+from world.skills import chat, files_look, http, log, skill, table, text
 from world.skills.files_change import base
 from world.wording import kind
 
@@ -256,3 +256,26 @@ def change_setting(s):
     s.will_write(f, body.replace(line[0], changed))
     s.call("edit_file", path=f, old=line[0], new=changed)
     s.answer(["$k is $v now.", "i set $k to $v in $f.", "changed $k to $v."], k=Name(k), v=Value(new), f=Name(f))
+
+
+NAME_AGAIN = ["{and |sorry, |wait, |}what was {its|the file's|that file's} name{ again|}?", "{and |}{which|what} file was {it|that}{ again|}?", "what was {it|that file|the file} called{ again|}?", "i forgot the name of {the|that} file.", "say {its|the file's} name again", "remind me of {its|the file's} name", "which one was it{ again|}?",
+              "what did you say the file is called?", "the name again{, please|}?", "tell me again which file {it|that} was", "what is it called again?"]
+WHAT_AGAIN = ["{and |sorry, |wait, |}what was that{ number| value|} again?", "what did you {just |}say?", "say that again{, please|}", "repeat {that|the last one|your last answer}", "can you say that once more?", "{sorry, |}once more{, please|}?", "i missed your last answer."]
+
+
+@skill("chat.ask_more", weight=0.5)
+def again(s):
+    """The name of the file that the conversation is about, or the last answer, once more: nothing is called for it."""
+    f = s.choice(chat.FIRST_ONE)(s)
+    for _ in range(s.choice([0, 1, 1, 2])):
+        chat.ask(s, f)
+    if s.chance(0.6):
+        s.require(any(base(f) in m["text"] for m in s.messages), "not named")
+        s.user(NAME_AGAIN, True)
+        s.answer(["$f.", "it was $f.", "the file {is|was} $f."], f=Name(base(f)))
+        s.says(base(f))
+    else:
+        said = s.messages[-1]["text"]
+        s.require(len(said) < 160, "long")
+        s.user(WHAT_AGAIN, True)
+        s.messages.append({"role": "assistant", "text": said, "calls": []})

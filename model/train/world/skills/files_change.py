@@ -11,10 +11,24 @@ def base(path):
     return path.rpartition("/")[2]
 
 
+def about_file(s):
+    """A line that names a file, and says something that one could do with it: it is text all the same."""
+    n = s.names
+    known = sorted(s.files)
+    f, k = s.choice(known).rpartition("/")[2] if known and s.chance(0.5) else n.file(s.choice(["log", "txt", "csv"])), s.number(0, 99)
+    if f not in {p.rpartition("/")[2] for p in s.files} and s.chance(0.5):
+        f = s.file("", f.rpartition(".")[2]) if "." in f else f
+    return s.choice([lambda: "%s has %d %s lines." % (f, k, s.choice(["ERROR", "WARN", "INFO", "empty", "long"])), lambda: "%s has %d lines" % (f, k), lambda: "see %s for the %s" % (f, n.noun()),
+                     lambda: "copy %s to %s" % (f, n.file("txt")), lambda: "the total of %s is %d" % (f, k), lambda: "%s is %d bytes" % (f, k), lambda: "read %s first" % f, lambda: "delete %s on %s" % (f, s.choice(["Monday", "Friday"])),
+                     lambda: "sort %s by name" % f, lambda: "%s and %s are the same" % (f, n.file("txt")), lambda: "%s: %d errors" % (f, k), lambda: "count the lines of %s" % f, lambda: "found %d matches in %s" % (k, f)])()
+
+
 def free_line(s):
     """A line that users dictate; sometimes with an apostrophe."""
     x = s.rng.random()
     n = s.names
+    if s.chance(0.14):
+        return about_file(s)
     if x < 0.08:
         return "%s's %s is %s" % (n.first(), n.noun(), n.adjective())
     if x < 0.14:

@@ -148,37 +148,45 @@ def list_files_only(s):
 
 # -- find ---------------------------------------------------------------------------------------------------------------
 
+# What may follow an order to find files: to find them is to tell which they are, whatever else the words ask for.
+TELLING = "{||||| and {tell|show|give} me {the|their} {names|paths|places}| and {list|name} them| and {say|report|tell me} where they are|, i need {the|their} {paths|names}|, {just|only} {list|name} them| and {make|give me} a list of them| and {report|tell me} what you find}"
+
+
+def telling(templates):
+    return [t if t[-1] in "?.!" else t + TELLING for t in templates]
+
+
 FIND_NAME = [
     "where is {the file |}$f?", "find {the file |}$f", "in which folder is $f?", "where did i {put|save|leave} {the file |}$f?", "locate $f",
     "i can't find $f{, where is it|, can you}?", "what is the path of $f?", "look for {a file called |}$f", "search for {the file |}$f and tell me {where it is|its path}",
     "i lost {the file |}$f. where is it?", "where can i find $f?", "give me the {full |}path {of|to} $f", "tell me where $f is", "which folder holds $f?",
     "somewhere below here is a file called $f, where?", "show me the path to $f", "is there a file {called|named} $f {somewhere|anywhere}, and where?",
 ]
-FIND_PART = [
+FIND_PART = telling([
     "which files have $part in {their|the} name?", "find {all |}files with $part in the name", "where are the files whose name {contains|includes|has} $part?",
     "list the files with $part in their names, subfolders too", "find every file whose name contains $part", "which file names contain $part?",
     "look for files that have $part in their name", "search all folders for files named something with $part", "find files with $part in the file name anywhere below",
-]
-FIND_START = [
+])
+FIND_START = telling([
     "which files {start|begin} with $part?", "find {all |}files whose name {starts|begins} with $part", "list every file anywhere below whose name begins with $part",
     "where are the files that {start|begin} with $part?", "find the files starting with $part, in all folders", "which file names begin with $part?",
-]
-FIND_KIND = [
+])
+FIND_KIND = telling([
     "find {all |}{the |}$kind", "where are {all |}the $kind?", "find every $kind1 {in all folders|anywhere below|in any folder|here and below}",
     "list {all |}the $kind {in all subfolders|anywhere below|with their paths|including subfolders|here and in the subfolders}", "which $kind are there {anywhere|in all the folders|here and below}?",
     "{give me|show me} the paths of {all |}the $kind", "search {everything|all folders} for $kind", "where do i have $kind?", "look {everywhere|in all folders} for $kind",
     "what $kind are there, in any folder?", "i need the paths of all the $kind.", "tell me where the $kind are",
-]
-FIND_KIND_IN = [
+])
+FIND_KIND_IN = telling([
     "find {all |}{the |}$kind {anywhere |}{under|below|in} $folder", "which $kind are {anywhere |}{under|below} $folder?", "list every $kind1 {under|below|inside} $folder, at any depth",
     "find the $kind in $folder and its subfolders", "where in $folder are the $kind?", "search $folder and everything below for $kind",
-]
-FIND_EMPTY = [
+])
+FIND_EMPTY = telling([
     "which files are empty?", "find {all |}{the |}empty files", "are there {any |}empty files{, and which| and where}?", "list {all |}{the |}files {that are empty|with nothing in them|without any content|of size zero}",
     "which files have {no content|nothing in them|zero bytes}?", "find files {that are empty|with no content|with zero bytes} {anywhere|in all folders|here and below}",
     "show me {every|each} empty file", "where are the empty files?", "tell me which files hold nothing", "look for empty files {in all folders|everywhere|in the subfolders too}",
     "i think some files are empty. which ones?", "name all files with size 0",
-]
+])
 FOUND = ["i found $names.", "$names.", "{they are|these are they}: $names.", "there are $names."]
 FOUND_ONE = ["it is $names.", "$names.", "i found $names.", "there is one: $names."]
 
@@ -610,8 +618,8 @@ def spoken(s, key):
 def similar_keys(s, key):
     other = content.plain_key(s).split("_")[0]
     base = key.split("_")[-1]
-    return [k for k in {key + "_" + other, other + "_" + key, "old_" + key, key + "2", "default_" + key, "max_" + base, base + "_" + other,
-                        key + "_backup"} if k != key]
+    keys = [key + "_" + other, other + "_" + key, "old_" + key, key + "2", "default_" + key, "max_" + base, base + "_" + other, key + "_backup"]
+    return [k for k in dict.fromkeys(keys) if k != key]
 
 
 @skill("files.read_value", weight=0.8)

@@ -92,7 +92,7 @@ def unpack(s):
     inside = {top + s.names.file(): content.text(s, 1, 4) for _ in range(s.number(1, 4))}
     a = s.put(join(s.folder(0.75), stem + s.choice([".tar.gz", ".tar.gz", ".tgz"])), tar_of(inside))
     s.clutter(0, 3, 1)
-    d = s.fresh_folder() if s.chance(0.45) else ""
+    d = s.fresh_folder() if s.chance(0.6) else ""
     if s.chance(0.3) and not d and s.dirs:
         d = s.choice(sorted(s.dirs))
     s.require("." not in d and not any(join(d, p) in s.files for p in inside) and not any(join(d, p).split("/")[0] in s.files for p in inside), "taken")
@@ -276,7 +276,7 @@ def compare(s):
         return
     s.require(len(left) == 1 and len(right) == 1, out)
     s.answer(["they are {different|not the same}: $a has \"$l\" and $b has \"$r\".", "$a and $b differ: $a says \"$l\", $b says \"$r\".", "no, they differ: \"$l\" in $a, \"$r\" in $b."] if ask is SAME else
-             ["$a has \"$l\" and $b has \"$r\".", "they differ: $a says \"$l\", $b says \"$r\".", "{one line differs|they are not the same}: \"$l\" in $a, \"$r\" in $b."], l=Value(left[0]), r=Value(right[0]), **slots)
+             ["they are {different|not the same}: $a has \"$l\" and $b has \"$r\".", "they differ: $a says \"$l\", $b says \"$r\".", "{one line differs|they are not the same}: \"$l\" in $a, \"$r\" in $b."], l=Value(left[0]), r=Value(right[0]), **slots)
 
 
 @missing("txt", "md", "csv")

@@ -20,6 +20,10 @@ ACT = {
     "delete": ["{delete|remove} {all |}{the |}files $which", "find {all |}the files $which and {delete|remove} them", "get rid of {all |}{the |}files $which", "every file $which1 can {go|be deleted}.", "look for files $which and {delete|remove} {each of them|them}", "i don't need the files $which anymore, {delete|remove} them",
                "clean up: {delete|remove} {all |}the files $which", "throw away {all |}the files $which", "search for files $which and {delete|erase} them", "all files $which should be {deleted|removed}."],
     "count": ["how many files {are there |}$which?", "count the files $which", "how many files $which are there?", "{tell me|find out} how many files there are $which", "what is the number of files $which?", "i need to know how many files there are $which.", "number of files $which?"],
+    "list": ["find {all |}{the |}files $which", "{which|what} files are there $which?", "list {all |}the files $which", "look for files $which", "search for {all |}{the |}files $which", "i am looking for {all |}the files $which.", "show me {all |}the files $which",
+             "find {all |}the files $which and {name|list} them", "find {all |}the files $which and tell me {their names|which they are|where they are|what they are called}", "{find out|tell me|say} which files there are $which", "find every file $which1", "where are the files $which?",
+             "search for files $which and {give me|show me} {the list|their names|their paths}", "name every file $which1", "are there {any |}files $which? which ones?", "i need to find the files $which.", "{can you see|do you see} files $which? {list|name} them{, don't touch them|}.",
+             "find {all |}the files $which, {just list them|only the names|do not change anything|names only}"],
 }
 TEXT_WHICH = ["{that|which} {contain|mention|have|hold} {the word |}$w", "{containing|mentioning|with} {the word |}$w{ in them|}", "in which {the word |}$w {appears|occurs|stands}", "that have {the word |}$w in them"]
 TEXT_WHICH1 = ["{that|which} {contains|mentions|has|holds} {the word |}$w", "{containing|mentioning|with} {the word |}$w in it"]
@@ -28,9 +32,9 @@ SIZE_WHICH = {"+": ["{larger|bigger} than $n bytes", "{of|with} more than $n byt
 AND_COUNT = [" and {tell me|say} how many {there were|it were|there are}", " and {give|tell} me the number", ", how many were {there|that}?", " and count them"]
 
 
-@skill("multi.find_act", weight=1.4)
+@skill("multi.find_act", weight=1.8)
 def find_act(s):
-    act = s.choice(["copy", "move", "delete", "copy", "move", "delete", "count"])
+    act = s.choice(["copy", "move", "delete", "copy", "move", "delete", "count", "list", "list", "list"])
     how = s.choice(["text", "text", "size", "kind"] if act != "count" else ["text", "size"])
     root = s.folder(0) if s.chance(0.45) else ""
     sub = [root] + [s.fresh_folder(root) for _ in range(s.choice([0, 0, 1, 2]) if how != "kind" else s.number(1, 3))]
@@ -77,7 +81,7 @@ def find_act(s):
     if how == "kind" and root and any(p.rpartition("/")[0] != root for p in want):
         place = s.say_rng.choice([" anywhere below $r", " in $r and its subfolders", " under $r at any depth"])
     template = s.pick(ACT[act])
-    asked = act != "count" and s.chance(0.3) and template[-1] not in "?."
+    asked = act not in ("count", "list") and s.chance(0.3) and template[-1] not in "?."
     if how == "kind":
         template = template.replace("{all |}{the |}files $which", "{all |}{the |}$kind_").replace("{all |}the files $which", "{all |}the $kind_").replace("the files $which", "the $kind_") \
             .replace("file $which1", "$kind1_").replace("files $which", "$kind_")
@@ -96,6 +100,8 @@ def find_act(s):
         files_look.count_answer(s, len(want), "file")
         return
     out = s.shell(find)
+    if act == "list":
+        return files_look.found(s, out, want)
     got = sorted(want, key=str.encode)
     s.require(out == "\n".join(got), out)
     listed = " ".join(got)
@@ -137,22 +143,32 @@ def find_nothing(s):
 # -- config_use ---------------------------------------------------------------------------------------------------------
 
 BY_KEY = "{{given|named|set|listed} {as|under|by} $key in $f|that $f {gives|names|has} {as|for|under} $key|from $key in $f|that $key in $f {names|points to}|in the $key {setting|entry|line} of $f|which $f {calls|lists as} $key}"
-FOLDER_COUNT = ["how many files are in the folder $by?", "count the files in the folder $by", "{tell me|find out} how many files {there are |}are in the folder $by", "number of files in the folder $by?", "look up $key in $f and count the files in that folder", "$f has a setting $key with a folder. how many files are in {it|there}?",
-                "read $key from $f, it is a folder. how many files does it hold?"]
-FOLDER_LIST = ["which files are in the folder $by?", "list the files in the folder $by", "what is in the folder $by?", "look up $key in $f and list {the files in |}that folder", "$f has a setting $key with a folder. what is in {it|there}?"]
-FOLDER_COPY = ["copy $a {into|to} the folder $by", "put a copy of $a {into|in} the folder $by", "look up $key in $f and copy $a {there|into that folder}", "$a should be copied to the folder $by.", "copy $a to wherever $key in $f points", "read $key {in|from} $f and copy $a to that folder"]
-FOLDER_MOVE = ["move $a {into|to} the folder $by", "put $a {into|in} the folder $by", "look up $key in $f and move $a {there|into that folder}", "$a belongs in the folder $by, move it there", "read $key {in|from} $f and move $a to that folder"]
-FOLDER_MAKE = ["{create|make} the folder $by", "{make|create} the {directory|folder} $by, it is not there yet", "look up $key in $f and {create|make} that folder", "the folder $by {is missing|does not exist}, {create|make} it", "read $key {in|from} $f and make a folder with that name"]
-FILE_LINES = ["how many lines {are in|has} the file $by?", "count the lines of the file $by", "look up $key in $f and count the lines of that file", "number of lines in the file $by?", "$f has a setting $key with a file name. how many lines are in that file?", "read $key from $f and tell me how many lines that file has"]
-FILE_SIZE = ["how {big|large} is the file $by in bytes?", "what is the size of the file $by?", "look up $key in $f and tell me the size of that file in bytes", "how many bytes has the file $by?"]
-FILE_HEAD = ["what is the first line of the file $by?", "show me the first line of the file $by", "look up $key in $f and show me the first line of that file", "how does the file $by begin? first line only."]
-FILE_DELETE = ["{delete|remove} the file $by", "look up $key in $f and {delete|remove} that file", "get rid of the file $by", "the file $by can go, {delete|remove} it"]
-FILE_SORT = ["sort {the lines of |}the file $by alphabetically", "look up $key in $f and sort {the lines of |}that file from a to z", "put the lines of the file $by in alphabetical order"]
-FILE_MAKE = ["{create|make} the file $by with the text $q", "write $q {into|to} the file $by", "look up $key in $f and write $q {into|to} that file", "save $q in the file $by"]
-URL_SAVE = ["{download|fetch} the {url|URL|address|page} $by {and save it as|to|into} $g", "look up $key in $f, {download|fetch} it and save it as $g", "save what is at the {url|URL|address} $by {in|to|as} $g", "read the {url|URL|address} from $key in $f and download it to $g", "get the {page|url|URL} $by and store it in $g",
-            "{download|fetch} whatever $key in $f points to and save it {as|in} $g"]
-URL_FIELD = ["{fetch|get|ask} the {url|URL|address} $by and tell me the $k in the reply", "what $k does the {url|URL|address} $by give?", "look up $key in $f, fetch {it|that url|that URL} and tell me the $k {in|from} the {json|JSON|reply|answer}", "read $key from $f, call that {url|URL|address}, and give me the $k", "what is the $k at the {url|URL|address} $by?"]
-URL_STATUS = ["which status {code |}does the {url|URL|address} $by give?", "check the {url|URL|address} $by and tell me the status code", "look up $key in $f and tell me which status code {it|that url|that URL} returns", "what is the status code of the {url|URL|address} $by?"]
+LOOK_UP = "look up $key in $f and "
+LOOK_UP_ALSO = ["read $key {in|from} $f{,| and} ", "see what $key is in $f, then ", "{take|get} $key from $f and ", "find $key in $f and then ", "check $key in $f, then ", "{use|take} the $key {of|from|in} $f: ", "$f has a setting $key. ",
+                "$key is set in $f. ", "in $f you find $key. ", "first look at $key in $f, then ", "the $key is {given|written|set} in $f: "]
+
+
+def widened(templates):
+    """A list of requests in which what comes after looking a setting up also follows other ways to say so."""
+    return templates + [other + t.removeprefix(LOOK_UP) for t in templates if t.startswith(LOOK_UP) for other in LOOK_UP_ALSO]
+
+
+FOLDER_COUNT = widened(["how many files are in the folder $by?", "count the files in the folder $by", "{tell me|find out} how many files {there are |}are in the folder $by", "number of files in the folder $by?", "look up $key in $f and count the files in that folder", "$f has a setting $key with a folder. how many files are in {it|there}?",
+                "read $key from $f, it is a folder. how many files does it hold?"])
+FOLDER_LIST = widened(["which files are in the folder $by?", "list the files in the folder $by", "what is in the folder $by?", "look up $key in $f and list {the files in |}that folder", "$f has a setting $key with a folder. what is in {it|there}?"])
+FOLDER_COPY = widened(["copy $a {into|to} the folder $by", "put a copy of $a {into|in} the folder $by", "look up $key in $f and copy $a {there|into that folder}", "$a should be copied to the folder $by.", "copy $a to wherever $key in $f points", "read $key {in|from} $f and copy $a to that folder"])
+FOLDER_MOVE = widened(["move $a {into|to} the folder $by", "put $a {into|in} the folder $by", "look up $key in $f and move $a {there|into that folder}", "$a belongs in the folder $by, move it there", "read $key {in|from} $f and move $a to that folder"])
+FOLDER_MAKE = widened(["{create|make} the folder $by", "{make|create} the {directory|folder} $by, it is not there yet", "look up $key in $f and {create|make} that folder", "the folder $by {is missing|does not exist}, {create|make} it", "read $key {in|from} $f and make a folder with that name"])
+FILE_LINES = widened(["how many lines {are in|has} the file $by?", "count the lines of the file $by", "look up $key in $f and count the lines of that file", "number of lines in the file $by?", "$f has a setting $key with a file name. how many lines are in that file?", "read $key from $f and tell me how many lines that file has"])
+FILE_SIZE = widened(["how {big|large} is the file $by in bytes?", "what is the size of the file $by?", "look up $key in $f and tell me the size of that file in bytes", "how many bytes has the file $by?"])
+FILE_HEAD = widened(["what is the first line of the file $by?", "show me the first line of the file $by", "look up $key in $f and show me the first line of that file", "how does the file $by begin? first line only."])
+FILE_DELETE = widened(["{delete|remove} the file $by", "look up $key in $f and {delete|remove} that file", "get rid of the file $by", "the file $by can go, {delete|remove} it"])
+FILE_SORT = widened(["sort {the lines of |}the file $by alphabetically", "look up $key in $f and sort {the lines of |}that file from a to z", "put the lines of the file $by in alphabetical order"])
+FILE_MAKE = widened(["{create|make} the file $by with the text $q", "write $q {into|to} the file $by", "look up $key in $f and write $q {into|to} that file", "save $q in the file $by"])
+URL_SAVE = widened(["{download|fetch} the {url|URL|address|page} $by {and save it as|to|into} $g", "look up $key in $f, {download|fetch} it and save it as $g", "save what is at the {url|URL|address} $by {in|to|as} $g", "read the {url|URL|address} from $key in $f and download it to $g", "get the {page|url|URL} $by and store it in $g",
+            "{download|fetch} whatever $key in $f points to and save it {as|in} $g"])
+URL_FIELD = widened(["{fetch|get|ask} the {url|URL|address} $by and tell me the $k in the reply", "what $k does the {url|URL|address} $by give?", "look up $key in $f, fetch {it|that url|that URL} and tell me the $k {in|from} the {json|JSON|reply|answer}", "read $key from $f, call that {url|URL|address}, and give me the $k", "what is the $k at the {url|URL|address} $by?"])
+URL_STATUS = widened(["which status {code |}does the {url|URL|address} $by give?", "check the {url|URL|address} $by and tell me the status code", "look up $key in $f and tell me which status code {it|that url|that URL} returns", "what is the status code of the {url|URL|address} $by?"])
 FOLDER_KEYS = "data_dir backup_dir output_dir input_dir target_dir archive_dir work_dir cache_dir upload_dir export_dir folder directory target source_folder backup_folder output_folder destination inbox outbox store".split()
 FILE_KEYS = "input_file output_file log_file data_file list_file report_file source_file main_file notes_file members_file input report template index_file file filename names_file".split()
 URL_KEYS = "url api_url base_url endpoint server_url source_url feed_url download_url status_url link address homepage service source health_url".split()
@@ -303,17 +319,17 @@ def config_url(s):
         s.answer(["$u {answers with|gives|returns} status $c.", "the status {code |}is $c.", "it is $c."], u=Name(url), c=Value(status))
 
 
-FILE_TAIL = ["what is the last line of the file $by?", "show me the last line of the file $by", "look up $key in $f and show me the last line of that file", "how does the file $by end? last line only."]
-FILE_WORDS = ["how many words {are in|has} the file $by?", "count the words of the file $by", "look up $key in $f and count the words of that file", "number of words in the file $by?"]
-FILE_COPY = ["copy the file $by to $g", "make a copy of the file $by {called|named} $g", "look up $key in $f and copy that file to $g", "i need a copy of the file $by under the name $g."]
-FILE_MOVE = ["rename the file $by to $g", "look up $key in $f and rename that file to $g", "give the file $by the {new |}name $g", "the file $by should be called $g."]
-FILE_APPEND = ["add {the line |}$q to the file $by", "look up $key in $f and add {the line |}$q {to|at the end of} that file", "append $q to the file $by", "put $q at the end of the file $by"]
-FILE_SUM = ["what is the sha256 {sum|checksum|hash} of the file $by?", "look up $key in $f and {compute|give me} the sha256 {sum|checksum} of that file", "sha256 of the file $by?"]
-FILE_UNIQUE = ["drop the repeated lines from the file $by, keep the order", "look up $key in $f and remove the duplicate lines from that file, keeping the order", "every line of the file $by should be there only once, in the order they are."]
-FOLDER_LARGEST = ["{which is|what is} the largest file in the folder $by?", "look up $key in $f and tell me the largest file in that folder", "which file is the largest in the folder $by?", "$f has a setting $key with a folder. which file in it is the largest?"]
-FOLDER_KIND = ["how many $kind are in the folder $by?", "count the $kind in the folder $by", "look up $key in $f and count the $kind in that folder", "$f has a setting $key with a folder. how many $kind are {in it|there}?"]
-FOLDER_EMPTY = ["{delete|remove} {all |}the $kind in the folder $by", "look up $key in $f and {delete|remove} {all |}the $kind in that folder", "get rid of the $kind in the folder $by"]
-FOLDER_KIND_INTO = ["move {all |}the $kind {into|to} the folder $by", "look up $key in $f and move {all |}the $kind {there|into that folder}", "the $kind belong in the folder $by, move them there", "copy {all |}the $kind {into|to} the folder $by", "look up $key in $f and copy {all |}the $kind {there|into that folder}", "put copies of the $kind {into|in} the folder $by"]
+FILE_TAIL = widened(["what is the last line of the file $by?", "show me the last line of the file $by", "look up $key in $f and show me the last line of that file", "how does the file $by end? last line only."])
+FILE_WORDS = widened(["how many words {are in|has} the file $by?", "count the words of the file $by", "look up $key in $f and count the words of that file", "number of words in the file $by?"])
+FILE_COPY = widened(["copy the file $by to $g", "make a copy of the file $by {called|named} $g", "look up $key in $f and copy that file to $g", "i need a copy of the file $by under the name $g."])
+FILE_MOVE = widened(["rename the file $by to $g", "look up $key in $f and rename that file to $g", "give the file $by the {new |}name $g", "the file $by should be called $g."])
+FILE_APPEND = widened(["add {the line |}$q to the file $by", "look up $key in $f and add {the line |}$q {to|at the end of} that file", "append $q to the file $by", "put $q at the end of the file $by"])
+FILE_SUM = widened(["what is the sha256 {sum|checksum|hash} of the file $by?", "look up $key in $f and {compute|give me} the sha256 {sum|checksum} of that file", "sha256 of the file $by?"])
+FILE_UNIQUE = widened(["drop the repeated lines from the file $by, keep the order", "look up $key in $f and remove the duplicate lines from that file, keeping the order", "every line of the file $by should be there only once, in the order they are."])
+FOLDER_LARGEST = widened(["{which is|what is} the largest file in the folder $by?", "look up $key in $f and tell me the largest file in that folder", "which file is the largest in the folder $by?", "$f has a setting $key with a folder. which file in it is the largest?"])
+FOLDER_KIND = widened(["how many $kind are in the folder $by?", "count the $kind in the folder $by", "look up $key in $f and count the $kind in that folder", "$f has a setting $key with a folder. how many $kind are {in it|there}?"])
+FOLDER_EMPTY = widened(["{delete|remove} {all |}the $kind in the folder $by", "look up $key in $f and {delete|remove} {all |}the $kind in that folder", "get rid of the $kind in the folder $by"])
+FOLDER_KIND_INTO = widened(["move {all |}the $kind {into|to} the folder $by", "look up $key in $f and move {all |}the $kind {there|into that folder}", "the $kind belong in the folder $by, move them there", "copy {all |}the $kind {into|to} the folder $by", "look up $key in $f and copy {all |}the $kind {there|into that folder}", "put copies of the $kind {into|in} the folder $by"])
 
 
 @skill("multi.config_use", weight=1.0)

@@ -40,7 +40,7 @@ def act_on(s, act, want, d, asked):
 @skill("multi.find_act", weight=1.5)
 def two_marks(s):
     """Files of a kind that also have a size, a word or a part in the name."""
-    act = s.choice(["copy", "move", "delete", "delete", "count", "count", "list"])
+    act = s.choice(["copy", "move", "delete", "delete", "count", "count", "list", "list", "list"])
     how = s.choice(["size", "size", "text", "text", "start", "part"])
     root = s.folder(0) if s.chance(0.5) else ""
     sub = [root] + [s.fresh_folder(root) for _ in range(s.choice([0, 1, 2]))]

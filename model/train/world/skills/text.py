@@ -128,17 +128,32 @@ def unique_count(s):
 
 JOIN = ["join {the files |}$fs {into|to} $g", "{combine|merge} {the files |}$fs {into|in} {one file |a file |}{called |}$g", "put {the files |}$fs together {in|into} {one file |}$g{, in that order|}", "concatenate {the files |}$fs {into|to} $g", "make {one file |a file |}$g {out of|from} $fs{, in this order|}",
         "write {the contents of |}$fs {one after the other|one after another|in this order} {to|into} $g", "$g should hold {the contents of |}$fs, {in this order|one after the other}.", "{append|glue} $fs together {as|into} $g", "i need one file $g with the text of $fs, in that order.",
-        "create $g by joining $fs", "stick $fs together, in that order, and save {it|the result} as $g", "take $fs and make one file {called |named |}$g out of them", "cat $fs into $g", "join $fs in this order, the result should be called $g"]
+        "create $g by joining $fs", "stick $fs together, in that order, and save {it|the result} as $g", "take $fs and make one file {called |named |}$g out of them", "cat $fs into $g", "join $fs in this order, the result should be called $g",
+        "merge $fs{, in this order,| in this order|} into $g", "{glue|paste|string} $fs together {in this order |in that order |}{as|into} $g", "build $g {from|out of} $fs", "$fs should become one file $g.", "{one|a single} file $g with everything from $fs{, please|}.",
+        "i want $fs in one file {called|named} $g.", "write $fs into $g, one {after another|after the other|behind the other}", "let $g be $fs in this order", "copy $fs one after the other into $g", "put everything from $fs into $g in that order", "{collect|gather} the text of $fs in $g, in the order given",
+        "$g is to be made of $fs, in that order."]
 JOIN_FIRST = ["join {the files |}$a and $b into $g, $b {first|comes first}", "make $g: first $a, then $b", "put $a and then $b into $g", "write $a followed by $b {to|into} $g", "$g should be $a followed by $b.", "create $g from $a with $b {after it|at the end}", "{combine|merge} $a and $b in $g, with $a {first|on top}",
               "make a file $g that begins with $a and ends with $b"]
 
 
-@skill("text.join", weight=1.1)
+def series(s, d, ext, n):
+    """Files whose names differ in a number or letter only; mostly in their order."""
+    base = s.choice([s.names.word(), s.names.word(), s.choice(["part", "chapter", "page", "day", "week", "log", "notes", "file", "step", "volume"])]) + s.choice(["", "", "-", "_", ".", "-v"])
+    first = s.choice([0, 1, 1, 1, 1, s.number(2, 30)])
+    marks = [chr(97 + i) for i in range(n)] if s.chance(0.25) else ["%0*d" % (s.choice([1, 1, 2]), first + i) for i in range(n)]
+    if s.chance(0.3):
+        s.rng.shuffle(marks)
+    paths = [join(d, base + mark + "." + ext) for mark in marks]
+    s.require(len(set(paths)) == n and not any(p in s.files for p in paths), "taken")
+    return [s.put(p, content.text(s, 1, 5)) for p in paths]
+
+
+@skill("text.join", weight=1.4)
 def join_files(s):
     d = s.folder(0.7)
     n = s.choice([2, 2, 3, 3, 4])
     ext = s.choice(["txt", "txt", "md", "csv", "log", None])
-    fs = [s.file(d, ext, text=content.text(s, 1, 5)) for _ in range(n)]
+    fs = series(s, d, ext or "txt", n) if s.chance(0.35) else [s.file(d, ext, text=content.text(s, 1, 5)) for _ in range(n)]
     g = s.fresh(d if s.chance(0.7) else "", ext)
     s.clutter(0, 3, 1)
     if n == 2 and s.say_rng.random() < 0.4:
