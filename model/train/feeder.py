@@ -13,7 +13,7 @@ class Feed:
     def __init__(self, args, work, vocab):
         command = [sys.executable, str(pathlib.Path(__file__).with_name("data.py")), "--work", str(work), "--seed", str(args.seed),
                    "--count", str(args.count), "--jobs", str(args.jobs), "--variants", str(args.variants), "--shard", str(args.shard),
-                   "--bpe-records", str(args.first_records), "--vocab", str(vocab)]  # fmt: skip
+                   "--bpe-records", str(args.first_records), "--vocab", str(vocab), "--encoders", str(max(3, args.jobs // 8))]  # fmt: skip
         if args.generator:
             command += ["--", *args.generator.split()]
         self.path, self.log = work / "feed.json", work / "feed.log"

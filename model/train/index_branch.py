@@ -78,10 +78,12 @@ def recall(cfg, p, s, local, queries):
 
 
 class Trainer:
-    """forward(batch) -> each layer's input [T, dim], by the dense main path; rows of `row` tokens."""
+    """forward(batch) -> each layer's input [T, dim], by the dense main path; rows of `row` tokens. average(tensors): over
+    the processes of a training.
+    """
 
-    def __init__(self, model, forward, row, lr=3e-3):
-        self.model, self.forward, self.row = model, forward, row
+    def __init__(self, model, forward, row, lr=3e-3, average=None):
+        self.model, self.forward, self.row, self.average = model, forward, row, average
         self.layers = [(i, layer) for i, layer in enumerate(model.layers) if not layer.dense]
         self.params = [p for _, layer in self.layers for p in layer.index_parameters()]
         self.adam, self.lr = torch.optim.AdamW(self.params, lr=lr, betas=(0.9, 0.98), weight_decay=0.0), lr
@@ -108,6 +110,8 @@ class Trainer:
             tokens, blocks = _divergences(self.model.cfg, p, s, local)
             (tokens + blocks).backward()
             sums += torch.stack([tokens.detach(), blocks.detach()])
+        if self.average:
+            self.average([p.grad for p in self.params])
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         for group in self.adam.param_groups:
             group["lr"] = self.lr * scale

@@ -56,8 +56,11 @@ def choose_attention(wanted, device, log):
 
 
 class Runner:
-    def __init__(self, cfg, tokens, attention, device, compile_it, row=4096, z_loss=1e-5, balance=1e-3, bias_rate=1e-3, lrs=None):
+    def __init__(self, cfg, tokens, attention, device, compile_it, row=4096, z_loss=1e-5, balance=1e-3, bias_rate=1e-3, lrs=None,
+                 average=None):  # fmt: skip
+        """average(tensors): takes the mean of gradients and of experts' loads over the processes of a training."""
         torch.manual_seed(1234)
+        self.average = average
         self.cfg, self.tokens, self.device, self.attention = cfg, tokens, device, attention
         self.row = row if attention == "rows" else tokens
         self.z_loss, self.balance, self.bias_rate = z_loss, balance, bias_rate
@@ -101,6 +104,8 @@ class Runner:
         extra = sum(balance for _, balance in routing) * self.balance
         (mean + z / (weights > 0).sum().clamp_min(1) * self.z_loss + extra).backward()
         if update:
+            if self.average:
+                self.average([p.grad for p in self.model.parameters() if p.grad is not None] + [load for load, _ in routing])
             self.optimizer.step(scale)
             self.step_count += 1
             self._balance(routing, scale)

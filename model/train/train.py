@@ -30,6 +30,7 @@ import index_branch
 import m3
 import optim
 import packed
+import parallel
 import runner
 
 BEGAN = time.monotonic()
@@ -213,8 +214,11 @@ def train(args, run, trajectories, encoder, feed, end, report):
     run.save(checkpoint, progress=1.0)
 
 
-def train_index(args, run, trajectories, seconds, report, lr=3e-3):
-    """Trains the index branch on sessions of each length in `args.index_rows` by turns, and measures it on each."""
+def train_index(args, run, trajectories, seconds, report, lr=3e-3, group=None):
+    """Trains the index branch on sessions of each length in `args.index_rows` by turns, and measures it on each. group: the
+    processes that do this together.
+    """
+    group = group or parallel.Group()
     least = run.cfg.index_block_size * (run.cfg.index_topk_blocks + 2)
     rows = [r for r in args.index_rows if least <= r <= min(run.row, run.cfg.max_position_embeddings) and args.tokens % r == 0]
     if all(layer.dense for layer in run.model.layers):
@@ -222,8 +226,8 @@ def train_index(args, run, trajectories, seconds, report, lr=3e-3):
     if not rows:
         log(f"index branch: no row of {args.index_rows} fits {args.tokens} tokens and is long enough to choose blocks from; left as it is")
         return
-    rng, began, step = random.Random(args.seed + 7), time.monotonic(), 0
-    trainer = index_branch.Trainer(run.model, run.layer_inputs, rows[0], lr)
+    rng, began, step = random.Random(args.seed + 7 + 1000 * group.rank), time.monotonic(), 0
+    trainer = index_branch.Trainer(run.model, run.layer_inputs, rows[0], lr, run.average)
 
     def load(row):
         batch, trainer.row = data.long_rows(trajectories, rng, args.tokens, row), row
@@ -237,7 +241,7 @@ def train_index(args, run, trajectories, seconds, report, lr=3e-3):
         return out
 
     before = measure()
-    while (spent := time.monotonic() - began) < seconds:
+    while (spent := group.told(time.monotonic() - began)) < seconds:
         scale = min(1.0, (step + 1) / 20, 0.02 + (1 - spent / seconds) / 0.7)
         batch, late = load(rows[step % len(rows)])
         sums = trainer.step(batch, scale, recalls=late)
