@@ -165,6 +165,17 @@ std::optional<int64_t> Args::integer(std::string_view flag, int64_t min, int64_t
   return number;
 }
 
+std::optional<int64_t> Args::bytes(std::string_view flag, int64_t min, int64_t max) const {
+  const std::optional<std::string> value = text(flag);
+  if (!value) return std::nullopt;
+  const std::optional<int64_t> count = parse_bytes(*value);
+  if (!count || *count < min || *count > max) {
+    throw UsageError("--" + std::string(flag) + ": want a size from " + std::to_string(min) + " to " +
+                     std::to_string(max) + " bytes (4096, 64KiB, 2GiB), found " + quoted(*value));
+  }
+  return count;
+}
+
 std::optional<double> Args::number(std::string_view flag, double min, double max) const {
   const std::optional<std::string> value = text(flag);
   if (!value) return std::nullopt;
@@ -294,6 +305,19 @@ std::optional<int64_t> parse_integer(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+std::optional<int64_t> parse_bytes(std::string_view text) {
+  int64_t scale = 1;
+  for (const auto& [unit, size] :
+       {std::pair{"KiB", int64_t{1} << 10}, {"MiB", int64_t{1} << 20}, {"GiB", int64_t{1} << 30}}) {
+    if (!text.ends_with(unit)) continue;
+    text.remove_suffix(std::string_view(unit).size());
+    scale = size;
+  }
+  const std::optional<int64_t> count = parse_integer(text);
+  if (!count || *count < 0 || *count > INT64_MAX / scale) return std::nullopt;
+  return *count * scale;
 }
 
 std::optional<double> parse_number(std::string_view text) {

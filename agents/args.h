@@ -62,6 +62,7 @@ class Args {
   std::optional<int64_t> integer(std::string_view flag, int64_t min, int64_t max) const;
   std::optional<double> number(std::string_view flag, double min, double max) const;
   std::optional<std::chrono::milliseconds> duration(std::string_view flag) const;
+  std::optional<int64_t> bytes(std::string_view flag, int64_t min, int64_t max) const;  // "4096", "64KiB", "2GiB"
   std::optional<std::vector<int64_t>> integers(std::string_view flag, int64_t min, int64_t max) const;  // "1,2,3"
 
   const std::vector<std::string>& positionals() const { return positionals_; }
@@ -89,6 +90,8 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
 // "5m", "30s", "500ms", "1h30m", "1.5s"; a bare number is seconds. Nothing when it is none, negative or over a year.
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 std::optional<int64_t> parse_integer(std::string_view text);
+// A number of bytes, of KiB, MiB or GiB. Nothing when it is none, negative or too large.
+std::optional<int64_t> parse_bytes(std::string_view text);
 std::optional<double> parse_number(std::string_view text);  // finite only
 
 }  // namespace corvid::agents

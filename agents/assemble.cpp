@@ -12,6 +12,7 @@
 #include "agents/paths.h"
 #include "agents/sampler_options.h"
 #include "agents/terminal.h"
+#include "model/memory_room.h"
 
 namespace corvid::agents {
 
@@ -69,6 +70,14 @@ std::string program_identity() {
          std::to_string(info.st_mtim.tv_nsec);
 }
 
+bool wants_cache() {
+  const char* variable = std::getenv("CORVID_CACHE");
+  const std::string wish = variable != nullptr ? variable : "";
+  if (!wish.empty() && wish != "on" && wish != "off")
+    throw UsageError("CORVID_CACHE: want on or off, found \"" + wish + '"');
+  return wish != "off";
+}
+
 // A resumed session keeps its instructions and tools; of the agent only limits and policy count, and it may be gone.
 Agent agent_of(const runtime::SessionRecord& record) {
   Agent agent;
@@ -94,11 +103,13 @@ model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
 }
 
 std::optional<runtime::PrefixCache> prefix_cache() {
-  const char* variable = std::getenv("CORVID_CACHE");
-  const std::string wish = variable != nullptr ? variable : "";
-  if (wish == "off") return std::nullopt;
-  if (!wish.empty() && wish != "on") throw UsageError("CORVID_CACHE: want on or off, found \"" + wish + '"');
+  if (!wants_cache()) return std::nullopt;
   return runtime::PrefixCache(cache_folder() / "prefix", program_identity());
+}
+
+std::optional<runtime::SessionCache> session_cache() {
+  if (!wants_cache()) return std::nullopt;
+  return runtime::SessionCache(cache_folder() / "sessions", program_identity());
 }
 
 tools::Sandbox Confinement::sandbox() const {
@@ -200,6 +211,13 @@ int threads_from(const Args& args, const Config& config) {
   return static_cast<int>(args.integer("threads", 1, 1024).value_or(config.threads.value_or(0)));
 }
 
+int64_t cache_memory_from(const Args& args, const Config& config) {
+  if (const auto bytes = args.bytes("cache-memory", 1, kMostCacheMemory)) return *bytes;
+  if (config.cache_memory) return *config.cache_memory;
+  const int64_t available = model::available_memory();
+  return available > 0 ? available / 2 : model::KvPool::kNoLimit;
+}
+
 model::LoadOptions load_options_from(const Args& args, const Config& config) {
   const std::string memory = args.text("weights").value_or("auto");
   return {.memory = memory == "mapped"   ? model::WeightMemory::mapped
@@ -217,7 +235,9 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const auto logprobs = args.integer("logprobs", 0, kMostLogprobs);
   limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
   sampler_from(args, {});
+  cache_memory_from(args, config);
   std::optional<runtime::PrefixCache> prefixes = prefix_cache();
+  sessions_ = session_cache();
   const ModelChoice choice = find_model(args.text("model"), config.model);
 
   runtime::SessionRecord record;
@@ -256,13 +276,16 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.speculate = speculate.value_or(options.speculate);
   try {
     chat_ = std::make_unique<runtime::LocalChat>(
-        model::Engine::create(model_, {.threads = threads_from(args, config), .cache_format = options.cache_format}),
+        model::Engine::create(model_, {.threads = threads_from(args, config),
+                                       .cache_bytes = cache_memory_from(args, config),
+                                       .cache_format = options.cache_format}),
         options);
   } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong
     throw UsageError(error.what());
   }
 
   if (resume) {
+    if (sessions_) chat_->restore(*sessions_, record.id);
     session_.emplace(runtime::Session::resume(*store_, std::move(record), *chat_, *toolbox_, model_->fingerprint()));
     return;
   }
@@ -273,6 +296,10 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   record.prompt = options.prompt;
   record.sampler = sampler;
   session_.emplace(runtime::Session::start(*store_, std::move(record), *chat_, *toolbox_));
+}
+
+void Assembly::keep_cache() const {
+  if (sessions_) chat_->store(*sessions_, session_->record().id);
 }
 
 runtime::RunOptions Assembly::run_options(std::stop_token stop) const {

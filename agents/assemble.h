@@ -13,6 +13,7 @@
 #include "model/sequence.h"
 #include "runtime/local_chat.h"
 #include "runtime/session.h"
+#include "runtime/session_cache.h"
 #include "tools/toolbox.h"
 
 namespace corvid::agents {
@@ -34,6 +35,8 @@ tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox);
 model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox);
 // Evaluated prompts on disk, unless CORVID_CACHE says off.
 std::optional<runtime::PrefixCache> prefix_cache();
+// Caches of sessions on disk, under the same condition.
+std::optional<runtime::SessionCache> session_cache();
 
 std::filesystem::path store_path(const Args& args, const Config& config);
 // Opens the store with its folder, readable by this user alone. Throws UsageError when it cannot be opened.
@@ -47,6 +50,8 @@ model::Attention attention_from(const Args& args);
 // --cache-type and --index-type; `standard` is the type of keys and values where nothing is said.
 model::CacheFormat cache_format_from(const Args& args, kernels::Format standard);
 int threads_from(const Args& args, const Config& config);
+// --cache-memory, config.yaml's cache_memory, or half of what is free now: of all sequences together.
+int64_t cache_memory_from(const Args& args, const Config& config);
 model::LoadOptions load_options_from(const Args& args, const Config& config);  // --weights, --threads
 
 // Everything that one session needs, alive as long as this object.
@@ -59,10 +64,13 @@ class Assembly {
   runtime::Session& session() { return *session_; }
   // The limits and the approver of the next run. `stop` ends a question that waits for a person.
   runtime::RunOptions run_options(std::stop_token stop) const;
+  // Leaves the session's keys and values on disk for who resumes it. To be called when nobody waits any more.
+  void keep_cache() const;
 
  private:
   runtime::Limits limits_;
   runtime::ApproveMode approve_mode_ = runtime::ApproveMode::never;
+  std::optional<runtime::SessionCache> sessions_;
   std::unique_ptr<runtime::Store> store_;
   std::shared_ptr<const model::Model> model_;
   std::optional<tools::Toolbox> toolbox_;

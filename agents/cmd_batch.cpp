@@ -159,6 +159,7 @@ int run_batch_command(const Args& args) {
   options.jobs = args.integer("jobs", 1, 1024).value_or(workflow.concurrency);
   options.retry_failed = args.has("retry-failed");
   options.force = args.has("force");
+  cache_memory_from(args, config);  // a wrong size is said before anything is loaded
   if (workflow.device == "cuda")
     throw UsageError(workflow.file.string() + ": device: this version computes on the CPU only; want auto or cpu");
 
@@ -182,8 +183,9 @@ int run_batch_command(const Args& args) {
   const fs::path store = shard.second > 1 && !args.has("db") ? out / "corvid.db" : store_path(args, config);
   const int64_t context =
       std::min(workflow.context.value_or(config.context.value_or(kDefaultContext)), model->config().context_length);
-  const auto engine = model::Engine::create(
-      model, {.threads = threads_from(args, config), .cache_format = runtime::LocalChatOptions{}.cache_format});
+  const auto engine = model::Engine::create(model, {.threads = threads_from(args, config),
+                                                    .cache_bytes = cache_memory_from(args, config),
+                                                    .cache_format = runtime::LocalChatOptions{}.cache_format});
   const Shared shared{workflow, engine, context, store, out, prefix_cache()};
 
   const runtime::Interrupt interrupt;
@@ -230,6 +232,7 @@ std::vector<Command> batch_commands() {
                  {"dry-run", "", "print the plan, run nothing"},
                  {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
                  weights_flag(),
+                 cache_memory_flag(),
                  threads_flag(),
                  db_flag(),
                  output_flag({"text", "json"})},

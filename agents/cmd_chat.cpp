@@ -39,6 +39,7 @@ int run_chat(const Args& args, const std::optional<std::string>& resume) {
     if (!result.error.empty()) progress->print_end(result);
     status = runtime::exit_code(result.status);
   }
+  assembly.keep_cache();
   // A person has seen how each turn ended; a script that fed the lines learns of the last one.
   return lines.is_interactive() ? 0 : status;
 }

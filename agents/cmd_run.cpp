@@ -55,6 +55,8 @@ int run_task(const Args& args, const std::string& prompt, const std::optional<st
   if (output == "json") print_line(runtime::to_json(result));
   if (output == "text") progress.print_answer(result);
   progress.print_end(result);
+  std::cout.flush();  // whoever reads has it all before the cache is written
+  assembly.keep_cache();
   return runtime::exit_code(result.status);
 }
 

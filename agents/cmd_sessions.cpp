@@ -165,6 +165,7 @@ int run_rm(const Args& args) {
   for (const std::string& id : args.positionals()) ids.push_back(find_session(*store, id).id);
   for (const std::string& id : ids) {
     store->remove(id);
+    if (const auto caches = session_cache()) caches->remove(id);
     std::cerr << "removed " << id << "\n";
   }
   return 0;

@@ -22,6 +22,7 @@ Flag attention_flag();
 Flag cache_type_flag(const char* standard);
 Flag index_type_flag();
 Flag weights_flag();
+Flag cache_memory_flag();
 Flag threads_flag();
 Flag db_flag();
 Flag output_flag(std::vector<std::string> choices);

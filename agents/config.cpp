@@ -25,7 +25,8 @@ bool is_file_name(const std::string& name) {
   return name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml");
 }
 
-const std::vector<std::string> kConfigKeys{"version", "model", "device", "agent", "policy", "context", "threads", "db"};
+const std::vector<std::string> kConfigKeys{"version", "model",   "device",       "agent", "policy",
+                                           "context", "threads", "cache_memory", "db"};
 const std::vector<std::string> kAgentKeys{"version", "name",   "instructions", "tools",
                                           "policy",  "limits", "sampler",      "thinking"};
 const std::vector<std::string> kPolicyKeys{"version",     "name",     "sandbox",  "write", "read",
@@ -108,6 +109,7 @@ Config load_config() {
   if (const auto value = map.find("policy")) config.policy = beside(value->text(), folder);
   if (const auto value = map.find("context")) config.context = value->integer(1, 1 << 24);
   if (const auto value = map.find("threads")) config.threads = value->integer(1, 1024);
+  if (const auto value = map.find("cache_memory")) config.cache_memory = value->bytes(1, kMostCacheMemory);
   return config;
 }
 

@@ -15,13 +15,15 @@
 
 namespace corvid::agents {
 
+inline constexpr int64_t kMostCacheMemory = int64_t{1} << 50;
+
 struct Config {
   std::filesystem::path file;  // where it is or would be
   std::optional<std::filesystem::path> model, db;
   std::string device = "auto";
   std::string agent = "default";
   std::string policy = "default";  // "default" or a file
-  std::optional<int64_t> context, threads;
+  std::optional<int64_t> context, threads, cache_memory;
 };
 
 // $XDG_CONFIG_HOME/corvid/config.yaml; the defaults when there is none.

@@ -43,6 +43,11 @@ Flag weights_flag() {
           {"auto", "mapped", "copied"}};
 }
 
+Flag cache_memory_flag() {
+  return {"cache-memory", "SIZE",
+          "memory for keys and values: 512MiB, 4GiB (default: half of what is free once the model is loaded)"};
+}
+
 Flag threads_flag() { return {"threads", "N", "threads that compute (default: one for each core)"}; }
 
 Flag db_flag() { return {"db", "FILE", "the store (default: $XDG_DATA_HOME/corvid/corvid.db)", {}, Completes::files}; }
@@ -73,6 +78,7 @@ std::vector<Flag> session_flags() {
            {"approve", "WHEN", "which calls a person at the terminal is asked about", {"never", "risky", "always"}},
            {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
            weights_flag(),
+           cache_memory_flag(),
            threads_flag(),
            db_flag()}) {
     flags.push_back(flag);

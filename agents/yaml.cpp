@@ -80,21 +80,12 @@ double YamlValue::number(double min, double max) const {
 }
 
 int64_t YamlValue::bytes(int64_t min, int64_t max) const {
-  std::string digits = node_.IsScalar() ? node_.Scalar() : "";
-  int64_t scale = 1;
-  for (const auto& [unit, size] :
-       {std::pair{"KiB", int64_t{1} << 10}, {"MiB", int64_t{1} << 20}, {"GiB", int64_t{1} << 30}}) {
-    if (digits.ends_with(unit)) {
-      digits.resize(digits.size() - std::strlen(unit));
-      scale = size;
-    }
-  }
-  const std::optional<int64_t> count = parse_integer(digits);
-  if (!count || *count < 0 || *count > max / scale || *count * scale < min) {
+  const std::optional<int64_t> count = node_.IsScalar() ? parse_bytes(node_.Scalar()) : std::nullopt;
+  if (!count || *count < min || *count > max) {
     fail("want a size from " + std::to_string(min) + " to " + std::to_string(max) +
          " bytes (4096, 64KiB, 16MiB), found " + describe(node_));
   }
-  return *count * scale;
+  return *count;
 }
 
 std::chrono::milliseconds YamlValue::duration() const {

@@ -90,6 +90,13 @@ LocalChat::LocalChat(std::shared_ptr<const model::Model> model, kernels::Exec& e
 LocalChat::~LocalChat() = default;
 int64_t LocalChat::context() const noexcept { return impl_->context; }
 
+void LocalChat::restore(const SessionCache& cache, std::string_view session) {
+  cache.restore(session, impl_->sequence);
+}
+void LocalChat::store(const SessionCache& cache, std::string_view session) const {
+  cache.store(session, impl_->sequence);
+}
+
 Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, const OnPiece& on_piece,
                        std::stop_token stop) {
   using Clock = std::chrono::steady_clock;

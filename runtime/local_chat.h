@@ -11,6 +11,7 @@
 #include "model/sequence.h"
 #include "runtime/chat.h"
 #include "runtime/prefix_cache.h"
+#include "runtime/session_cache.h"
 
 namespace corvid::runtime {
 
@@ -42,6 +43,11 @@ class LocalChat final : public Chat {
   // session goes on as the first one would have. Throws std::length_error when the messages do not fit the context.
   Reply reply(std::span<const model::Message> messages, int64_t max_tokens, const OnPiece& on_piece,
               std::stop_token stop) override;
+
+  // Takes over, before the first reply, what store() left of a session, so that its history need not be read again;
+  // does nothing where there is nothing. What replies say does not depend on it.
+  void restore(const SessionCache& cache, std::string_view session);
+  void store(const SessionCache& cache, std::string_view session) const;
 
   int64_t context() const noexcept;
 

@@ -1,97 +1,29 @@
 #include "runtime/prefix_cache.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <chrono>
-#include <stdexcept>
-#include <system_error>
 #include <utility>
-#include <vector>
 
 #include "model/hash.h"
 
 namespace corvid::runtime {
 
-namespace {
+PrefixCache::PrefixCache(std::filesystem::path folder, std::string program, SnapshotFolder::Bounds bounds)
+    : snapshots_(std::move(folder), std::move(program), bounds) {}
 
-namespace fs = std::filesystem;
-
-constexpr const char* kSuffix = ".kv";
-constexpr std::chrono::hours kAbandoned{1};  // a file that is still being written is younger
-
-bool is_ours_alone(const fs::path& folder) {
-  struct stat info {};
-  return stat(folder.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == geteuid() &&
-         (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-}  // namespace
-
-PrefixCache::PrefixCache(fs::path folder, std::string program, Bounds bounds)
-    : folder_(std::move(folder)), program_(std::move(program)), bounds_(bounds) {}
-
-fs::path PrefixCache::file_of(std::span<const model::Token> prefix, const model::Sequence& sequence) const {
-  const uint64_t maker = model::xxh64(sequence.identity(), model::xxh64(program_));
-  return folder_ / (model::hex(model::xxh64(std::as_bytes(prefix), maker)) + kSuffix);
+std::string PrefixCache::name_of(std::span<const model::Token> prefix, const model::Sequence& sequence) const {
+  return model::hex(model::xxh64(std::as_bytes(prefix), snapshots_.maker(sequence)));
 }
 
 bool PrefixCache::restore(std::span<const model::Token> prefix, model::Sequence& sequence) const noexcept try {
-  if (!is_ours_alone(folder_)) return false;
-  const fs::path file = file_of(prefix, sequence);
-  try {
-    sequence.restore(file);
-  } catch (const std::system_error&) {  // most often: there is none
-    return false;
-  } catch (const std::runtime_error&) {
-    std::error_code ignored;
-    fs::remove(file, ignored);
-    return false;
-  }
-  utimensat(AT_FDCWD, file.c_str(), nullptr, 0);  // the time of its last use
-  return true;
-} catch (const std::exception&) {
+  return snapshots_.restore(name_of(prefix, sequence), sequence);
+} catch (const std::exception&) {  // no memory for the name
   return false;
 }
 
 void PrefixCache::store(std::span<const model::Token> prefix, const model::Sequence& sequence) const noexcept try {
-  const auto count = static_cast<int64_t>(prefix.size());
-  if (sequence.cache_bytes(count) > bounds_.bytes) return;
-  fs::create_directories(folder_.parent_path());
-  ::mkdir(folder_.c_str(), 0700);  // or it is there
-  if (!is_ours_alone(folder_)) return;
-  const fs::path file = file_of(prefix, sequence);
-  if (fs::exists(file)) return;  // another process was faster
-  sequence.save(file, count);
-  prune();
+  const std::string name = name_of(prefix, sequence);
+  if (snapshots_.contains(name)) return;  // another process was faster
+  snapshots_.store(name, std::ssize(prefix), sequence);
 } catch (const std::exception&) {
-}
-
-void PrefixCache::prune() const {
-  struct Entry {
-    fs::file_time_type used;
-    int64_t bytes;
-    fs::path file;
-  };
-  std::vector<Entry> entries;
-  std::error_code ignored;  // another process may prune as well
-  for (const fs::directory_entry& found : fs::directory_iterator(folder_)) {
-    const fs::file_time_type used = found.last_write_time(ignored);
-    if (ignored) continue;
-    if (found.path().extension() == kSuffix) {
-      entries.push_back({used, static_cast<int64_t>(found.file_size(ignored)), found.path()});
-    } else if (used < fs::file_time_type::clock::now() - kAbandoned) {
-      fs::remove(found.path(), ignored);  // what a killed process left
-    }
-  }
-  std::ranges::sort(entries, std::greater(), &Entry::used);
-  int64_t files = 0, bytes = 0;
-  for (const Entry& entry : entries) {
-    bytes += entry.bytes;
-    if (++files > bounds_.files || bytes > bounds_.bytes) fs::remove(entry.file, ignored);
-  }
 }
 
 }  // namespace corvid::runtime

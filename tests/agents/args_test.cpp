@@ -99,6 +99,14 @@ TEST(Args, NumbersAreRangeCheckedAndMustEndWhereTheTextEnds) {
   EXPECT_THROW(parse(kRun, Words{"--model", "1,2,", "p"}).integers("model", 0, 9), UsageError);
 }
 
+TEST(Args, SizesHaveUnits) {
+  EXPECT_EQ(parse_bytes("4096"), 4096);
+  EXPECT_EQ(parse_bytes("64KiB"), 64 << 10);
+  EXPECT_EQ(parse_bytes("3GiB"), int64_t{3} << 30);
+  for (const char* text : {"", "MiB", "1.5GiB", "-1", "1GB", "1 MiB", "1KiBMiB", "9999999999GiB", "9223372036854775808"})
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+}
+
 TEST(Args, DurationsHaveUnits) {
   EXPECT_EQ(parse_duration("500ms"), milliseconds(500));
   EXPECT_EQ(parse_duration("30s"), milliseconds(30'000));
