@@ -62,14 +62,6 @@ bool ask_at_terminal(const model::Call& call, std::stop_token stop) {
   return answer.starts_with('y') || answer.starts_with('Y');
 }
 
-// This program's file, which a build or an update replaces.
-std::string program_identity() {
-  struct stat info {};
-  if (stat("/proc/self/exe", &info) != 0) return CORVID_VERSION;
-  return CORVID_VERSION " " + std::to_string(info.st_size) + " " + std::to_string(info.st_mtim.tv_sec) + "." +
-         std::to_string(info.st_mtim.tv_nsec);
-}
-
 bool wants_cache() {
   const char* variable = std::getenv("CORVID_CACHE");
   const std::string wish = variable != nullptr ? variable : "";
@@ -93,23 +85,14 @@ Agent agent_of(const runtime::SessionRecord& record) {
 
 }  // namespace
 
-model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {
-  model::Prompt prompt;
-  prompt.instructions = with_project_notes(agent.instructions, toolbox.sandbox().workdir());
-  prompt.thinking = agent.thinking;
-  for (const tools::ToolSpec& spec : toolbox.specs())
-    prompt.tools.push_back({spec.name, spec.description, spec.parameters});
-  return prompt;
-}
-
 std::optional<runtime::PrefixCache> prefix_cache() {
   if (!wants_cache()) return std::nullopt;
-  return runtime::PrefixCache(cache_folder() / "prefix", program_identity());
+  return runtime::PrefixCache(cache_folder() / "prefix", code_identity());
 }
 
 std::optional<runtime::SessionCache> session_cache() {
   if (!wants_cache()) return std::nullopt;
-  return runtime::SessionCache(cache_folder() / "sessions", program_identity());
+  return runtime::SessionCache(cache_folder() / "sessions", code_identity());
 }
 
 tools::Sandbox Confinement::sandbox() const {
@@ -135,22 +118,8 @@ Confinement read_confinement(const Args& args, const Config& config, const std::
   for (const std::string& folder : args.texts("allow-write")) {
     confinement.policy.write_dirs.push_back(existing_folder(folder, "--allow-write"));
   }
-  // A session's messages are no tool's business, nor what another run will believe was said; SQLite keeps them in up to
-  // four files.
-  std::error_code failure;
-  const fs::path store = fs::weakly_canonical(fs::absolute(store_path(args, config)), failure);
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"})
-    confinement.policy.hidden_paths.push_back(store.string() + suffix);
+  hide_store(confinement.policy, store_path(args, config));
   return confinement;
-}
-
-tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox) {
-  if (agent.tools && agent.tools->empty()) return tools::Toolbox(std::move(sandbox));
-  try {
-    return tools::make_toolbox(std::move(sandbox), agent.tools.value_or(std::vector<std::string>{}));
-  } catch (const std::invalid_argument& error) {
-    throw UsageError("agent " + agent.name + ": " + error.what());
-  }
 }
 
 fs::path store_path(const Args& args, const Config& config) {

@@ -8,6 +8,7 @@
 #include <stop_token>
 #include <string>
 
+#include "agents/agent_tools.h"
 #include "agents/args.h"
 #include "agents/config.h"
 #include "model/sequence.h"
@@ -28,11 +29,6 @@ struct Confinement {
 Confinement read_confinement(const Args& args, const Config& config, const std::string& agent_policy = "default",
                              const std::filesystem::path& default_workdir = ".");
 
-// The agent's tools; throws UsageError for a name that there is no tool of.
-tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox);
-
-// What the model is told before a conversation: the agent's instructions with the folder's notes, and its tools.
-model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox);
 // Evaluated prompts on disk, unless CORVID_CACHE says off.
 std::optional<runtime::PrefixCache> prefix_cache();
 // Caches of sessions on disk, under the same condition.

@@ -76,6 +76,19 @@ std::string unknown_name(const std::string& kind, const std::string& name, const
   return "no " + kind + " named \"" + name + "\"; there is " + list + did_you_mean(name, known);
 }
 
+// The first of the folders with a file of that name.
+Agent named_agent(const std::string& name, const std::vector<fs::path>& folders) {
+  std::error_code failure;
+  std::set<std::string> names{"default"};
+  for (const fs::path& folder : folders) {
+    const fs::path file = folder / (name + ".yaml");
+    if (fs::exists(file, failure)) return read_agent(YamlMap::load(file, kAgentKeys), name, folder);
+    add_names(folder, names);
+  }
+  if (name != "default") throw UsageError(unknown_name("agent", name, names));
+  return read_agent(YamlMap::parse("the built-in default.yaml", kBuiltinAgent, kAgentKeys), "default", config_folder());
+}
+
 }  // namespace
 
 std::string beside(const std::string& name, const fs::path& folder) {
@@ -120,16 +133,10 @@ Agent load_agent(const std::string& name_or_file) {
   }
   std::vector<fs::path> folders{config_folder() / "agents"};
   for (const fs::path& folder : shipped_folders("agents")) folders.push_back(folder);
-  std::error_code failure;
-  std::set<std::string> names{"default"};
-  for (const fs::path& folder : folders) {
-    const fs::path file = folder / (name_or_file + ".yaml");
-    if (fs::exists(file, failure)) return read_agent(YamlMap::load(file, kAgentKeys), name_or_file, folder);
-    add_names(folder, names);
-  }
-  if (name_or_file != "default") throw UsageError(unknown_name("agent", name_or_file, names));
-  return read_agent(YamlMap::parse("the built-in default.yaml", kBuiltinAgent, kAgentKeys), "default", config_folder());
+  return named_agent(name_or_file, folders);
 }
+
+Agent load_shipped_agent(const std::string& name) { return named_agent(name, shipped_folders("agents")); }
 
 tools::Policy load_policy(const std::string& name_or_file) {
   tools::Policy policy;

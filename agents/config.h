@@ -42,6 +42,8 @@ struct Agent {
 // A name is looked up in $XDG_CONFIG_HOME/corvid/agents, then beside the program, and `default` is also built in. With
 // a slash or ending in .yaml it is a file. Throws UsageError naming the known agents.
 Agent load_agent(const std::string& name_or_file);
+// Of those that ship: a file beside the program or the library, or the built-in `default`. Throws as load_agent does.
+Agent load_shipped_agent(const std::string& name);
 // The keys of an agent file written inline. A policy file that it names lies beneath `folder`.
 Agent read_inline_agent(const YamlValue& value, const std::string& name, const std::filesystem::path& folder);
 

@@ -12,12 +12,19 @@ std::filesystem::path config_folder();  // $XDG_CONFIG_HOME/corvid, by default ~
 std::filesystem::path data_folder();    // $XDG_DATA_HOME/corvid, by default ~/.local/share/corvid
 std::filesystem::path cache_folder();   // $XDG_CACHE_HOME/corvid, by default ~/.cache/corvid
 
-// The folders that may hold `what` ("models", "agents") of the program itself: installed beside it, then the source
-// tree that it was built from.
+// Version, size and time of the file that this code was loaded from, the program or the shared library: a build or an
+// update replaces it.
+std::string code_identity();
+
+// The folders that may hold `what` ("models", "agents") of corvid itself: installed with the program, or with the
+// shared library when a host loaded that; then the source tree that it was built from.
 std::vector<std::filesystem::path> shipped_folders(const std::string& what);
 
 // `~/x` beneath the home folder, a relative path beneath `base`.
 std::filesystem::path resolve(const std::string& path, const std::filesystem::path& base);
+
+// The model that ships, in the first of the folders that has it.
+std::optional<std::filesystem::path> model_in(const std::vector<std::filesystem::path>& folders);
 
 // The model to load: `named` (a flag, CORVID_MODEL or config.yaml, with `origin` for messages) when given, else the one
 // that ships. Throws UsageError naming what was looked for and where.

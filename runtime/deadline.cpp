@@ -7,6 +7,8 @@
 #include <functional>
 #include <thread>
 
+#include "runtime/no_signals.h"
+
 namespace corvid::runtime {
 
 struct Deadline::Impl {
@@ -18,6 +20,7 @@ struct Deadline::Impl {
       is_over = true;
       source.request_stop();
     });
+    const NoSignals quiet;
     thread = std::jthread([this] { io.run(); });
   }
   ~Impl() { io.stop(); }  // the thread, declared last, is joined next

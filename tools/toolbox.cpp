@@ -65,6 +65,15 @@ void Toolbox::add(std::unique_ptr<Tool> tool) {
   tools_.push_back(std::move(tool));
 }
 
+void Toolbox::replace(std::unique_ptr<Tool> tool) {
+  for (auto& known : tools_) {
+    if (known->spec().name != tool->spec().name) continue;
+    known = std::move(tool);
+    return;
+  }
+  throw std::invalid_argument("no tool named " + one_line(tool->spec().name) + "; the tools are " + names_of(tools_));
+}
+
 std::vector<ToolSpec> Toolbox::specs() const {
   std::vector<ToolSpec> out;
   for (const auto& tool : tools_) out.push_back(tool->spec());

@@ -17,7 +17,9 @@ class Toolbox {
   Toolbox(Toolbox&&) noexcept = default;
 
   void add(std::unique_ptr<Tool> tool);  // throws std::invalid_argument when the name is taken
-  std::vector<ToolSpec> specs() const;   // in the order added
+  // In the place of the tool that has this one's name; throws std::invalid_argument when there is none.
+  void replace(std::unique_ptr<Tool> tool);
+  std::vector<ToolSpec> specs() const;  // in the order added
   const Sandbox& sandbox() const noexcept { return sandbox_; }
 
   // Never throws for what a model can do wrong: an unknown tool, arguments that are no JSON or do not fit the schema,

@@ -48,7 +48,7 @@ TEST(Layers, EveryIncludePointsDownOrStaysInItsFolder) {
   int files = 0;
   for (const auto& [layer, allowed] : kMayInclude) {
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(fs::path(CORVID_SOURCE_DIR) / layer)) {
-      static const std::set<std::string> kSources{".h", ".cpp", ".cu", ".cuh", ".c", ".in"};
+      static const std::set<std::string> kSources{".h", ".hpp", ".cpp", ".cu", ".cuh", ".c", ".in"};
       if (!entry.is_regular_file() || !kSources.contains(entry.path().extension().string())) continue;
       std::ifstream source(entry.path());
       const std::string name = fs::relative(entry.path(), CORVID_SOURCE_DIR).string();
@@ -58,6 +58,31 @@ TEST(Layers, EveryIncludePointsDownOrStaysInItsFolder) {
   }
   EXPECT_THAT(wrong, testing::IsEmpty());
   EXPECT_GT(files, 50);
+}
+
+// A host that includes them needs neither our headers nor anybody else's; asio.hpp alone is for hosts with Asio.
+TEST(Layers, ThePublicHeadersIncludeTheStandardLibraryAndEachOther) {
+  static const std::regex kInclude(R"re(^\s*#\s*include\s*(.*))re"),
+      kAllowed(R"re(<(corvid/)?[a-z_]+(\.hpp|\.h)?>.*)re");
+  std::vector<std::string> wrong;
+  int headers = 0;
+  const fs::path folder = fs::path(CORVID_SOURCE_DIR) / "agents/include";
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file() || entry.path().filename() == "asio.hpp") continue;
+    ++headers;
+    std::ifstream source(entry.path());
+    for (std::string line; std::getline(source, line);) {
+      std::smatch parts;
+      if (!std::regex_match(line, parts, kInclude)) continue;
+      const std::string what = parts[1];
+      const bool is_foreign_h =
+          what.find(".h>") != std::string::npos && !what.starts_with("<std") && what != "<string.h>";
+      if (!std::regex_match(what, kAllowed) || is_foreign_h)
+        wrong.push_back(entry.path().filename().string() + ": " + what);
+    }
+  }
+  EXPECT_THAT(wrong, testing::IsEmpty());
+  EXPECT_GE(headers, 10);
 }
 
 TEST(Layers, AnUpwardAndASidewaysIncludeAreFound) {

@@ -84,6 +84,16 @@ TEST_F(ToolboxTest, ANameIsTakenOnce) {
   EXPECT_EQ(make_toolbox(Sandbox(dir.path(), {}), {"list_dir", "shell"}).specs()[1].name, "shell");
 }
 
+TEST_F(ToolboxTest, AToolIsReplacedInItsPlace) {
+  const std::string third = box.specs()[2].name;
+  box.replace(std::make_unique<test::FunctionTool>(
+      third, [](const std::string& text, std::stop_token) { return test::ok("mine: " + text); }));
+  EXPECT_EQ(box.specs().size(), 6u);
+  EXPECT_EQ(box.specs()[2].name, third);
+  EXPECT_EQ(run(third, R"({"text":"x"})").text, "mine: x");
+  EXPECT_THROW(box.replace(std::make_unique<test::FunctionTool>("teleport", nullptr)), std::invalid_argument);
+}
+
 TEST_F(ToolboxTest, AStatusHasItsOutsideName) {
   EXPECT_STREQ(to_text(Status::ok), "ok");
   for (const Status status : {Status::failed, Status::bad_args, Status::cancelled})

@@ -1,0 +1,127 @@
+// Model, engine and store.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <stdexcept>
+
+#include "agents/embed/parts.h"
+#include "agents/paths.h"
+#include "runtime/no_signals.h"
+
+namespace corvid {
+inline namespace v1 {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+kernels::Format format_of(CacheType type) {
+  switch (type) {
+    case CacheType::f32:
+      return kernels::Format::f32;
+    case CacheType::f16:
+      return kernels::Format::f16;
+    case CacheType::bf16:
+      return kernels::Format::bf16;
+    case CacheType::q8_0:
+      return kernels::Format::q8_0;
+  }
+  throw std::invalid_argument("cache_type: want f32, f16, bf16 or q8_0, found " + std::to_string(int(type)));
+}
+
+// What was said and read may be private; SQLite gives the files beside it the same mode. The process's mask is the
+// host's.
+void create_private(const fs::path& file) {
+  std::error_code failure;
+  if (file.has_parent_path()) fs::create_directories(file.parent_path(), failure);
+  const int fd = ::open(file.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+  if (fd >= 0) ::close(fd);  // what went wrong is said by SQLite
+}
+
+std::chrono::system_clock::time_point time_of(int64_t ms) {
+  return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
+}
+
+}  // namespace
+
+std::string_view version() noexcept { return CORVID_VERSION; }
+
+Model::Model(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+Model Model::load(const fs::path& file) {
+  return Model(std::make_shared<const Impl>(Impl{file, model::Model::load(file)}));
+}
+
+Model Model::shipped() {
+  const std::vector<fs::path> folders = agents::shipped_folders("models");
+  if (const auto file = agents::model_in(folders)) return load(*file);
+  throw std::runtime_error("no model: want the one that ships in " + folders.front().string());
+}
+
+const fs::path& Model::file() const noexcept { return impl_->file; }
+const std::string& Model::name() const noexcept { return impl_->model->name(); }
+const std::string& Model::fingerprint() const noexcept { return impl_->model->fingerprint(); }
+int64_t Model::context() const noexcept { return impl_->model->config().context_length; }
+
+void Engine::Impl::log(LogLevel level, const std::string& line) const noexcept {
+  if (!logger) return;
+  try {
+    logger(level, line);
+  } catch (...) {
+  }
+}
+
+Engine::Engine(const Model& model, const EngineOptions& options) {
+  if (options.cache_bytes < 0)
+    throw std::invalid_argument("cache_bytes: want 0 or more, found " + std::to_string(options.cache_bytes));
+  model::EngineOptions inner;
+  inner.threads = options.threads;
+  if (options.cache_bytes > 0) inner.cache_bytes = options.cache_bytes;
+  inner.cache_format = format_of(options.cache_type);
+  const runtime::NoSignals quiet;
+  impl_ = std::make_shared<Impl>(
+      Impl{model.impl_, model::Engine::create(model.impl_->model, inner), std::nullopt, options.logger});
+  if (!options.prefix_folder.empty()) impl_->prefixes.emplace(options.prefix_folder, agents::code_identity());
+  impl_->log(LogLevel::info, "engine: " + model.name() + " from " + model.file().string());
+}
+
+Model Engine::model() const { return Model(impl_->model); }
+
+EngineStats Engine::stats() const {
+  const model::EngineStats stats = impl_->engine->stats();
+  return {stats.passes, stats.rows, stats.most_sequences, stats.evictions};
+}
+
+Store::Store(const fs::path& file) {
+  create_private(file);
+  impl_ = std::make_shared<Impl>(file);
+}
+
+const fs::path& Store::file() const noexcept { return impl_->file; }
+
+std::vector<SessionInfo> Store::list(int64_t limit) const {
+  const std::lock_guard lock(impl_->mutex);
+  std::vector<SessionInfo> sessions;
+  for (runtime::SessionSummary& found : impl_->store.list(limit)) {
+    sessions.push_back({std::move(found.id), time_of(found.created_ms), time_of(found.updated_ms),
+                        std::move(found.workdir), std::move(found.agent), std::move(found.model_name),
+                        std::move(found.status), std::move(found.prompt), found.messages});
+  }
+  return sessions;
+}
+
+std::vector<Message> Store::messages(std::string_view id) const {
+  const std::lock_guard lock(impl_->mutex);
+  std::vector<Message> messages;
+  for (const runtime::Entry& entry : impl_->store.load(impl_->store.find(id).id))
+    messages.push_back(to_public(entry.message));
+  return messages;
+}
+
+void Store::remove(std::string_view id) const {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->store.remove(impl_->store.find(id).id);
+}
+
+}  // namespace v1
+}  // namespace corvid

@@ -1,0 +1,93 @@
+// Runs as asynchronous operations of a host with Boost.Asio 1.74 or later, or, with CORVID_ASIO_STANDALONE defined,
+// with Asio itself. Not part of corvid.hpp: the library knows nothing of Asio, all of this is compiled into the host.
+//
+//   corvid::Result result = co_await corvid::async_run(session, "how many txt files are in notes?", options,
+//                                                      asio::use_awaitable);
+#pragma once
+#include <corvid/session.hpp>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#ifdef CORVID_ASIO_STANDALONE
+#include <asio/associated_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/post.hpp>
+#else
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+#endif
+
+namespace corvid {
+inline namespace v1 {
+
+namespace detail {
+#ifdef CORVID_ASIO_STANDALONE
+namespace net = ::asio;
+#else
+namespace net = ::boost::asio;
+#endif
+}  // namespace detail
+
+// RunOptions::dispatch over an executor: events come on it, one after the other when it is a strand or has one thread.
+template <class Executor>
+Dispatch dispatch_on(Executor executor) {
+  return [executor](std::function<void()> call) { detail::net::post(executor, std::move(call)); };
+}
+
+// Runs the session on a thread of the library's. The handler, void(std::exception_ptr, Result), is called on its
+// associated executor, or on `executor`; it gets an exception where Session::begin throws one. Events come on
+// `executor`, before the handler when it is a strand or has one thread. `executor` has work until then. The session
+// must not be used meanwhile; options.stop cancels.
+template <class Executor, class CompletionToken>
+auto async_run(Session& session, std::string prompt, RunOptions options, Executor executor, CompletionToken&& token) {
+  namespace net = detail::net;
+  return net::async_initiate<CompletionToken, void(std::exception_ptr, Result)>(
+      [&session, executor](auto handler, std::string text, RunOptions inner) {
+        using Handler = decltype(handler);
+        // Alive until the handler was called: the run itself, what it tells, and the promise of work to come.
+        struct State {
+          Handler handler;
+          EventHandler on_event;
+          net::executor_work_guard<Executor> work;
+          std::mutex mutex = {};  // of `run`: it may be over before it is kept
+          std::optional<Run> run = {};
+        };
+        std::shared_ptr<State> state(
+            new State{std::move(handler), std::move(inner.on_event), net::make_work_guard(executor)});
+        inner.dispatch = nullptr;
+        const auto finish = [](std::shared_ptr<State> s, std::exception_ptr failure, Result result) {
+          auto target = net::get_associated_executor(s->handler, s->work.get_executor());
+          net::post(target, [s, failure, result = std::move(result)]() mutable {
+            {
+              const std::lock_guard lock(s->mutex);
+              s->run.reset();  // as good as over, or never begun
+            }
+            s->work.reset();
+            auto last = std::move(s->handler);
+            s.reset();
+            last(failure, std::move(result));
+          });
+        };
+        inner.on_event = [state, finish](const Event& event) {
+          if (state->on_event) net::post(state->work.get_executor(), [state, event] { state->on_event(event); });
+          if (const auto* done = std::get_if<DoneEvent>(&event)) finish(state, nullptr, done->result);
+        };
+        try {
+          const std::lock_guard lock(state->mutex);
+          state->run.emplace(session.begin(text, inner));
+        } catch (...) {
+          finish(state, std::current_exception(), Result{});
+        }
+      },
+      token, std::move(prompt), std::move(options));
+}
+
+}  // namespace v1
+}  // namespace corvid
