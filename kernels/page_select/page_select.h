@@ -4,16 +4,14 @@
 //   S(r,g,b)  = sum over the query heads h of group g of sum_i max(q[r,h,i] * low[g,b,i], q[r,h,i] * high[g,b,i]):
 //               no key of the block has a greater product with the queries
 //   nb        = pos[r] / block + 1, the blocks that the row sees
-//   chosen    = all of them while nb <= top_k; else the first block, the last kLocalPages, and of the others the top_k
-//   -
-//               1 - kLocalPages first by (S descending, block id ascending)
+//   chosen    = all of them while nb <= top_k; else the first block, the last kLocalPages, and of the others the first
+//               top_k - 1 - kLocalPages by (S descending, block id ascending)
 //
 //   Shapes   q: [rows, n_heads, head_dim]; bounds: one pointer per page, to [n_kv_heads, 2, padded(head_dim)] floats
 //            (low, high; padding 0); pos: [rows], host memory; ids: [rows, n_kv_heads, top_k] ascending, filled up with
 //            -1; counts: [rows, n_kv_heads].
 //   Needs    rows >= 0; head counts, head_dim, block >= 1; n_heads a multiple of n_kv_heads; top_k >= kLocalPages + 1;
-//   0
-//            <= pos[r] < n_keys; the bounds of every block but the last kLocalPages that a row sees.
+//            0 <= pos[r] < n_keys; the bounds of every block but the last kLocalPages that a row sees.
 //   Numbers  float32: |S - exact| <= page_select_tolerance(head_dim, group) * sum_h sum_i |q| max(|low|, |high|); a
 //            choice may differ from the exact one only among blocks whose scores lie that close. NaN counts as -inf.
 //   Order    A row's choice depends on that row, the keys it sees and the tier alone.

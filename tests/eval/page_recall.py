@@ -6,8 +6,8 @@ everything): key-value recall beside dense attention.
 A prompt is a listing of made-up paths, no two alike, and at its end some paths that stood in it begin again; a path is
 recalled where its last part, a word and a number that nothing else says, is the model's likeliest continuation token
 for token. Paths are asked for from every tenth of the prompt's depth. `unseen` asks the same of paths that were not
-listed, so 0% there says that nothing can be guessed. Also printed: the mean probability, in nats, that the right tokens
-got, and the mean divergence KL(dense || sparse) over them.
+listed: what can be guessed. Beside whole paths stand single tokens: the share of those that were likeliest, how many nats
+they took (-log of their probability, mean), and the mean divergence KL(dense || this) of what follows.
 
 A model whose layers were trained to select blocks (MiniMax-M3) is measured as its twin without index branches: the same
 file, but with every layer marked as one that attends to everything. `trained` is then the model itself, with the blocks
@@ -169,31 +169,30 @@ def main():
         cases = [("dense", args.model, "dense"), ("sparse", args.model, "sparse")]
         if write_twin(args.model, twin):
             cases = [("dense", str(twin), "dense"), ("sparse", str(twin), "sparse"), ("trained", args.model, "auto")]
-        print(f"{'tokens':>7} {'attention':>9} {'recalled':>9} {'right tokens':>13} {'nats':>7} {'KL to dense':>12} {'unseen':>7}")
+        print(f"{'':17} {'------------ listed ------------':>34} {'------- unseen -------':>24}")
+        print(f"{'tokens':>7} {'attention':>9} {'paths':>7} {'tokens':>7} {'nats':>7} {'KL':>10} {'paths':>8} {'tokens':>7} {'nats':>7}")
         for length in args.lengths:
-            sums = {name: [0, 0, 0.0, 0.0, 0] for name, _, _ in cases}
-            total = tokens = 0
+            sums = {(name, is_seen): [0, 0, 0.0, 0.0] for name, _, _ in cases for is_seen in (True, False)}
+            counts = {True: [0, 0], False: [0, 0]}
             for _ in range(args.prompts):
                 for is_seen, (ids, positions, wanted, groups) in zip((True, False), prompts(rng, program, args.model, length, args.asked)):
-                    reference = None
+                    counts[is_seen][0] += len(groups)
+                    counts[is_seen][1] += len(wanted)
+                    dense = None
                     for name, model, attention in cases:
-                        rows = program.logits(model, ids, positions, attention)
-                        right = [row.index(max(row)) == token for row, token in zip(rows, wanted)]
-                        found = sum(all(right[i] for i in group) for group in groups)
-                        if not is_seen:
-                            sums[name][4] += found
-                            continue
-                        logs = [log_softmax(row) for row in rows]
-                        reference = reference or logs
-                        sums[name][0] += found
-                        sums[name][1] += sum(right)
-                        sums[name][2] -= sum(row[token] for row, token in zip(logs, wanted))
-                        sums[name][3] += sum(math.exp(x) * (x - y) for d, s in zip(reference, logs) for x, y in zip(d, s))
-                    if is_seen:
-                        total, tokens = total + len(groups), tokens + len(wanted)
-            for name, (found, right, nats, divergence, unseen) in sums.items():
-                print(f"{length:7} {name:>9} {found / total:9.1%} {right / tokens:13.1%} {nats / tokens:7.3f} "
-                      f"{divergence / tokens:12.4f} {unseen / total:7.1%}", flush=True)  # fmt: skip
+                        logs = [log_softmax(row) for row in program.logits(model, ids, positions, attention)]
+                        dense = dense or logs
+                        right = [row.index(max(row)) == token for row, token in zip(logs, wanted)]
+                        at = sums[name, is_seen]
+                        at[0] += sum(all(right[i] for i in group) for group in groups)
+                        at[1] += sum(right)
+                        at[2] -= sum(row[token] for row, token in zip(logs, wanted))
+                        at[3] += sum(math.exp(x) * (x - y) for d, s in zip(dense, logs) for x, y in zip(d, s))
+            for name, _, _ in cases:
+                (p, t, nats, divergence), (up, ut, unats, _) = sums[name, True], sums[name, False]
+                (paths, tokens), (upaths, utokens) = counts[True], counts[False]
+                print(f"{length:7} {name:>9} {p / paths:7.1%} {t / tokens:7.1%} {nats / tokens:7.3f} {divergence / tokens:10.4f} "
+                      f"{up / upaths:8.1%} {ut / utokens:7.1%} {unats / utokens:7.3f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
