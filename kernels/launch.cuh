@@ -39,13 +39,21 @@ void launch(const char* name, void (*kernel)(Params...), const Launch& how, Args
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), name);
 }
 
-// Once per kernel and process: more shared memory than every kernel may have, clusters of more than 8 blocks. One GPU
-// after the other: attributes belong to the current device.
+// More shared memory than every kernel may have, and clusters of 16 blocks: on the current device, for all its launches
+// from now on.
 template <class Kernel>
 void allow(Kernel* kernel, int shared_bytes, bool large_clusters = false) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "shared memory");
   if (large_clusters)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "clusters");
+}
+
+// A multiprocessor divides its memory anew between L1 and shared memory only when it is empty: kernels that follow each
+// other closely should want the same.
+template <class Kernel>
+void want_shared_memory(Kernel* kernel) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        "shared memory");
 }
 
 // Of the current device.

@@ -26,15 +26,6 @@ __device__ inline void wait_copies() {  // until at most N groups of this thread
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Streaming read: of what is read once.
-__device__ inline uint4 load_once(const void* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
 __device__ inline void ldmatrix4(uint32_t (&r)[4], uint32_t from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -89,22 +80,67 @@ __device__ inline float exp2_fast(float x) {
 __device__ inline void wait_for_earlier() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 __device__ inline void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
+// Barriers in shared memory: a phase is over after so many arrivals, and when the bytes that were announced have come.
+__device__ inline void init_barrier(uint64_t* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+__device__ inline void arrive(uint64_t* barrier) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(shared_address(barrier)) : "memory");
+}
+// The thread that has initialised barriers calls this before __syncthreads().
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
+}
+// An arrival, and so many bytes announced.
+__device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
+  asm volatile(
+      "{.reg .b64 state; mbarrier.arrive.expect_tx.shared.b64 state, [%0], %1;}" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
+}
+// Copies to shared memory by this thread (cp.async or stores) become visible to the copy engine and to wgmma's
+// products: after the wait, before a barrier.
+__device__ inline void fence_for_engines() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+__device__ inline void store_zeros(uint32_t to) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
+}
+// Copies `bytes`, a multiple of 16, by the copy engine; they count for the barrier.
+__device__ inline void copy_bulk(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(from), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+// Until the phase of this parity is over.
+__device__ inline void wait(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{.reg .pred done;\n"
+      "again: mbarrier.try_wait.parity.shared.b64 done, [%0], %1;\n"
+      "@!done bra again;}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
 // Clusters: blocks of threads that run at once and read each other's shared memory.
 __device__ inline uint32_t cluster_rank() {
   uint32_t rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
-__device__ inline void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// Into the shared memory of another block of the cluster, where `address` is in this block's.
+__device__ inline void store_to(uint32_t rank, uint32_t address, float4 v) {
+  asm volatile(
+      "{.reg .u32 a; mapa.shared::cluster.u32 a, %0, %1; st.shared::cluster.v4.f32 [a], {%2, %3, %4, %5};}" ::"r"(
+          address),
+      "r"(rank), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+      : "memory");
 }
-__device__ inline float load_of(uint32_t rank, uint32_t address) {  // from another block's shared memory
-  float value;
-  asm volatile("{.reg .u32 a; mapa.shared::cluster.u32 a, %1, %2; ld.shared::cluster.f32 %0, [a];}"
-               : "=f"(value)
-               : "r"(address), "r"(rank)
-               : "memory");
-  return value;
+__device__ inline void store_to(uint32_t rank, uint32_t address, float2 v) {
+  asm volatile(
+      "{.reg .u32 a; mapa.shared::cluster.u32 a, %0, %1; st.shared::cluster.v2.f32 [a], {%2, %3};}" ::"r"(address),
+      "r"(rank), "f"(v.x), "f"(v.y)
+      : "memory");
 }
 
 }  // namespace corvid::kernels::ptx

@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_run_kernel(ScanRun a) {
   }
   ptx::commit_copies();
   ptx::wait_copies<0>();
-  ptx::fence_for_products();
+  ptx::fence_for_engines();
   __syncthreads();
 
   if (warp >= 4 * kGroups) {
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_run_kernel(ScanRun a) {
                 make_uint4(out[4 * c], out[4 * c + 1], out[4 * c + 2], out[4 * c + 3]);
           }
         }
-        ptx::fence_for_products();
+        ptx::fence_for_engines();
         ptx::arrive(&full[s]);
       } else {
 #pragma unroll 8
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_run_kernel(ScanRun a) {
   for (int b = first; b < end; ++b) {
     const int n = b - first, s = n % kStages;
     ptx::wait(&full[s], static_cast<uint32_t>(n / kStages) & 1U);
-    ptx::fence_for_products();
+    ptx::fence_for_engines();
     const uint64_t keys = ptx::operand(ptx::shared_address(ring) + static_cast<uint32_t>(s * kStageBytes));
     float d[64];
     ptx::begin_products();
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 1) scan_run_kernel(ScanRun a) {
     ptx::wait_products<0>();
     ptx::arrived(d);
     if (lane == 0) ptx::arrive(&empty[s]);
-    float most[2] = {d[0], d[2]};
+    float most[2] = {fmaxf(d[0], -INFINITY), fmaxf(d[2], -INFINITY)};  // also of NaN
 #pragma unroll
     for (int i = 1; i < 64; ++i)
       if (i != 2) most[i / 2 % 2] = fmaxf(most[i / 2 % 2], d[i]);

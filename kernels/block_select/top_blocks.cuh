@@ -9,42 +9,36 @@ constexpr int kMaxTopK = 64;
 constexpr int kMaxCandidates = 1024;
 
 struct TopBlocksShared {
+  alignas(16) uint32_t keys[128];
   unsigned long long candidates[kMaxCandidates];
   uint32_t group_max[kMaxTopK];
   uint32_t threshold;
   int n_candidates, total;
   int32_t unordered[kMaxTopK];
+  int warp_count[4];
 };
 
-// Order of floats as order of integers; both zeros are alike, and NaN counts as -inf.
+// Order of floats as order of integers; both zeros are alike. No score is NaN: who writes them makes -inf of it.
 __device__ inline uint32_t ordered(float score) {
-  const uint32_t bits = __float_as_uint(fmaxf(score, -INFINITY) + 0.0F);
+  const uint32_t bits = __float_as_uint(score + 0.0F);
   return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+}
+__device__ inline float score_of(uint32_t ordered) {
+  return __uint_as_float((ordered & 0x80000000U) != 0 ? ordered ^ 0x80000000U : ~ordered);
 }
 
 // ids[0, count): the first of nb blocks by (local first, score descending, id ascending), in ascending order; the rest
 // of ids[0, top_k) is -1. Returns count. All `threads` threads of the block call it (the block has no others); ids may
-// be shared or global memory, written by threads of the block: a barrier follows before the return. scores is 16-byte
-// aligned and has `capacity` numbers, a multiple of 4, of which those behind nb may be anything: the first reads don't
-// wait for nb.
+// be shared or global memory, written by threads of the block: a barrier follows before the return. scores, in any
+// memory, is 16-byte aligned and may be read up to a multiple of 4.
 //
 // The least of `count` disjoint groups' best scores has at least `count` blocks at or above it, and few more: some 50
 // of thousands. They are ranked by counting. Scores that are all alike would be too many: then the threshold is
 // searched bit by bit.
-__device__ inline int top_blocks(const float* scores, int capacity, int nb, int top_k, int local_blocks, int32_t* ids,
+__device__ inline int top_blocks(const float* scores, int nb, int top_k, int local_blocks, int32_t* ids,
                                  TopBlocksShared& shared, int threads) {
-  constexpr int kBatch = 4;  // reads of 16 bytes that a thread has under way
   const int t = static_cast<int>(threadIdx.x);
-  float4 v[kBatch];
-  const auto read = [&](int from) {
-#pragma unroll
-    for (int k = 0; k < kBatch; ++k) {
-      const int b = from + 4 * (t + k * threads);
-      v[k] = b < capacity ? *reinterpret_cast<const float4*>(scores + b) : float4{};
-    }
-  };
-  read(0);
-  const int count = nb < top_k ? nb : top_k, first_local = nb - local_blocks, step = 4 * kBatch * threads;
+  const int count = nb < top_k ? nb : top_k, first_local = nb - local_blocks;
   for (int i = t; i < top_k; i += threads) {
     ids[i] = i < nb ? i : -1;
     shared.group_max[i] = 0;
@@ -53,31 +47,48 @@ __device__ inline int top_blocks(const float* scores, int capacity, int nb, int 
     __syncthreads();
     return count;
   }
+  const auto key_of = [&](int b) { return b >= first_local ? 0xffffffffU : ordered(scores[b]); };
+  if (nb <= 128 && threads == 128) {  // few: each thread ranks one among all, and the chosen ones stand in order
+    const uint32_t mine = t < nb ? key_of(t) : 0;
+    shared.keys[t] = mine;
+    __syncthreads();
+    int rank = 0;
+#pragma unroll 4
+    for (int j = 0; j < nb; j += 4) {
+      const uint4 other = *reinterpret_cast<const uint4*>(&shared.keys[j]);
+      rank += (other.x > mine || (other.x == mine && j < t) ? 1 : 0) +
+              (other.y > mine || (other.y == mine && j + 1 < t) ? 1 : 0) +
+              (other.z > mine || (other.z == mine && j + 2 < t) ? 1 : 0) +
+              (other.w > mine || (other.w == mine && j + 3 < t) ? 1 : 0);
+    }
+    const unsigned chosen = __ballot_sync(0xffffffffU, t < nb && rank < count);
+    if (t % 32 == 0) shared.warp_count[t / 32] = __popc(chosen);
+    __syncthreads();
+    int at = __popc(chosen & ((1U << (t % 32)) - 1));
+    for (int w = 0; w < t / 32; ++w) at += shared.warp_count[w];
+    if (t < nb && rank < count) ids[at] = t;
+    __syncthreads();
+    return count;
+  }
   if (t == 0) shared.n_candidates = 0, shared.total = 0;
   __syncthreads();
-  const auto key_of = [&](int b) { return b >= first_local ? 0xffffffffU : ordered(scores[b]); };
-  const auto append = [&](int b, uint32_t key) {
-    const int at = atomicAdd(&shared.n_candidates, 1);
-    if (at < kMaxCandidates) shared.candidates[at] = static_cast<unsigned long long>(key) << 32 | (0xffffffffU - b);
-  };
-  // f(block, its key) for the blocks of this thread.
-  const auto for_each = [&](const auto& f) {
-    for (int from = 0; from < nb; from += step) {
-      if (from > 0 || nb > step) read(from);
-#pragma unroll
-      for (int k = 0; k < kBatch; ++k) {
-        const int b = from + 4 * (t + k * threads);
-        const float four[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          if (b + i < nb) f(b + i, b + i >= first_local ? 0xffffffffU : ordered(four[i]));
-      }
+  // Four scores from b on: a local block's is +inf, -inf is what isn't there.
+  const auto four_from = [&](int b) {
+    float4 v = *reinterpret_cast<const float4*>(scores + b);
+    if (b + 3 >= first_local) {
+      const auto masked = [&](int at, float score) {
+        return at < first_local ? score : at < nb ? INFINITY : -INFINITY;
+      };
+      v = make_float4(masked(b, v.x), masked(b + 1, v.y), masked(b + 2, v.z), masked(b + 3, v.w));
     }
+    return v;
   };
+  const auto best_of = [](const float4& v) { return fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)); };
 
-  uint32_t best = 0;
-  for_each([&](int, uint32_t key) { best = max(best, key); });
-  if (best > 0) atomicMax(&shared.group_max[t % count], best);
+  float best = -INFINITY;
+#pragma unroll 8
+  for (int b = 4 * t; b < nb; b += 4 * threads) best = fmaxf(best, best_of(four_from(b)));
+  if (4 * t < nb) atomicMax(&shared.group_max[t % count], ordered(best));
   __syncthreads();
   if (t < 32) {
     uint32_t least = 0xffffffffU;
@@ -86,10 +97,22 @@ __device__ inline int top_blocks(const float* scores, int capacity, int nb, int 
     if (t == 0) shared.threshold = least;
   }
   __syncthreads();
-  const uint32_t threshold = shared.threshold;
-  for_each([&](int b, uint32_t key) {
-    if (key >= threshold) append(b, key);
-  });
+  // A group that is empty has 0: then all are candidates.
+  const float threshold = shared.threshold == 0 ? -INFINITY : score_of(shared.threshold);
+#pragma unroll 4
+  for (int b = 4 * t; b < nb; b += 4 * threads) {
+    const float4 v = four_from(b);
+    if (!(best_of(v) >= threshold)) continue;
+    const float score[4] = {v.x, v.y, v.z, v.w};
+    for (int i = 0; i < 4; ++i) {
+      if (!(score[i] >= threshold) || b + i >= nb) continue;
+      const int at = atomicAdd(&shared.n_candidates, 1);
+      if (at < kMaxCandidates)
+        shared.candidates[at] = static_cast<unsigned long long>(b + i >= first_local ? 0xffffffffU : ordered(score[i]))
+                                    << 32 |
+                                (0xffffffffU - (b + i));
+    }
+  }
   __syncthreads();
   int n = shared.n_candidates;
   if (n > kMaxCandidates) {  // the largest threshold that `count` blocks reach; of those that equal it the first by id

@@ -45,7 +45,7 @@ template <int kDim>
 struct Ring {
   static constexpr int kRowBytes = 2 * kDim, kChunks = kRowBytes / 16, kHalf = kPiece * kRowBytes;  // keys, then values
   static constexpr int kStageBytes = 2 * kHalf;
-  static constexpr int bytes(int stages) { return kWarps * stages * kStageBytes; }
+  CORVID_HOST_DEVICE static constexpr int bytes(int stages) { return kWarps * stages * kStageBytes; }
 };
 
 // 16-byte chunks of a row are permuted by the row's number, so that eight rows' chunks lie in different banks.
@@ -63,30 +63,34 @@ struct Sums {
 template <int kDim>
 __device__ void load_queries(const Decode& a, int row, int kv_head, uint32_t (&q)[kDim / 16][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, quad = lane % 4, group = a.n_heads / a.n_kv_heads;
-  const uint16_t* from = a.q + (static_cast<int64_t>(row) * a.n_heads + kv_head * group) * kDim;
 #pragma unroll
-  for (int s = 0; s < kDim / 16; ++s)
+  for (int h = 0; h < 2; ++h) {
+    const int head = g + 8 * h;
+    const auto* from = reinterpret_cast<const uint32_t*>(
+        a.q + (static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + 2 * quad);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int head = g + 8 * (i % 2), at = 16 * s + 2 * quad + 8 * (i / 2);
-      q[s][i] = head < group ? __ldcg(reinterpret_cast<const uint32_t*>(from + head * kDim + at)) : 0;
-    }
+    for (int s = 0; s < kDim / 16; ++s)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) q[s][2 * half + h] = head < group ? __ldcg(from + 8 * s + 4 * half) : 0;
+  }
 }
 
-// Copies keys [16 * piece, ...) of a page's head; positions behind `pos` become zeros.
+// Copies keys and values [16 * piece, ...) of a page's head; positions behind `pos` become zeros.
 template <int kDim>
 __device__ void load_piece(const Decode& a, const int32_t* pages, int kv_head, int piece, int pos, uint32_t stage) {
   using R = Ring<kDim>;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int b = piece * kPiece / a.block, in_block = piece * kPiece % a.block;
-  const int64_t offset = pages[b] * a.page_bytes + (static_cast<int64_t>(kv_head) * a.block + in_block) * R::kRowBytes;
-#pragma unroll
-  for (int i = 0; i < kPiece * R::kChunks / 32; ++i) {
-    const int n = lane + 32 * i, r = n / R::kChunks, chunk = n % R::kChunks;
+  const int b = piece * kPiece / a.block, in_block = piece * kPiece - b * a.block;
+  const int64_t offset =
+      pages[b] * a.page_bytes + (static_cast<int64_t>(kv_head) * a.block + in_block) * R::kRowBytes + 16 * lane;
+  const std::byte *keys = a.keys + offset, *values = a.values + offset;
+#pragma unroll 1
+  for (int i = 0; i < kPiece * R::kChunks / 32; ++i, keys += 512, values += 512) {
+    const int r = (lane + 32 * i) / R::kChunks;
     const bool is_real = piece * kPiece + r <= pos;
-    const uint32_t to = stage + chunk_at<kDim>(r, chunk);
-    ptx::copy_async(to, a.keys + offset + 16 * n, is_real);
-    ptx::copy_async(to + R::kHalf, a.values + offset + 16 * n, is_real);
+    const uint32_t to = stage + chunk_at<kDim>(r, lane % R::kChunks);
+    ptx::copy_async(to, keys, is_real);
+    ptx::copy_async(to + R::kHalf, values, is_real);
   }
 }
 
@@ -142,25 +146,24 @@ __device__ void attend_piece(const Decode& a, const uint32_t (&q)[kDim / 16][4],
   }
 }
 
-// Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring.
+// Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring. Loops stay loops here: a step of
+// decode is so short that fetching instructions counts, each of which runs but a few times.
 template <int kDim, int kStages, class PieceOf>
-__device__ void attend(const Decode& a, int row, int pos, const uint32_t (&q)[kDim / 16][4], int kv_head, int n,
-                       const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
+__device__ void attend(const Decode& a, const int32_t* pages, int pos, const uint32_t (&q)[kDim / 16][4], int kv_head,
+                       int n, const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
   const uint32_t base = ptx::shared_address(ring) + static_cast<uint32_t>(warp * kStages * Ring<kDim>::kStageBytes);
-  const auto load = [&](int i) {
-    if (i < n) load_piece<kDim>(a, pages, kv_head, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes);
+#pragma unroll 1
+  for (int i = 0; i < n + kStages; ++i) {
+    const uint32_t stage = base + i % kStages * Ring<kDim>::kStageBytes;
+    if (i >= kStages) {
+      ptx::wait_copies<kStages - 1>();
+      __syncwarp();  // the copies of all lanes have come
+      attend_piece<kDim>(a, q, piece_of(i - kStages), pos, stage, sums);
+      __syncwarp();  // all lanes are done with the stage
+    }
+    if (i < n) load_piece<kDim>(a, pages, kv_head, piece_of(i), pos, stage);
     ptx::commit_copies();
-  };
-#pragma unroll
-  for (int i = 0; i < kStages; ++i) load(i);
-  for (int i = 0; i < n; ++i) {
-    ptx::wait_copies<kStages - 1>();
-    __syncwarp();  // the copies of all lanes have come
-    attend_piece<kDim>(a, q, piece_of(i), pos, base + i % kStages * Ring<kDim>::kStageBytes, sums);
-    __syncwarp();  // all lanes are done with the stage
-    load(i + kStages);
   }
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -169,21 +172,25 @@ __device__ void attend(const Decode& a, int row, int pos, const uint32_t (&q)[kD
   }
 }
 
-// The warps' sums become one, in merged.acc, with the greatest score and the total of each head beside it.
+// Where the warps' sums meet, and the greatest score and total weight of each head.
 template <int kDim>
 struct Merged {
   static constexpr int kStride = kDim + 4;
-  float acc[kWarps][kHeads][kStride];  // the result is in acc[0]
-  float most[kWarps][kHeads], total[kWarps][kHeads], all_most[kHeads], all_total[kHeads];
+  float acc[kWarps][kHeads][kStride];
+  float most[kWarps][kHeads], total[kWarps][kHeads];
 };
 
 __device__ float weight(float most, float all_most, float scale_log2) {
   return most == -INFINITY ? 0 : ptx::exp2_fast((most - all_most) * scale_log2);
 }
 
-template <int kDim>
-__device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& merged) {
+// The warps' sums become one: give(head, dimension, four sums from there on), give_stats(head, {greatest score,
+// total}).
+template <int kDim, class Give, class GiveStats>
+__device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& merged, const Give& give,
+                            const GiveStats& give_stats) {
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
+  const int group = a.n_heads / a.n_kv_heads;
   __syncthreads();  // `merged` lies where the ring was
   if (quad == 0)
     for (int h = 0; h < 2; ++h) {
@@ -192,17 +199,19 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
     }
   __syncthreads();
   float factor[2];
+#pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int head = g + 8 * h;
     float most = merged.most[0][head];
+#pragma unroll
     for (int w = 1; w < kWarps; ++w) most = fmaxf(most, merged.most[w][head]);
     factor[h] = weight(sums.most[h], most, a.scale_log2);
-    if (warp == 0 && quad == 0) {
+    if (warp == 0 && quad == 0 && head < group) {
       float total = 0;
+#pragma unroll
       for (int w = 0; w < kWarps; ++w)
         total += merged.total[w][head] * weight(merged.most[w][head], most, a.scale_log2);
-      merged.all_most[head] = most;
-      merged.all_total[head] = total;
+      give_stats(head, make_float2(most, total));
     }
   }
 #pragma unroll
@@ -212,24 +221,35 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
       *reinterpret_cast<float2*>(&merged.acc[warp][g + 8 * h][8 * n + 2 * quad]) =
           make_float2(sums.acc[n][2 * h] * factor[h], sums.acc[n][2 * h + 1] * factor[h]);
   __syncthreads();
-  for (int i = t; i < kHeads * kDim / 4; i += kThreads) {
+#pragma unroll 1
+  for (int i = t; i < group * kDim / 4; i += kThreads) {
     const int head = i / (kDim / 4), at = i % (kDim / 4) * 4;
     float4 sum = *reinterpret_cast<const float4*>(&merged.acc[0][head][at]);
+#pragma unroll
     for (int w = 1; w < kWarps; ++w) {
       const float4 more = *reinterpret_cast<const float4*>(&merged.acc[w][head][at]);
       sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
     }
-    *reinterpret_cast<float4*>(&merged.acc[0][head][at]) = sum;
+    give(head, at, sum);
   }
 }
 
-constexpr int kSparseStages = 2, kDenseStages = 3, kMaxRanks = 16;
+constexpr int kSparseStages = 2, kDenseStages = 3, kMaxRanks = 8;
+
+// What the other blocks of threads of a cluster send: line i * ranks + r holds rank r's part of head i * ranks + rank.
+template <int kDim>
+struct Received {
+  float acc[kHeads][kDim];
+  float2 stats[kHeads];
+};
 
 template <int kDim>
 __global__ void __launch_bounds__(kThreads, 3) sparse_kernel(Decode a) {
   extern __shared__ __align__(128) char ring[];
-  __shared__ cuda::TopBlocksShared top;
+  auto& top = *reinterpret_cast<cuda::TopBlocksShared*>(ring);  // gone before the first copy
   __shared__ int32_t chosen[cuda::kMaxTopK];
+  __shared__ Received<kDim> received;
+  ptx::cluster_arrive();  // so that all are there before one sends to another
   // The scan before this kernel has waited for all before it, so only its scores can still be missing: q and pos are
   // there. Past the L1 cache, which may know them from before.
   if (a.scores == nullptr) ptx::wait_for_earlier();
@@ -237,14 +257,27 @@ __global__ void __launch_bounds__(kThreads, 3) sparse_kernel(Decode a) {
   const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y);
   const int rank = static_cast<int>(ptx::cluster_rank()), ranks = static_cast<int>(gridDim.x);
   const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads, pos = __ldcg(a.pos + row);
+  const int32_t* pages = a.pages + static_cast<int64_t>(__ldcg(a.seq + row)) * a.max_pages;
   uint32_t q[kDim / 16][4];
   load_queries<kDim>(a, row, kv_head, q);
   int count = 0;
   if (a.scores != nullptr) {
     ptx::wait_for_earlier();
     ptx::let_next_begin();
-    count = cuda::top_blocks(a.scores + list * a.score_stride, static_cast<int>(a.score_stride),
-                             pos < 0 ? 0 : pos / a.block + 1, a.top_k, a.local_blocks, chosen, top, kThreads);
+    // Scores come into shared memory at once, unless they are too many.
+    constexpr int kBegin = (sizeof(cuda::TopBlocksShared) + 127) / 128 * 128;
+    constexpr int kMost = (Ring<kDim>::bytes(kSparseStages) - kBegin) / 4;
+    const int nb = pos < 0 ? 0 : pos / a.block + 1;
+    const float* scores = a.scores + list * a.score_stride;
+    if (128 < nb && nb <= kMost) {
+      for (int i = 4 * t; i < nb; i += 4 * kThreads)
+        ptx::copy_async(ptx::shared_address(ring + kBegin + 4 * i), scores + i);
+      ptx::commit_copies();
+      ptx::wait_copies<0>();
+      scores = reinterpret_cast<const float*>(ring + kBegin);
+      __syncthreads();
+    }
+    count = cuda::top_blocks(scores, nb, a.top_k, a.local_blocks, chosen, top, kThreads);
     if (rank == 0) {
       for (int i = t; i < a.top_k; i += kThreads) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = chosen[i];
       if (t == 0) a.chosen_counts[list] = count;
@@ -262,40 +295,43 @@ __global__ void __launch_bounds__(kThreads, 3) sparse_kernel(Decode a) {
   Sums<kDim> sums;
   if (pieces > 0)
     attend<kDim, kSparseStages>(
-        a, row, pos, q, kv_head, pieces,
+        a, pages, pos, q, kv_head, pieces,
         [&](int i) {
           const int n = i * kWarps + warp;
           return chosen[rank + n / per_block * ranks] * per_block + n % per_block;
         },
         ring, sums);
-  auto& merged = *reinterpret_cast<Merged<kDim>*>(ring);
-  merge_warps<kDim>(a, sums, merged);
-  ptx::cluster_sync();
-  for (int head = rank; head < group; head += ranks) {
-    // All reads first: each takes its time, together they take little more.
-    float mosts[kMaxRanks], totals[kMaxRanks], sums_of[kMaxRanks], most = -INFINITY, total = 0, sum = 0;
-#pragma unroll
-    for (int r = 0; r < kMaxRanks; ++r) {
-      const auto of = static_cast<uint32_t>(r < ranks ? r : rank);
-      mosts[r] = ptx::load_of(of, ptx::shared_address(&merged.all_most[head]));
-      totals[r] = ptx::load_of(of, ptx::shared_address(&merged.all_total[head]));
-      sums_of[r] = ptx::load_of(of, ptx::shared_address(&merged.acc[0][head][t % kDim]));
-    }
+  // Each block of threads finishes every ranks-th head; the others send it their sums of these.
+  ptx::cluster_wait();
+  merge_warps<kDim>(
+      a, sums, *reinterpret_cast<Merged<kDim>*>(ring),
+      [&](int head, int at, float4 four) {
+        ptx::store_to(static_cast<uint32_t>(head % ranks),
+                      ptx::shared_address(&received.acc[head / ranks * ranks + rank][at]), four);
+      },
+      [&](int head, float2 stats) {
+        ptx::store_to(static_cast<uint32_t>(head % ranks),
+                      ptx::shared_address(&received.stats[head / ranks * ranks + rank]), stats);
+      });
+  ptx::cluster_arrive();
+  ptx::cluster_wait();
+  if (t >= kDim) return;
+#pragma unroll 1
+  for (int head = rank, first = 0; head < group; head += ranks, first += ranks) {
+    float most = -INFINITY, total = 0, sum = 0;
 #pragma unroll
     for (int r = 0; r < kMaxRanks; ++r)
-      if (r < ranks) most = fmaxf(most, mosts[r]);
+      if (r < ranks) most = fmaxf(most, received.stats[first + r].x);
 #pragma unroll
     for (int r = 0; r < kMaxRanks; ++r) {
       if (r >= ranks) continue;
-      const float factor = weight(mosts[r], most, a.scale_log2);
-      total += factor * totals[r];
-      sum += factor * sums_of[r];
+      const float factor = weight(received.stats[first + r].x, most, a.scale_log2);
+      total += factor * received.stats[first + r].y;
+      sum += factor * received.acc[first + r][t];
     }
-    if (t < kDim)
-      a.o[(static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + t] =
-          pos < 0 ? uint16_t{0} : __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
+    a.o[(static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + t] =
+        pos < 0 ? uint16_t{0} : __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
   }
-  ptx::cluster_sync();  // nobody leaves while its shared memory is read
 }
 
 template <int kDim>
@@ -308,23 +344,21 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
   if (pos < 0 || first >= all) return;
   const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
+  const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
   uint32_t q[kDim / 16][4];
   load_queries<kDim>(a, row, kv_head, q);
   Sums<kDim> sums;
   if (pieces > 0)
     attend<kDim, kDenseStages>(
-        a, row, pos, q, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
-  auto& merged = *reinterpret_cast<Merged<kDim>*>(ring);
-  merge_warps<kDim>(a, sums, merged);
-  __syncthreads();
+        a, pages, pos, q, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
   const int group = a.n_heads / a.n_kv_heads;
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + kv_head * group;
-  for (int i = t; i < group * kDim; i += kThreads)
-    a.sums[((line + i / kDim) * a.max_spans + span) * kDim + i % kDim] = merged.acc[0][i / kDim][i % kDim];
-  if (t < group) {
-    a.stats[((line + t) * a.max_spans + span) * 2] = merged.all_most[t];
-    a.stats[((line + t) * a.max_spans + span) * 2 + 1] = merged.all_total[t];
-  }
+  merge_warps<kDim>(
+      a, sums, *reinterpret_cast<Merged<kDim>*>(ring),
+      [&](int head, int at, float4 four) {
+        *reinterpret_cast<float4*>(a.sums + ((line + head) * a.max_spans + span) * kDim + at) = four;
+      },
+      [&](int head, float2 stats) { reinterpret_cast<float2*>(a.stats)[(line + head) * a.max_spans + span] = stats; });
 }
 
 template <int kDim>
@@ -371,13 +405,16 @@ void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* s
     constexpr int bytes = std::max(Ring<kDim>::bytes(kSparseStages), merged_bytes);
     unsigned ranks = 1;
     while (ranks < kMaxRanks && ranks < a.top_k) ranks *= 2;
-    cuda::allow(sparse_kernel<kDim>, bytes, true);
+    cuda::allow(sparse_kernel<kDim>, bytes);
+    cuda::want_shared_memory(sparse_kernel<kDim>);
     cuda::launch("sparse attention", sparse_kernel<kDim>,
                  {dim3(ranks, kv_heads, rows), kThreads, bytes, stream, ranks, true}, decode);
     return;
   }
   constexpr int bytes = std::max(Ring<kDim>::bytes(kDenseStages), merged_bytes);
   cuda::allow(dense_kernel<kDim>, bytes);
+  cuda::want_shared_memory(dense_kernel<kDim>);
+  cuda::want_shared_memory(merge_kernel<kDim>);
   cuda::launch("dense attention", dense_kernel<kDim>,
                {dim3(static_cast<unsigned>(decode.max_spans), kv_heads, rows), kThreads, bytes, stream, 1, true},
                decode);

@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   }
   ptx::commit_copies();
   ptx::wait_copies<0>();
-  ptx::fence_for_products();
+  ptx::fence_for_engines();
   ptx::sync_warpgroup(1 + warpgroup);
 
   int line[2], seen[2];  // of this lane; seen: the position that it sees last
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   const auto score = [&](int b) {
     const uint64_t stage = ptx::operand(keys + static_cast<uint32_t>(b % kStages * kHalfBytes));
     ptx::wait(&for_keys.full[b % kStages], static_cast<uint32_t>(b / kStages) & 1U);
-    ptx::fence_for_products();
+    ptx::fence_for_engines();
     ptx::begin_products();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step)
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   const auto add_values = [&](int b) {
     const uint64_t stage = ptx::operand(values + static_cast<uint32_t>(b % kStages * kHalfBytes));
     ptx::wait(&for_values.full[b % kStages], static_cast<uint32_t>(b / kStages) & 1U);
-    ptx::fence_for_products();
+    ptx::fence_for_engines();
     ptx::begin_products();
 #pragma unroll
     for (int half = 0; half < 2; ++half)

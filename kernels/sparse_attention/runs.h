@@ -33,7 +33,7 @@ struct Shares {
     offsets = behind(counts, lists * 4);
     item_count = behind(offsets, lists * 4);
     item_list = behind(item_count, 4);
-    places = behind(item_list, items * 8);
+    places = behind(item_list, items * 16);
     entry_list = behind(places, entries * 4);
     end = behind(entry_list, entries * 4);
   }

@@ -7,8 +7,8 @@
 //
 //   count, plan, fill    lists of the queries that chose each block. A query's place in a list is a matter of luck, and
 //                        of no effect: lines of a tile know nothing of each other.
-//   attend               two warpgroups, each with tiles and queries of its own, share the keys; two such blocks run on
-//                        a multiprocessor, so that one multiplies while another waits for keys or takes exponentials.
+//   attend               two warpgroups, each with tiles and queries of its own, share the keys; two such blocks run on a
+//                        another takes exponentials; queries come two tiles ahead.
 //   add_up               a warp for a (row, head)
 #include "kernels/launch.cuh"
 #include "kernels/sparse_attention/runs.h"
@@ -17,9 +17,10 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int kDim = 128, kBlock = 128, kThreads = 256, kLines = 64;
+constexpr int kDim = 128, kBlock = 128, kThreads = 256, kLines = 64, kGroups = 2, kStages = 1;
 constexpr int kPanelBytes = kBlock * 128, kLinePanelBytes = kLines * 128;
-constexpr int kSharedBytes = 4 * kPanelBytes + 2 * 2 * kLinePanelBytes;  // keys, values, the warpgroups' queries
+constexpr int kTileBytes = 2 * kLinePanelBytes;
+constexpr int kSharedBytes = 4 * kPanelBytes + kGroups * kStages * kTileBytes;  // keys, values, the warpgroups' queries
 
 struct SparseRun {
   const int32_t* seq;
@@ -36,7 +37,7 @@ struct SparseRun {
   int32_t* counts;    // [n_kv_heads, blocks]
   int32_t* offsets;
   int32_t* item_count;
-  int2* items;  // list, first entry in it
+  int4* items;  // list, first entry, entries of this item
   int32_t* places;
   int32_t* entries;  // row * top_k + slot
   int64_t page_bytes;
@@ -88,7 +89,8 @@ __global__ void __launch_bounds__(1024) plan_kernel(SparseRun a) {
   if (threadIdx.x == 1023) *a.item_count = at.y + own.y;
   for (int list = first; list < end; ++list) {
     a.offsets[list] = at.x;
-    for (int entry = 0; entry < a.counts[list]; entry += kItemQueries) a.items[at.y++] = make_int2(list, entry);
+    for (int entry = 0; entry < a.counts[list]; entry += kItemQueries)
+      a.items[at.y++] = make_int4(list, at.x + entry, min(static_cast<int>(kItemQueries), a.counts[list] - entry), 0);
     at.x += a.counts[list];
   }
 }
@@ -102,41 +104,34 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(SparseRun a) {
     a.entries[a.offsets[kv_head * a.blocks + a.ids[from * a.top_k + slot]] + a.places[n]] = row * a.top_k + slot;
 }
 
-__global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
+__global__ void __launch_bounds__(128 * kGroups, 2) attend_kernel(SparseRun a) {
   extern __shared__ __align__(1024) char shared[];
   // Of each query of the item: its row of this chunk (-1: none), the last key of the block that it sees, and where its
   // share of its first head goes.
   __shared__ int32_t rows[kItemQueries], seen[kItemQueries], shares[kItemQueries];
+  const int4 item = a.items[blockIdx.x];
   if (static_cast<int>(blockIdx.x) >= *a.item_count) return;
-  const int2 item = a.items[blockIdx.x];
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
   const int warpgroup = t / 128, own = t % 128;
   const int kv_head = item.x / a.blocks, b = item.x % a.blocks, group = a.n_heads / a.n_kv_heads;
   const int shift = 31 - __clz(group);  // a power of two
-  const int n = min(static_cast<int>(kItemQueries), a.counts[item.x] - item.y);
+  const int n = item.z;
   const int per_tile = kLines >> shift, tiles = (n + per_tile - 1) / per_tile;
-  if (t < kItemQueries) {
-    const int entry = t < n ? a.entries[a.offsets[item.x] + item.y + t] : -1, row = entry < 0 ? -1 : entry / a.top_k;
-    rows[t] = row;
-    seen[t] = row < 0 ? kBlock : a.pos[a.row + row] - b * kBlock;
-    shares[t] = (row * a.n_heads + kv_head * group) * a.top_k + entry - row * a.top_k;
-  }
-  __syncthreads();
-
   const uint32_t keys = ptx::shared_address(shared), values = keys + 2 * kPanelBytes;
-  const uint32_t queries = values + static_cast<uint32_t>(2 * kPanelBytes + warpgroup * 2 * kLinePanelBytes);
+  const uint32_t queries = values + static_cast<uint32_t>(2 * kPanelBytes + warpgroup * kStages * kTileBytes);
   const uint64_t query_operand = ptx::operand(queries), key_operand = ptx::operand(keys);
   const uint64_t value_operand = ptx::operand(values);
   // The queries of a tile into shared memory; lines of queries that aren't there are zeros.
-  const auto load_queries = [&](int tile) {
-#pragma unroll
-    for (int i = 0; i < kLines * kDim / 8 / 128; ++i) {
-      const int c = own + 128 * i, line = c / 16, chunk = c % 16;
+  const auto load_queries = [&](int tile, int stage) {
+#pragma unroll 1  // a loop: what it would keep in registers otherwise is spilled
+    for (int c = own; c < kLines * kDim / 8; c += 128) {
+      const int line = c / 16, chunk = c % 16;
       const int row = rows[tile * per_tile + (line >> shift)];
       const int64_t from =
           (static_cast<int64_t>(a.row + max(row, 0)) * a.n_heads + kv_head * group + (line & (group - 1))) * kDim +
           8 * chunk;
-      ptx::copy_async(queries + static_cast<uint32_t>(chunk / 8 * kLinePanelBytes) + ptx::swizzled(line, chunk % 8),
+      ptx::copy_async(queries + static_cast<uint32_t>(stage * kTileBytes + chunk / 8 * kLinePanelBytes) +
+                          ptx::swizzled(line, chunk % 8),
                       a.q + from, row >= 0);
     }
   };
@@ -147,84 +142,82 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
       static_cast<int64_t>(kv_head) * kBlock * kDim * 2;
   const auto load_block = [&](const std::byte* from, uint32_t to) {
 #pragma unroll
-    for (int i = 0; i < kBlock * kDim / 8 / kThreads; ++i) {
-      const int c = t + kThreads * i, line = c / 16, chunk = c % 16;
+    for (int c = t; c < kBlock * kDim / 8; c += 128 * kGroups) {
+      const int line = c / 16, chunk = c % 16;
       ptx::copy_async(to + static_cast<uint32_t>(chunk / 8 * kPanelBytes) + ptx::swizzled(line, chunk % 8),
                       from + page + 16 * c, line <= known);
     }
   };
   load_block(a.keys, keys);
-  if (warpgroup < tiles) load_queries(warpgroup);
   ptx::commit_copies();
   load_block(a.values, values);
   ptx::commit_copies();
-  ptx::wait_copies<1>();
-  ptx::fence_for_products();
+  if (t < kItemQueries) {
+    const int entry = t < n ? a.entries[item.y + t] : -1, row = entry < 0 ? -1 : entry / a.top_k;
+    rows[t] = row;
+    seen[t] = row < 0 ? kBlock : a.pos[a.row + row] - b * kBlock;
+    shares[t] = (row * a.n_heads + kv_head * group) * a.top_k + entry - row * a.top_k;
+  }
   __syncthreads();
-  bool has_values = false;
+#pragma unroll
+  for (int i = 0; i < kStages; ++i) {
+    if (warpgroup + i * kGroups < tiles) load_queries(warpgroup + i * kGroups, i);
+    ptx::commit_copies();
+  }
+  ptx::wait_copies<kStages - 1>();
+  ptx::fence_for_engines();
+  __syncthreads();
 
-  for (int tile = warpgroup; tile < tiles || !has_values; tile += 2) {
+  int stage = 0;
+  for (int tile = warpgroup; tile < tiles; tile += kGroups) {
     float s[64];
     uint32_t p[8][4];
-    const bool is_real = tile < tiles;  // a warpgroup without tiles still meets the others at the barrier
     float log_weight[2];
     int at[2];  // of the lines' queries
-    if (is_real) {
-      ptx::begin_products();
+    const uint64_t tile_operand = ptx::further(query_operand, stage * kTileBytes);
+    ptx::begin_products();
 #pragma unroll
-      for (int step = 0; step < kDim / 16; ++step)
-        ptx::product_q_k(s, ptx::further(query_operand, step / 4 * kLinePanelBytes + step % 4 * 32),
-                         ptx::further(key_operand, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
-      ptx::commit_products();
-      ptx::wait_products<0>();
-      ptx::arrived(s);
-      ptx::sync_warpgroup(1 + warpgroup);  // all four warps are done with these queries
-      if (tile + 2 < tiles) load_queries(tile + 2);
-      ptx::commit_copies();
+    for (int step = 0; step < kDim / 16; ++step)
+      ptx::product_q_k(s, ptx::further(tile_operand, step / 4 * kLinePanelBytes + step % 4 * 32),
+                       ptx::further(key_operand, step / 4 * kPanelBytes + step % 4 * 32), step > 0);
+    ptx::commit_products();
+    ptx::wait_products<0>();
+    ptx::arrived(s);
+    ptx::sync_warpgroup(1 + warpgroup);  // all four warps are done with these queries
+    if (tile + kStages * kGroups < tiles) load_queries(tile + kStages * kGroups, stage);
+    ptx::commit_copies();
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        at[h] = tile * per_tile + ((16 * (warp % 4) + g + 8 * h) >> shift);
-        const int last = seen[at[h]];
-        if (last < kBlock - 1) {
-#pragma unroll
-          for (int j = 0; j < 16; ++j)
-#pragma unroll
-            for (int i = 0; i < 2; ++i)
-              if (8 * j + 2 * quad + i > last) s[4 * j + 2 * h + i] = -INFINITY;
-        }
-        float most = -INFINITY;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) most = fmaxf(most, fmaxf(s[4 * j + 2 * h], s[4 * j + 2 * h + 1]));
-        most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 2));
-        const float base = most * a.scale_log2;  // finite: a row sees the first key of each block that it chose
-        float total = 0;
+    for (int h = 0; h < 2; ++h) {
+      at[h] = tile * per_tile + ((16 * (warp % 4) + g + 8 * h) >> shift);
+      const int last = seen[at[h]];
+      if (last < kBlock - 1) {
 #pragma unroll
         for (int j = 0; j < 16; ++j)
 #pragma unroll
           for (int i = 0; i < 2; ++i)
-            total += s[4 * j + 2 * h + i] = ptx::exp2_fast(fmaf(s[4 * j + 2 * h + i], a.scale_log2, -base));
-        total += __shfl_xor_sync(ptx::kAll, total, 1);
-        total += __shfl_xor_sync(ptx::kAll, total, 2);
-        log_weight[h] = base + log2f(total);
-        const float inverse = 1 / total;
-#pragma unroll
-        for (int j = 0; j < 8; ++j) {
-          p[j][h] = ptx::pack_bf16(s[8 * j + 2 * h] * inverse, s[8 * j + 2 * h + 1] * inverse);
-          p[j][h + 2] = ptx::pack_bf16(s[8 * j + 4 + 2 * h] * inverse, s[8 * j + 4 + 2 * h + 1] * inverse);
-        }
+            if (8 * j + 2 * quad + i > last) s[4 * j + 2 * h + i] = -INFINITY;
       }
-    }
-    // The next queries (and once, the values) must have come here already: after the stores below the fence would wait
-    // for these, too.
-    ptx::wait_copies<0>();
-    ptx::fence_for_products();
-    if (has_values) {
-      ptx::sync_warpgroup(1 + warpgroup);  // of all four warps' copying
-    } else {
-      __syncthreads();
-      has_values = true;
-      if (!is_real) break;
+      float most = -INFINITY;
+#pragma unroll
+      for (int j = 0; j < 16; ++j) most = fmaxf(most, fmaxf(s[4 * j + 2 * h], s[4 * j + 2 * h + 1]));
+      most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, 2));
+      const float base = most * a.scale_log2;  // finite: a row sees the first key of each block that it chose
+      float total = 0;
+#pragma unroll
+      for (int j = 0; j < 16; ++j)
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          total += s[4 * j + 2 * h + i] = ptx::exp2_fast(fmaf(s[4 * j + 2 * h + i], a.scale_log2, -base));
+      total += __shfl_xor_sync(ptx::kAll, total, 1);
+      total += __shfl_xor_sync(ptx::kAll, total, 2);
+      log_weight[h] = base + log2f(total);
+      const float inverse = 1 / total;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        p[j][h] = ptx::pack_bf16(s[8 * j + 2 * h] * inverse, s[8 * j + 2 * h + 1] * inverse);
+        p[j][h + 2] = ptx::pack_bf16(s[8 * j + 4 + 2 * h] * inverse, s[8 * j + 4 + 2 * h + 1] * inverse);
+      }
     }
     float d[2][32];  // by halves of the dimensions
     ptx::begin_products();
@@ -234,7 +227,12 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
       for (int step = 0; step < kBlock / 16; ++step)
         ptx::product_p_v(d[half], p[step], ptx::further(value_operand, half * kPanelBytes + step * 2048), step > 0);
     ptx::commit_products();
+    // The next queries must have come before the stores below, for which the fence would wait, too.
+    ptx::wait_copies<kStages - 1>();
+    ptx::fence_for_engines();
+    stage = (stage + 1) % kStages;
     ptx::wait_products<0>();
+    ptx::sync_warpgroup(1 + warpgroup);  // of all four warps' copying
     ptx::arrived(d[0]);
     ptx::arrived(d[1]);
     // A lane's eight numbers of four tiles of columns are written side by side: dimension 8 (4 v + i) + 2 quad + e at
@@ -252,7 +250,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(SparseRun a) {
         out.y = ptx::pack_bf16(from[4], from[5]);
         out.z = ptx::pack_bf16(from[8], from[9]);
         out.w = ptx::pack_bf16(from[12], from[13]);
-        *reinterpret_cast<uint4*>(a.results + share * kDim + 32 * v + 8 * quad) = out;
+        // Written once and read once, by another kernel: queries should stay in L2, not these.
+        __stcs(reinterpret_cast<uint4*>(a.results + share * kDim + 32 * v + 8 * quad), out);
       }
     }
   }
@@ -270,7 +269,7 @@ __global__ void __launch_bounds__(kThreads) add_up_kernel(SparseRun a) {
   for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
 #pragma unroll 16
   for (int i = 0; i < count; ++i) {
-    const uint2 share = *reinterpret_cast<const uint2*>(a.results + (first + i) * kDim + 4 * lane);
+    const uint2 share = __ldcs(reinterpret_cast<const uint2*>(a.results + (first + i) * kDim + 4 * lane));
     const float weight = ptx::exp2_fast(a.weights[first + i] - most);
     total += weight;
     sum[0] = fmaf(weight, __uint_as_float(share.x << 16), sum[0]);
@@ -307,7 +306,7 @@ void cuda::attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, 
                      part(at.counts, static_cast<int32_t*>(nullptr)),
                      part(at.offsets, static_cast<int32_t*>(nullptr)),
                      part(at.item_count, static_cast<int32_t*>(nullptr)),
-                     part(at.item_list, static_cast<int2*>(nullptr)),
+                     part(at.item_list, static_cast<int4*>(nullptr)),
                      part(at.places, static_cast<int32_t*>(nullptr)),
                      part(at.entry_list, static_cast<int32_t*>(nullptr)),
                      a.page_bytes,
@@ -325,7 +324,7 @@ void cuda::attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, 
     launch("sparse attention's plan", plan_kernel, {dim3(1), 1024, 0, stream}, sparse);
     launch("sparse attention's lists", fill_kernel, {entry_grid, kThreads, 0, stream}, sparse);
     launch("sparse attention of a run", attend_kernel,
-           {dim3(static_cast<unsigned>(at.items)), kThreads, kSharedBytes, stream}, sparse);
+           {dim3(static_cast<unsigned>(at.items)), 128 * kGroups, kSharedBytes, stream}, sparse);
     launch("sparse attention's sum", add_up_kernel,
            {dim3(static_cast<unsigned>((rows * a.n_heads * 32 + kThreads - 1) / kThreads)), kThreads, 0, stream},
            sparse);
