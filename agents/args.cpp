@@ -12,7 +12,8 @@ namespace corvid::agents {
 
 namespace {
 
-std::string quoted(std::string_view text) { return '"' + std::string(text) + '"'; }
+// Not "quoted": that of <iomanip> would be found as well.
+std::string in_quotes(std::string_view text) { return '"' + std::string(text) + '"'; }
 
 std::string joined(std::span<const std::string> words, std::string_view between) {
   std::string all;
@@ -36,7 +37,7 @@ const Flag* find_flag(const Command& command, std::string_view name) {
 
 void check_choice(const Flag& flag, const std::string& value) {
   if (flag.choices.empty() || std::ranges::find(flag.choices, value) != flag.choices.end()) return;
-  throw UsageError("--" + flag.name + ": want " + joined(flag.choices, ", ") + ", found " + quoted(value) +
+  throw UsageError("--" + flag.name + ": want " + joined(flag.choices, ", ") + ", found " + in_quotes(value) +
                    did_you_mean(value, flag.choices));
 }
 
@@ -102,7 +103,7 @@ Args parse(const Command& command, std::span<const std::string> words) {
       // Everything after the first word of another program's command line belongs to that program.
       if (takes_rest && args.positionals_.size() + 1 >= command.positionals.size()) flags_ended = true;
       if (!takes_rest && args.positionals_.size() >= command.positionals.size()) {
-        throw UsageError("unexpected argument " + quoted(word) +
+        throw UsageError("unexpected argument " + in_quotes(word) +
                          (command.positionals.empty() ? "" : "; quote a text of several words"));
       }
       args.positionals_.push_back(word);
@@ -123,7 +124,7 @@ Args parse(const Command& command, std::span<const std::string> words) {
     std::string value;
     if (flag->value.empty()) {
       if (equals != std::string::npos)
-        throw UsageError(shown + " takes no value, found " + quoted(word.substr(equals + 1)));
+        throw UsageError(shown + " takes no value, found " + in_quotes(word.substr(equals + 1)));
     } else if (equals != std::string::npos) {
       value = word.substr(equals + 1);
     } else if (i + 1 < words.size()) {
@@ -160,7 +161,7 @@ std::optional<int64_t> Args::integer(std::string_view flag, int64_t min, int64_t
   const std::optional<int64_t> number = parse_integer(*value);
   if (!number || *number < min || *number > max) {
     throw UsageError("--" + std::string(flag) + ": want a whole number from " + std::to_string(min) + " to " +
-                     std::to_string(max) + ", found " + quoted(*value));
+                     std::to_string(max) + ", found " + in_quotes(*value));
   }
   return number;
 }
@@ -171,7 +172,7 @@ std::optional<int64_t> Args::bytes(std::string_view flag, int64_t min, int64_t m
   const std::optional<int64_t> count = parse_bytes(*value);
   if (!count || *count < min || *count > max) {
     throw UsageError("--" + std::string(flag) + ": want a size from " + std::to_string(min) + " to " +
-                     std::to_string(max) + " bytes (4096, 64KiB, 2GiB), found " + quoted(*value));
+                     std::to_string(max) + " bytes (4096, 64KiB, 2GiB), found " + in_quotes(*value));
   }
   return count;
 }
@@ -183,7 +184,7 @@ std::optional<double> Args::number(std::string_view flag, double min, double max
   if (!number || *number < min || *number > max) {
     char range[80];
     std::snprintf(range, sizeof range, "%g to %g", min, max);
-    throw UsageError("--" + std::string(flag) + ": want a number from " + range + ", found " + quoted(*value));
+    throw UsageError("--" + std::string(flag) + ": want a number from " + range + ", found " + in_quotes(*value));
   }
   return number;
 }
@@ -193,7 +194,8 @@ std::optional<std::chrono::milliseconds> Args::duration(std::string_view flag) c
   if (!value) return std::nullopt;
   const std::optional<std::chrono::milliseconds> length = parse_duration(*value);
   if (!length || length->count() == 0) {
-    throw UsageError("--" + std::string(flag) + ": want a duration such as 30s, 5m or 500ms, found " + quoted(*value));
+    throw UsageError("--" + std::string(flag) + ": want a duration such as 30s, 5m or 500ms, found " +
+                     in_quotes(*value));
   }
   return length;
 }
@@ -210,7 +212,7 @@ std::optional<std::vector<int64_t>> Args::integers(std::string_view flag, int64_
     const std::optional<int64_t> number = parse_integer(item);
     if (!number || *number < min || *number > max) {
       throw UsageError("--" + std::string(flag) + ": want whole numbers from " + std::to_string(min) + " to " +
-                       std::to_string(max) + " with commas between, found " + quoted(item));
+                       std::to_string(max) + " with commas between, found " + in_quotes(item));
     }
     list.push_back(*number);
     at = end + 1;
@@ -273,7 +275,7 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
 
 std::string did_you_mean(std::string_view word, std::span<const std::string> known, std::string_view prefix) {
   const std::optional<std::string> best = nearest(word, known);
-  return best ? "; did you mean " + quoted(std::string(prefix) + *best) + "?" : "";
+  return best ? "; did you mean " + in_quotes(std::string(prefix) + *best) + "?" : "";
 }
 
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text) {

@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "agents/device.h"
 #include "agents/paths.h"
 #include "agents/sampler_options.h"
 #include "agents/terminal.h"
+#include "kernels/gpu.h"
 #include "model/memory_room.h"
 
 namespace corvid::agents {
@@ -150,13 +152,6 @@ runtime::SessionRecord find_session(runtime::Store& store, const std::string& id
   }
 }
 
-void check_device(const Args& args, const Config& config) {
-  const auto flag = args.text("device");
-  if (flag.value_or(config.device) != "cuda") return;
-  throw UsageError((flag ? "--device cuda" : config.file.string() + ": device: cuda") +
-                   std::string(": this version computes on the CPU only; want auto or cpu"));
-}
-
 model::Attention attention_from(const Args& args) {
   const std::string name = args.text("attention").value_or("auto");
   if (name == "sparse") return model::Attention::sparse;
@@ -180,15 +175,24 @@ int threads_from(const Args& args, const Config& config) {
   return static_cast<int>(args.integer("threads", 1, 1024).value_or(config.threads.value_or(0)));
 }
 
-int64_t cache_memory_from(const Args& args, const Config& config) {
+int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device) {
   if (const auto bytes = args.bytes("cache-memory", 1, kMostCacheMemory)) return *bytes;
   if (config.cache_memory) return *config.cache_memory;
+  if (device == kernels::Device::cuda) return model::KvPool::kNoLimit;
   const int64_t available = model::available_memory();
   return available > 0 ? available / 2 : model::KvPool::kNoLimit;
 }
 
-model::LoadOptions load_options_from(const Args& args, const Config& config) {
-  const std::string memory = args.text("weights").value_or("auto");
+model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
+                                         const model::Model& model, model::CacheFormat cache_format) {
+  const kernels::Device device = device_for(wish, model, args);
+  return {device, threads_from(args, config), cache_memory_from(args, config, device), cache_format};
+}
+
+model::LoadOptions load_options_from(const Args& args, const Config& config, const DeviceWish& device) {
+  // What goes to a GPU is read once.
+  const bool may_be_gpu = device.name != "cpu" && !kernels::cuda::gpu_obstacle();
+  const std::string memory = args.text("weights").value_or(may_be_gpu ? "mapped" : "auto");
   return {.memory = memory == "mapped"   ? model::WeightMemory::mapped
                     : memory == "copied" ? model::WeightMemory::copied
                                          : model::WeightMemory::automatic,
@@ -197,7 +201,7 @@ model::LoadOptions load_options_from(const Args& args, const Config& config) {
 
 Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const Config config = load_config();
-  check_device(args, config);
+  const DeviceWish device = device_wish(args, config);
   approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
   const auto context = args.integer("context", 1, 1 << 24);
   const auto speculate = speculate_from(args);
@@ -227,7 +231,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
 
-  model_ = model::Model::load(choice.path, load_options_from(args, config));
+  model_ = model::Model::load(choice.path, load_options_from(args, config, device));
   runtime::LocalChatOptions options;
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;
@@ -245,9 +249,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   options.speculate = speculate.value_or(options.speculate);
   try {
     chat_ = std::make_unique<runtime::LocalChat>(
-        model::Engine::create(model_, {.threads = threads_from(args, config),
-                                       .cache_bytes = cache_memory_from(args, config),
-                                       .cache_format = options.cache_format}),
+        model::Engine::create(model_, engine_options_from(args, config, device, *model_, options.cache_format)),
         options);
   } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong
     throw UsageError(error.what());

@@ -11,6 +11,7 @@
 #include "agents/agent_tools.h"
 #include "agents/args.h"
 #include "agents/config.h"
+#include "agents/device.h"
 #include "model/sequence.h"
 #include "runtime/local_chat.h"
 #include "runtime/session.h"
@@ -40,15 +41,18 @@ std::unique_ptr<runtime::Store> open_store(const Args& args, const Config& confi
 // The session `id` names: an id, the beginning of one, or "last". Throws UsageError when there is none.
 runtime::SessionRecord find_session(runtime::Store& store, const std::string& id);
 
-// Throws UsageError for cuda: this version computes on the CPU only.
-void check_device(const Args& args, const Config& config);
 model::Attention attention_from(const Args& args);
 // --cache-type and --index-type; `standard` is the type of keys and values where nothing is said.
 model::CacheFormat cache_format_from(const Args& args, kernels::Format standard);
 int threads_from(const Args& args, const Config& config);
-// --cache-memory, config.yaml's cache_memory, or half of what is free now: of all sequences together.
-int64_t cache_memory_from(const Args& args, const Config& config);
-model::LoadOptions load_options_from(const Args& args, const Config& config);  // --weights, --threads
+// --cache-memory, config.yaml's cache_memory, or half of what is free now (of a GPU's memory what is left): of all
+// sequences together.
+int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device = kernels::Device::cpu);
+// --weights, --threads; what may go to a GPU is mapped.
+model::LoadOptions load_options_from(const Args& args, const Config& config, const DeviceWish& device);
+// Where the model computes, with how many threads and how much memory.
+model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
+                                         const model::Model& model, model::CacheFormat cache_format);
 
 // Everything that one session needs, alive as long as this object.
 class Assembly {

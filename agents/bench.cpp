@@ -28,19 +28,17 @@ double seconds(Work&& work) {
 
 class Bench {
  public:
-  Bench(std::shared_ptr<const model::Model> model, kernels::Exec& exec, const BenchPlan& plan,
-        kernels::ReadSpeed& memory)
-      : model_(std::move(model)), exec_(exec), plan_(plan), memory_(memory) {}
+  Bench(std::shared_ptr<model::Engine> engine, const BenchPlan& plan, const std::function<double()>& bandwidth)
+      : engine_(std::move(engine)), model_(engine_->model()), plan_(plan), bandwidth_(bandwidth) {}
 
   void run(const std::function<void(const BenchResult&)>& report) {
     const int64_t longest = plan_.prompts.empty() ? 0 : *std::max_element(plan_.prompts.begin(), plan_.prompts.end());
     for (const model::Attention attention : plan_.attentions) {
       for (const int64_t depth : plan_.depths) {
-        const auto engine = model::Engine::create(model_, exec_, nullptr, plan_.cache_format);
         std::vector<model::Sequence> sequences;
         const auto grow = [&](int64_t count) {
           while (std::ssize(sequences) < count) {
-            sequences.emplace_back(engine, depth + std::max(longest, plan_.gen + 1), attention).make_up(depth);
+            sequences.emplace_back(engine_, depth + std::max(longest, plan_.gen + 1), attention).make_up(depth);
           }
         };
         grow(1);
@@ -48,7 +46,7 @@ class Bench {
         if (plan_.gen == 0) continue;
         for (const int64_t batch : plan_.batches) {
           grow(batch);
-          report(decode(*engine, std::span(sequences).first(static_cast<size_t>(batch)), attention, depth));
+          report(decode(std::span(sequences).first(static_cast<size_t>(batch)), attention, depth));
         }
       }
     }
@@ -60,15 +58,15 @@ class Bench {
     result.is_prefill = true;
     for (int64_t repeat = 0; repeat < plan_.repeats; ++repeat) {
       const std::vector<Token> prompt = continued(sequence, depth, tokens);
-      result.bandwidths.push_back(memory_.measure(exec_));
+      result.bandwidths.push_back(bandwidth_());
       const double time = seconds([&] { sequence.sync(prompt); });
       result.speeds.push_back(static_cast<double>(tokens) / time);
     }
     return result;
   }
 
-  BenchResult decode(const model::Engine& engine, std::span<model::Sequence> sequences, model::Attention attention,
-                     int64_t depth) {
+  BenchResult decode(std::span<model::Sequence> sequences, model::Attention attention, int64_t depth) {
+    const model::Engine& engine = *engine_;
     BenchResult result = begun(attention, depth, std::ssize(sequences), plan_.gen);
     model::EngineStats total;
     for (int64_t repeat = 0; repeat < plan_.repeats; ++repeat) {
@@ -77,7 +75,7 @@ class Bench {
       for (std::vector<Token>& list : tokens) {
         for (int64_t i = 0; i < plan_.gen; ++i) list.push_back(random_token());
       }
-      result.bandwidths.push_back(memory_.measure(exec_));
+      result.bandwidths.push_back(bandwidth_());
       const model::EngineStats before = engine.stats();
       const double time = seconds([&] { append_all(sequences, tokens); });
       total.passes += engine.stats().passes - before.passes;
@@ -85,6 +83,7 @@ class Bench {
       result.speeds.push_back(static_cast<double>(plan_.gen * std::ssize(sequences)) / time);
     }
     result.rows_per_pass = static_cast<double>(total.rows) / static_cast<double>(total.passes);
+    result.profile = engine_->profile_last_step();
     return result;
   }
 
@@ -106,7 +105,7 @@ class Bench {
     result.batch = batch;
     result.tokens = tokens;
     result.cost = model::token_cost(model_->config(), model_->weights(), depth, tokens, batch,
-                                    attention == model::Attention::dense, plan_.cache_format);
+                                    attention == model::Attention::dense, engine_->cache_format());
     return result;
   }
 
@@ -123,10 +122,10 @@ class Bench {
     return static_cast<Token>((state_ >> 33) % static_cast<uint64_t>(model_->config().vocab_size));
   }
 
+  std::shared_ptr<model::Engine> engine_;
   std::shared_ptr<const model::Model> model_;
-  kernels::Exec& exec_;
   const BenchPlan& plan_;
-  kernels::ReadSpeed& memory_;
+  const std::function<double()>& bandwidth_;
   uint64_t state_ = 1;
 };
 
@@ -135,9 +134,9 @@ class Bench {
 double BenchResult::speed() const { return median(speeds); }
 double BenchResult::bandwidth() const { return median(bandwidths); }
 
-void run_bench(std::shared_ptr<const model::Model> model, kernels::Exec& exec, const BenchPlan& plan,
-               kernels::ReadSpeed& memory, const std::function<void(const BenchResult&)>& report) {
-  Bench(std::move(model), exec, plan, memory).run(report);
+void run_bench(std::shared_ptr<model::Engine> engine, const BenchPlan& plan, const std::function<double()>& bandwidth,
+               const std::function<void(const BenchResult&)>& report) {
+  Bench(std::move(engine), plan, bandwidth).run(report);
 }
 
 int64_t peak_memory() {

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "kernels/exec.h"
-#include "kernels/read_speed/read_speed.h"
 #include "model/model.h"
 #include "model/sequence.h"
 #include "model/token_cost.h"
@@ -19,7 +19,6 @@ struct BenchPlan {
   std::vector<int64_t> depths;   // tokens that are there before
   std::vector<int64_t> batches;  // sequences that decode at once
   std::vector<model::Attention> attentions;
-  model::CacheFormat cache_format = kernels::Format::f16;
   int64_t repeats = 1;
 };
 
@@ -32,16 +31,17 @@ struct BenchResult {
   std::vector<double> speeds;      // tokens per second of all sequences together, one for each repeat
   std::vector<double> bandwidths;  // bytes per second that memory gave just before each repeat
   model::TokenCost cost;
+  std::optional<model::StepProfile> profile;  // of a decode step on a GPU
 
   double speed() const;  // medians
   double bandwidth() const;
 };
 
 // Sequences that decode at once share an engine and have a thread each, as sessions do. Tokens are random and nothing
-// is sampled, so that the model's step alone is measured. What lies before a depth is made up (Sequence::make_up).
-// Calls back with each result as it comes.
-void run_bench(std::shared_ptr<const model::Model> model, kernels::Exec& exec, const BenchPlan& plan,
-               kernels::ReadSpeed& memory, const std::function<void(const BenchResult&)>& report);
+// is sampled, so that the model's step alone is measured. `bandwidth` measures the memory, in bytes per second. What
+// lies before a depth is made up (Sequence::make_up). Calls back with each result as it comes.
+void run_bench(std::shared_ptr<model::Engine> engine, const BenchPlan& plan, const std::function<double()>& bandwidth,
+               const std::function<void(const BenchResult&)>& report);
 
 // The most memory that this process has had at once; 0 where the system does not tell.
 int64_t peak_memory();

@@ -9,6 +9,7 @@
 #include "agents/assemble.h"
 #include "agents/batch.h"
 #include "agents/commands.h"
+#include "agents/device.h"
 #include "agents/paths.h"
 #include "agents/progress.h"
 #include "agents/report.h"
@@ -160,11 +161,10 @@ int run_batch_command(const Args& args) {
   options.retry_failed = args.has("retry-failed");
   options.force = args.has("force");
   cache_memory_from(args, config);  // a wrong size is said before anything is loaded
-  if (workflow.device == "cuda")
-    throw UsageError(workflow.file.string() + ": device: this version computes on the CPU only; want auto or cpu");
+  const DeviceWish device = device_wish(args, config, workflow.device, workflow.file.string());
 
   const auto model_path = workflow.model ? std::optional<std::string>(workflow.model->string()) : std::nullopt;
-  model::LoadOptions loading = load_options_from(args, config);
+  model::LoadOptions loading = load_options_from(args, config, device);
   if (args.has("dry-run")) loading.memory = model::WeightMemory::mapped;
   const auto model = model::Model::load(find_model(model_path, config.model).path, loading);
   const std::vector<Run> all = make_plan(workflow, model->fingerprint());
@@ -183,9 +183,8 @@ int run_batch_command(const Args& args) {
   const fs::path store = shard.second > 1 && !args.has("db") ? out / "corvid.db" : store_path(args, config);
   const int64_t context =
       std::min(workflow.context.value_or(config.context.value_or(kDefaultContext)), model->config().context_length);
-  const auto engine = model::Engine::create(model, {.threads = threads_from(args, config),
-                                                    .cache_bytes = cache_memory_from(args, config),
-                                                    .cache_format = runtime::LocalChatOptions{}.cache_format});
+  const auto engine = model::Engine::create(
+      model, engine_options_from(args, config, device, *model, runtime::LocalChatOptions{}.cache_format));
   const Shared shared{workflow, engine, context, store, out, prefix_cache()};
 
   const runtime::Interrupt interrupt;
@@ -231,6 +230,7 @@ std::vector<Command> batch_commands() {
                  {"force", "", "make all rows anew"},
                  {"dry-run", "", "print the plan, run nothing"},
                  {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
+                 device_flag(),
                  weights_flag(),
                  cache_memory_flag(),
                  threads_flag(),

@@ -2,12 +2,17 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 
 #include "agents/assemble.h"
 #include "agents/bench.h"
 #include "agents/commands.h"
+#include "agents/device.h"
 #include "agents/progress.h"
 #include "agents/random_shape.h"
+#include "kernels/gpu.h"
+#include "kernels/read_speed/gpu.h"
+#include "kernels/read_speed/read_speed.h"
 
 namespace corvid::agents {
 
@@ -39,6 +44,32 @@ std::vector<model::Attention> attentions_from(const Args& args, const model::Con
   return list;
 }
 
+double ms_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// How fast the memory is that the model's weights and caches are in.
+class Memory {
+ public:
+  explicit Memory(kernels::Exec& exec) : exec_(exec) {
+    if (exec.device() == kernels::Device::cuda)
+      gpu_.emplace();
+    else
+      cpu_.emplace();
+  }
+  double measure() const { return gpu_ ? gpu_->measure(exec_.stream()) : cpu_->measure(exec_); }
+  int64_t host_bytes() const { return cpu_ ? cpu_->bytes() : 0; }
+  std::string machine() const {
+    if (gpu_) return kernels::cuda::gpu_info().name;
+    return std::to_string(exec_.pool().threads()) + " threads, " + kernels::isa_name(exec_.isa());
+  }
+
+ private:
+  kernels::Exec& exec_;
+  mutable std::optional<kernels::ReadSpeed> cpu_;
+  mutable std::optional<kernels::GpuReadSpeed> gpu_;
+};
+
 BenchPlan plan_from(const Args& args) {
   BenchPlan plan;
   plan.prompts = args.integers("prompt", 0, kMostTokens).value_or(std::vector<int64_t>{512});
@@ -69,6 +100,17 @@ Json json_of(const BenchResult& result) {
                              {"index_keys", cost.index_bytes}, {"total", cost.bytes()}};
   json["rows_per_pass"] = result.rows_per_pass;
   json["memory_share"] = speed * cost.bytes() / bandwidth;
+  if (!result.profile) return json;
+  // Every row of a step reads its part of the step's bytes.
+  const double step_bytes = cost.bytes() * static_cast<double>(result.profile->rows);
+  Json parts = Json::array();
+  for (const model::StepProfile::Part& part : result.profile->parts)
+    parts.push_back({{"name", part.name}, {"ms", part.ms}});
+  json["step"] = {{"rows", result.profile->rows},
+                  {"ms", result.profile->ms},
+                  {"bytes", step_bytes},
+                  {"memory_share", step_bytes / (result.profile->ms * 1e-3) / bandwidth},
+                  {"parts", parts}};
   return json;
 }
 
@@ -88,12 +130,19 @@ void print_row(const BenchResult& result) {
     std::printf(" %12.1f %8.2f %7.0f%%", bytes / 1e6, speed * bytes / 1e9, 100 * speed * bytes / result.bandwidth());
   }
   std::printf("\n");
+  if (const auto& profile = result.profile) {
+    const double step_bytes = bytes * static_cast<double>(profile->rows);
+    std::printf("  the step alone, %lld rows: %.3f ms, %.0f%% of read;", static_cast<long long>(profile->rows),
+                profile->ms, 100 * step_bytes / (profile->ms * 1e-3) / result.bandwidth());
+    for (const model::StepProfile::Part& part : profile->parts) std::printf(" %s %.3f", part.name.c_str(), part.ms);
+    std::printf("\n");
+  }
   std::fflush(stdout);
 }
 
 int run_bench_command(const Args& args) {
   const Config defaults = load_config();
-  check_device(args, defaults);
+  const DeviceWish wish = device_wish(args, defaults);
   const auto path = args.positional(0), random = args.text("random"), save = args.text("save");
   if (path.has_value() == random.has_value()) throw UsageError("want MODEL or --random SHAPE, and not both");
   if (save) {
@@ -106,46 +155,51 @@ int run_bench_command(const Args& args) {
   std::error_code failure;
   if (path && !fs::exists(*path, failure)) throw UsageError("no such file or folder: " + *path);
 
-  kernels::Exec exec(threads_from(args, defaults));
-  kernels::ReadSpeed memory;
-  std::shared_ptr<const model::Model> loaded;
+  const auto loading = std::chrono::steady_clock::now();
+  const auto loaded = random ? model::Model::make_up(parse_shape(*random), wish.name == "cuda")
+                             : model::Model::load(*path, load_options_from(args, defaults, wish));
+  const double load_ms = ms_since(loading);
+  const kernels::Device device = device_for(wish, *loaded, args);
+  const auto exec = device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(device)
+                                                    : std::make_unique<kernels::Exec>(threads_from(args, defaults));
+  const Memory memory(*exec);
   const auto begin = std::chrono::steady_clock::now();
-  loaded = random ? model::Model::make_up(parse_shape(*random))
-                  : model::Model::load(*path, load_options_from(args, defaults));
-  const auto since_begin_ms = [&] {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-  };
-  const double load_ms = since_begin_ms();
-  model::Sequence(loaded, exec, 1).append(0);  // a mapped file is read when it is first used
-  const double first_token_ms = since_begin_ms();
-  plan.cache_format = cache_format_from(args, plan.cache_format.kv);
+  const auto engine = model::Engine::create(loaded, *exec, nullptr, cache_format_from(args, kernels::Format::f16));
+  model::Sequence(engine, 1).append(0);  // a mapped file is read when it is first used
+  const double first_token_ms = load_ms + ms_since(begin);
   plan.attentions = attentions_from(args, loaded->config());
 
   const bool is_json = args.text("output") == "json";
-  const char* isa = kernels::isa_name(exec.isa());
+  const std::string machine = memory.machine();
   if (!is_json) {
-    std::printf("%s: %d threads, %s, memory read at %.1f GB/s\n\n", plain(loaded->name()).c_str(),
-                exec.pool().threads(), isa, memory.measure(exec) / 1e9);
+    std::printf("%s: %s, memory read at %.1f GB/s\n\n", plain(loaded->name()).c_str(), plain(machine).c_str(),
+                memory.measure() / 1e9);
     print_head();
   }
   Json results = Json::array();
-  run_bench(loaded, exec, plan, memory, [&](const BenchResult& result) {
-    if (is_json) {
-      results.push_back(json_of(result));
-    } else {
-      print_row(result);
-    }
-  });
+  run_bench(
+      engine, plan, [&] { return memory.measure(); },
+      [&](const BenchResult& result) {
+        if (is_json) {
+          results.push_back(json_of(result));
+        } else {
+          print_row(result);
+        }
+      });
   if (is_json) {
-    std::cout << to_output_line({{"model", loaded->name()},
-                                 {"architecture", loaded->config().architecture()},
-                                 {"threads", exec.pool().threads()},
-                                 {"tier", isa},
-                                 {"load_ms", load_ms},
-                                 {"first_token_ms", first_token_ms},  // load and one token
-                                 {"peak_bytes", std::max<int64_t>(0, peak_memory() - memory.bytes())},
-                                 {"results", results}})
-              << "\n";
+    Json json{{"model", loaded->name()},
+              {"architecture", loaded->config().architecture()},
+              {"load_ms", load_ms},
+              {"first_token_ms", first_token_ms},  // load and one token
+              {"peak_bytes", std::max<int64_t>(0, peak_memory() - memory.host_bytes())},
+              {"results", results}};
+    if (device == kernels::Device::cuda) {
+      json["gpu"] = machine;
+    } else {
+      json["threads"] = exec->pool().threads();
+      json["tier"] = kernels::isa_name(exec->isa());
+    }
+    std::cout << to_output_line(json) << "\n";
   }
   return 0;
 }

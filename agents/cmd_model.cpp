@@ -7,6 +7,7 @@
 
 #include "agents/assemble.h"
 #include "agents/commands.h"
+#include "agents/device.h"
 #include "agents/progress.h"
 #include "model/convert.h"
 #include "model/error.h"
@@ -195,7 +196,8 @@ std::string integer_list(const Integers& values) {
 int run_logits(const Args& args) {
   constexpr int64_t kMostTokens = 1 << 24;
   const Config defaults = load_config();
-  check_device(args, defaults);
+  // What the reference computes in float32 is not rounded to bf16 unless somebody says so.
+  const DeviceWish device = device_wish(args, defaults, "cpu", "");
   if (!args.has("prompt-ids")) throw UsageError("--prompt-ids is missing");
   const std::vector<int64_t> ids = *args.integers("prompt-ids", 0, INT32_MAX);
   const auto last = static_cast<int64_t>(ids.size()) - 1;
@@ -210,9 +212,10 @@ int run_logits(const Args& args) {
                      ", found " + std::to_string(id));
   }
   const std::vector<Token> prompt(ids.begin(), ids.end());
-  kernels::Exec exec(threads_from(args, defaults));
-  model::Sequence sequence(loaded, exec, std::ssize(prompt) + n_greedy, attention_from(args), nullptr,
-                           cache_format_from(args, kernels::Format::f32));
+  const auto engine = model::Engine::create(loaded, {.device = device_for(device, *loaded, args),
+                                                     .threads = threads_from(args, defaults),
+                                                     .cache_format = cache_format_from(args, kernels::Format::f32)});
+  model::Sequence sequence(engine, std::ssize(prompt) + n_greedy, attention_from(args));
   const std::vector<std::vector<float>> rows = sequence.logits_at(prompt, positions);
 
   // The last logits are those after the last token, so every token is evaluated.
@@ -286,7 +289,7 @@ std::vector<Command> model_commands() {
        .flags = {{"prompt-ids", "1,2,3", "the prompt"},
                  {"positions", "0,2", "whose logits (default: the last position's)"},
                  {"greedy", "N", "then generate N tokens, the likeliest each time"},
-                 device_flag(),
+                 device_flag("cpu, which computes in float32"),
                  attention_flag(),
                  cache_type_flag("f32, as the reference computes"),
                  index_type_flag(),

@@ -11,6 +11,7 @@
 #include "agents/commands.h"
 #include "agents/paths.h"
 #include "agents/progress.h"
+#include "kernels/gpu.h"
 #include "kernels/isa.h"
 
 namespace corvid::agents {
@@ -46,10 +47,19 @@ std::string on_path(const std::string& program) {
 }
 
 Check gpu() {
+  const auto obstacle = kernels::cuda::gpu_obstacle();
   std::error_code failure;
-  const bool is_there = fs::exists("/proc/driver/nvidia/version", failure) || fs::exists("/dev/nvidia0", failure);
-  return {"gpu", Check::State::info,
-          std::string(is_there ? "found" : "none found") + "; this version computes on the CPU only"};
+  if (obstacle && !fs::exists("/proc/driver/nvidia/version", failure) && !fs::exists("/dev/nvidia0", failure))
+    return {"gpu", Check::State::info, "none found"};
+  if (obstacle) return {"gpu", Check::State::info, "found, but not used: " + *obstacle};
+  const kernels::cuda::GpuInfo info = kernels::cuda::gpu_info();
+  const auto version = [](int number) {
+    return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+  };
+  return {"gpu", Check::State::ok,
+          info.name + ", " + std::to_string(info.free_bytes >> 20) + " of " + std::to_string(info.total_bytes >> 20) +
+              " MB free, the driver for CUDA " + version(info.driver) + ", this build of CUDA " +
+              version(info.runtime)};
 }
 
 Check namespaces() {

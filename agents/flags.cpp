@@ -12,7 +12,12 @@ Flag model_flag() {
           Completes::files};
 }
 
-Flag device_flag() { return {"device", "DEVICE", "where the model computes", {"auto", "cpu", "cuda"}}; }
+Flag device_flag(const char* standard) {
+  return {"device",
+          "DEVICE",
+          std::string("where the model computes; auto: a GPU that can, else the CPU (default: ") + standard + ")",
+          {"auto", "cpu", "cuda"}};
+}
 
 Flag attention_flag() {
   return {"attention",

@@ -1,32 +1,51 @@
 // The cuda:: functions of a build without CUDA: they throw, so nothing else needs an #ifdef.
-#include <stdexcept>
+#include "kernels/no_cuda.h"
 
 #include "kernels/exec.h"
+#include "kernels/gpu.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/route/route.h"
 
 namespace corvid::kernels::cuda {
-namespace {
-[[noreturn]] void absent() {
-  throw std::runtime_error("this build of corvid has no CUDA (configure with -DCORVID_CUDA=ON)");
-}
-}  // namespace
 
 bool available() noexcept { return false; }
-void* allocate(int64_t) { absent(); }
+void* allocate(int64_t) { no_cuda(); }
 void deallocate(void*) noexcept {}
-CUstream_st* create_stream() { absent(); }
+CUstream_st* create_stream() { no_cuda(); }
 void destroy_stream(CUstream_st*) noexcept {}
-void wait(CUstream_st*) { absent(); }
-void to_device(void*, const void*, int64_t, CUstream_st*) { absent(); }
-void to_host(void*, const void*, int64_t, CUstream_st*) { absent(); }
+void wait(CUstream_st*) { no_cuda(); }
+void to_device(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void to_host(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 
-void rms_norm(const RmsNorm&, CUstream_st*) { absent(); }
-void rope_angles(const RopeAngles&, CUstream_st*) { absent(); }
-void rope(const Rope&, CUstream_st*) { absent(); }
-void route(const Route&, CUstream_st*) { absent(); }
-void matmul(const Matmul&, CUstream_st*) { absent(); }
+void rms_norm(const RmsNorm&, CUstream_st*) { no_cuda(); }
+void rope_angles(const RopeAngles&, CUstream_st*) { no_cuda(); }
+void rope(const Rope&, CUstream_st*) { no_cuda(); }
+void route(const Route&, CUstream_st*) { no_cuda(); }
+void matmul(const Matmul&, CUstream_st*) { no_cuda(); }
+
+GpuInfo gpu_info() { no_cuda(); }
+std::optional<std::string> gpu_obstacle() { return "this build of corvid has no CUDA"; }
+void copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void queue_copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void queue_to_device(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void queue_to_host(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void queue_zero(void*, int64_t, CUstream_st*) { no_cuda(); }
 
 }  // namespace corvid::kernels::cuda
+
+namespace corvid::kernels {
+
+PinnedBuffer::PinnedBuffer(int64_t) { no_cuda(); }
+PinnedBuffer::~PinnedBuffer() = default;
+Graph::Graph(CUstream_st*, const std::function<void()>&) { no_cuda(); }
+Graph::~Graph() = default;
+void Graph::launch(CUstream_st*) const { no_cuda(); }
+Event::Event() { no_cuda(); }
+Event::~Event() = default;
+void Event::record(CUstream_st*) { no_cuda(); }
+void Event::record_in_graph(CUstream_st*) { no_cuda(); }
+double Event::ms_since(const Event&) const { no_cuda(); }
+
+}  // namespace corvid::kernels

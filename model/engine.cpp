@@ -10,8 +10,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "model/backend.h"
 #include "model/error.h"
-#include "model/forward.h"
 #include "model/prefix_index.h"
 #include "model/schedule.h"
 #include "model/timeline.h"
@@ -46,7 +46,7 @@ struct Engine::Order {
   std::span<const int64_t> wanted = {};
   float* logits = nullptr;
   std::stop_token stop = {};
-  const std::function<void(kernels::Exec&)>* job = nullptr;
+  const std::function<void(Backend&, kernels::Exec&)>* job = nullptr;
 
   int64_t reused = -1;  // tokens that were in a cache when its turn came
   bool is_done = false, is_complete = false;
@@ -65,9 +65,7 @@ struct Engine::Impl {
   std::shared_ptr<const Model> model;
   std::unique_ptr<kernels::Exec> own_exec;  // null when the caller lends its own
   kernels::Exec* exec;
-  std::shared_ptr<KvPool> pool;
-  CacheFormat cache_format;
-  Activations activations = {};  // of the thread that runs passes
+  std::unique_ptr<Backend> backend;  // of the thread that runs passes
   Pace pace = {};
 
   std::mutex mutex = {};  // of everything below, and of all timelines' caches
@@ -80,7 +78,7 @@ struct Engine::Impl {
   Clock::time_point pass_end = {};
   Clock::duration pass_time = {};
   EngineStats stats = {};
-  PrefixIndex kept{kept_bytes(*pool)};
+  PrefixIndex kept{kept_bytes(*backend->pool())};
 
   struct Turn {
     Order* order;
@@ -137,7 +135,7 @@ struct Engine::Impl {
   void run_job(Order& order, std::unique_lock<std::mutex>& lock) {
     lock.unlock();
     try {
-      (*order.job)(*exec);
+      (*order.job)(*backend, *exec);
     } catch (...) {
       order.error = std::current_exception();
     }
@@ -260,7 +258,8 @@ struct Engine::Impl {
     const bool somebody_decodes = std::ranges::any_of(timelines, [&](const Timeline* t) {
       return t->last_short_pass >= std::max<int64_t>(0, stats.passes - kPassesUntilForgotten);
     });
-    const std::vector<int64_t> rows = share_rows(left, kChunkRows, pace.prompt_rows(kChunkRows, somebody_decodes));
+    const int64_t most = backend->most_rows();
+    const std::vector<int64_t> rows = share_rows(left, most, pace.prompt_rows(most, somebody_decodes));
     for (size_t i = 0; i < turns.size(); ++i) turns[i].rows = rows[i];
     std::erase_if(turns, [](const Turn& turn) { return turn.rows == 0; });
     for (Turn& turn : turns) {
@@ -316,25 +315,18 @@ struct Engine::Impl {
   // A failure is its own sequence's: the others are evaluated without it.
   void evaluate(std::span<const Segment> batch, std::span<std::exception_ptr> errors) noexcept {
     try {
-      forward_all(batch);
+      backend->forward(batch);
     } catch (...) {
       errors[0] = std::current_exception();
       for (size_t i = 0; batch.size() > 1 && i < batch.size(); ++i) {
         errors[i] = nullptr;
         try {
-          forward_all(batch.subspan(i, 1));
+          backend->forward(batch.subspan(i, 1));
         } catch (...) {
           errors[i] = std::current_exception();
         }
       }
     }
-  }
-
-  void forward_all(std::span<const Segment> batch) {
-    int64_t rows = 0;
-    for (const Segment& segment : batch) rows += std::ssize(segment.tokens);
-    if (rows > activations.rows) activations = Activations(model->config(), rows);
-    forward(model->config(), model->weights(), batch, activations, *exec);
   }
 
   void finish(Order& order) noexcept {
@@ -360,9 +352,10 @@ struct Engine::Impl {
 
   void check_fits(const Timeline& t, int64_t n_tokens) const {
     const int64_t bytes = t.cache.pages_for(n_tokens) * t.cache.page_bytes();
-    if (bytes > pool->budget_bytes()) {
-      throw std::length_error(concat("KV cache: want at most ", pool->budget_bytes(), " bytes, found ", n_tokens,
-                                     " tokens, which take ", bytes));
+    const int64_t budget = backend->pool()->budget_bytes();
+    if (bytes > budget) {
+      throw std::length_error(
+          concat("KV cache: want at most ", budget, " bytes, found ", n_tokens, " tokens, which take ", bytes));
     }
   }
 
@@ -389,30 +382,39 @@ struct Engine::Impl {
 };
 
 std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
-  auto exec = std::make_unique<kernels::Exec>(options.threads);
+  auto exec = options.device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(options.device)
+                                                      : std::make_unique<kernels::Exec>(options.threads);
   kernels::Exec* const lent = exec.get();
-  return std::shared_ptr<Engine>(new Engine(std::unique_ptr<Impl>(
-      new Impl{std::move(model), std::move(exec), lent, KvPool::create(options.cache_bytes), options.cache_format})));
+  auto backend = Backend::create(model, *exec, KvPool::create(options.cache_bytes), options.cache_format);
+  return std::shared_ptr<Engine>(
+      new Engine(std::unique_ptr<Impl>(new Impl{std::move(model), std::move(exec), lent, std::move(backend)})));
 }
 
 std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, kernels::Exec& exec,
                                        std::shared_ptr<KvPool> pool, CacheFormat cache_format) {
-  kernels::require_cpu(exec, "the forward pass");
-  return std::shared_ptr<Engine>(new Engine(std::unique_ptr<Impl>(
-      new Impl{std::move(model), nullptr, &exec, pool ? std::move(pool) : KvPool::create(), cache_format})));
+  auto backend = Backend::create(model, exec, std::move(pool), cache_format);
+  return std::shared_ptr<Engine>(
+      new Engine(std::unique_ptr<Impl>(new Impl{std::move(model), nullptr, &exec, std::move(backend)})));
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 const std::shared_ptr<const Model>& Engine::model() const noexcept { return impl_->model; }
+kernels::Device Engine::device() const noexcept { return impl_->exec->device(); }
 kernels::Isa Engine::isa() const noexcept { return impl_->exec->isa(); }
-CacheFormat Engine::cache_format() const noexcept { return impl_->cache_format; }
-std::shared_ptr<KvPool> Engine::pool() const { return impl_->pool; }
+CacheFormat Engine::cache_format() const noexcept { return impl_->backend->cache_format(); }
+std::shared_ptr<KvPool> Engine::pool() const { return impl_->backend->pool(); }
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->stats;
+}
+
+std::optional<StepProfile> Engine::profile_last_step() {
+  std::optional<StepProfile> profile;
+  between_passes([&](Backend& backend, kernels::Exec&) { profile = backend.profile_last_step(); });
+  return profile;
 }
 
 void Engine::enter(Timeline& timeline) {
@@ -459,7 +461,7 @@ void Engine::truncate(Timeline& timeline, int64_t n_tokens) {
 }
 
 int64_t Engine::most_tokens(const KvCache& cache) const {
-  return impl_->pool->budget_bytes() / cache.page_bytes() * cache.block();
+  return impl_->backend->pool()->budget_bytes() / cache.page_bytes() * cache.block();
 }
 
 void Engine::locked(const std::function<void()>& look) const {
@@ -467,7 +469,7 @@ void Engine::locked(const std::function<void()>& look) const {
   look();
 }
 
-void Engine::with_exec(const std::function<void(kernels::Exec&)>& job) {
+void Engine::between_passes(const std::function<void(Backend&, kernels::Exec&)>& job) {
   std::unique_lock lock(impl_->mutex);
   Order order;
   order.job = &job;

@@ -7,6 +7,8 @@
 //
 // Weights are read once for all rows of a pass, and an expert's rows are multiplied together. A token's logits depend
 // on its sequence alone, bit for bit: on neither what shares its passes, nor how its prompt is cut, nor the threads.
+// (On a GPU the few tokens of a decode step and the chunks of a prompt go through different kernels, so there the cut
+// shows.)
 //
 // There is no thread for it: of the callers that wait, one runs the next pass for all, so that a single session pays
 // for no switch of threads. While somebody waits for a few tokens, prompts get chunks that take about a tenth of a
@@ -22,6 +24,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 
@@ -29,16 +32,19 @@
 #include "model/kv_cache.h"
 #include "model/kv_pool.h"
 #include "model/model.h"
+#include "model/step_profile.h"
 
 namespace corvid::model {
 
+class Backend;
 class KvCache;
 struct Timeline;
 
 struct EngineOptions {
+  kernels::Device device = kernels::Device::cpu;
   int threads = 0;                         // 0: one for each core that this process may use
   int64_t cache_bytes = KvPool::kNoLimit;  // of all sequences together
-  CacheFormat cache_format = {};           // of keys and values, and of index keys
+  CacheFormat cache_format = {};           // of keys and values, and of index keys; a GPU keeps bf16
 };
 
 // What has happened so far.
@@ -54,10 +60,11 @@ struct EngineStats {
 // Used by any number of threads at once, through sequences (sequence.h), which share it.
 class Engine {
  public:
-  // Owns threads, memory and queue of one model. Throws std::invalid_argument for numbers out of range.
+  // Owns threads, memory and queue of one model. Throws std::invalid_argument for numbers out of range,
+  // std::runtime_error when there is no GPU or the model does not fit its memory.
   static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options = {});
-  // On threads that the caller lends: `exec` must outlive the engine and be used by nobody else while it works. `pool`
-  // null: memory without a limit.
+  // On threads, or a GPU, that the caller lends: `exec` must outlive the engine and be used by nobody else while it
+  // works. `pool` null: memory without a limit.
   static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
                                         std::shared_ptr<KvPool> pool = nullptr, CacheFormat cache_format = {});
   ~Engine();
@@ -65,9 +72,12 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const std::shared_ptr<const Model>& model() const noexcept;
+  kernels::Device device() const noexcept;
   kernels::Isa isa() const noexcept;
   CacheFormat cache_format() const noexcept;
   EngineStats stats() const;
+  // On a GPU: the last decode step again, and where its time goes.
+  std::optional<StepProfile> profile_last_step();
 
  private:
   friend class Sequence;
@@ -94,7 +104,7 @@ class Engine {
   // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.
   void locked(const std::function<void()>& look) const;
   // Runs `job` between two passes.
-  void with_exec(const std::function<void(kernels::Exec&)>& job);
+  void between_passes(const std::function<void(Backend&, kernels::Exec&)>& job);
 
   std::unique_ptr<Impl> impl_;
 };

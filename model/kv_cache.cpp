@@ -9,6 +9,11 @@
 #include "model/error.h"
 
 namespace corvid::model {
+namespace {
+
+constexpr int64_t on_128(int64_t bytes) { return (bytes + 127) / 128 * 128; }
+
+}  // namespace
 
 KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat format, bool bounds)
     : pool_(pool ? std::move(pool) : KvPool::create()),
@@ -22,14 +27,27 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     if (kernels::is_page_format(found)) continue;
     throw std::invalid_argument(concat("KV cache: want f32, f16, bf16 or q8_0, found ", kernels::format_name(found)));
   }
-  key_bytes_ = kernels::key_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
-  value_bytes_ = kernels::value_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
-  if (c.has_sparse_attention())
-    index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
-  else if (bounds)
-    bounds_bytes_ = kernels::bounds_bytes(c.n_kv_heads, c.head_dim);
+  if (on_gpu()) {
+    if (format.kv != kernels::Format::bf16 || format.index != kernels::Format::bf16) {
+      throw std::invalid_argument(concat("KV cache: want bf16 on a GPU, found ", kernels::format_name(format.kv)));
+    }
+    key_bytes_ = value_bytes_ = on_128(c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
+    index_bytes_ = on_128(block_ * c.index_dim * kernels::element_bytes(format.index));
+    if (bounds && !c.has_sparse_attention()) {
+      throw std::invalid_argument(
+          concat("attention sparse: on a GPU want a model that selects blocks, found ", c.architecture()));
+    }
+  } else {
+    key_bytes_ = kernels::key_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
+    value_bytes_ = kernels::value_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
+    if (c.has_sparse_attention())
+      index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
+    else if (bounds)
+      bounds_bytes_ = kernels::bounds_bytes(c.n_kv_heads, c.head_dim);
+  }
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
+    offsets_.push_back(page_bytes_);
     page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : bounds_bytes_);
   }
 }
@@ -42,7 +60,7 @@ void KvCache::prepare(int64_t first, int64_t end) {
     if (i < pages_.size() && pages_[i].is_exclusive()) continue;
     made.emplace_back(i, pool_->allocate(page_bytes()));
     const bool has_content = i == begin_page && first % block_ != 0;  // positions before `first` in the same block
-    if (has_content) std::copy_n(page(static_cast<int64_t>(i)), page_bytes_, made.back().second.bytes.get());
+    if (has_content) pool_->copy(made.back().second.bytes.get(), page(static_cast<int64_t>(i)), page_bytes_);
   }
   if (made.empty()) return;
   make_room(end_page);
@@ -53,7 +71,9 @@ void KvCache::truncate(int64_t n_tokens) {
   const auto n = static_cast<size_t>(pages_for(n_tokens));
   if (n >= pages_.size()) return;
   pages_.resize(n);
+  if (on_gpu()) slots_.resize(n);
   for (Layer& layer : layers_) {
+    if (on_gpu()) break;
     layer.keys.resize(n);
     layer.values.resize(n);
     if (!layer.index_keys.empty()) layer.index_keys.resize(n);
@@ -68,6 +88,21 @@ void KvCache::assign(std::vector<KvPage> pages) {
 }
 
 void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
+  if (on_gpu()) {
+    const auto clear = [&](int64_t bytes, int64_t heads, int64_t row_bytes, int64_t rows) {
+      for (int64_t h = 0; h < heads; ++h) {
+        std::fill(at + (h * block_ + rows) * row_bytes, at + (h + 1) * block_ * row_bytes, std::byte{0});
+      }
+      std::fill(at + heads * block_ * row_bytes, at + bytes, std::byte{0});
+      at += bytes;
+    };
+    for (const bool sparse : sparse_) {
+      clear(key_bytes_, n_kv_heads_, head_dim_ * kernels::element_bytes(format_.kv), used);
+      clear(value_bytes_, n_kv_heads_, head_dim_ * kernels::element_bytes(format_.kv), used);
+      if (sparse) clear(index_bytes_, 1, index_dim_ * kernels::element_bytes(format_.index), index ? used : 0);
+    }
+    return;
+  }
   for (const bool sparse : sparse_) {
     kernels::clear_unused_keys(at, format_.kv, n_kv_heads_, head_dim_, block_, used);
     kernels::clear_unused_values(at + key_bytes_, format_.kv, n_kv_heads_, head_dim_, block_, used);
@@ -82,6 +117,10 @@ void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
 
 void KvCache::make_room(size_t n_pages) {
   pages_.reserve(n_pages);
+  if (on_gpu()) {
+    slots_.reserve(n_pages);
+    return;
+  }
   for (size_t i = 0; i < layers_.size(); ++i) {
     layers_[i].keys.reserve(n_pages);
     layers_[i].values.reserve(n_pages);
@@ -98,6 +137,11 @@ void KvCache::set_page(size_t i, KvPage page) {
   std::byte* at = page.bytes.get();
   if (i == pages_.size()) pages_.emplace_back();
   pages_[i] = std::move(page);
+  if (on_gpu()) {
+    if (i == slots_.size()) slots_.push_back(0);
+    slots_[i] = pool_->slot_of(at);
+    return;
+  }
   for (size_t l = 0; l < layers_.size(); ++l) {
     put(layers_[l].keys, at);
     put(layers_[l].values, at + key_bytes_);

@@ -5,6 +5,9 @@
 //     lays it out, in the cache's formats
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
+//   On a GPU a page is a slot of the pool's memory, and its rows lie one after the other: keys and values [n_kv_heads,
+//   block, head_dim] in bf16, index keys [block, index_dim], each on 128 bytes.
+//
 //   A copy of a cache shares all pages; prepare() copies the ones about to be written, here the block in which b goes
 //   on.
 #pragma once
@@ -58,11 +61,19 @@ class KvCache {
   int64_t page_bytes() const { return page_bytes_; }
   const std::vector<KvPage>& pages() const { return pages_; }
   const std::byte* page(int64_t i) const { return pages_[static_cast<size_t>(i)].bytes.get(); }
-  // Zeroes what a copy of a page holds besides its first `used` positions; with `index` false the index keys as well.
+  KvPool& pool() const { return *pool_; }
+  // Where a layer begins in a page, and its values and index keys (or bounds) from there.
+  int64_t layer_offset(int64_t i) const { return offsets_[static_cast<size_t>(i)]; }
+  int64_t values_offset() const { return key_bytes_; }
+  int64_t index_offset() const { return key_bytes_ + value_bytes_; }
+  // On a GPU: the slots of the pages.
+  std::span<const int32_t> slots() const { return slots_; }
+  // Zeroes what a copy of a page, in the host's memory, holds besides its first `used` positions; with `index` false
+  // the index keys as well.
   void clear_unused(std::byte* page, int64_t used, bool index) const;
 
-  // One pointer for each page there is; valid until the next call that is not const. Only positions that were prepared
-  // may be written.
+  // On the CPU: one pointer for each page there is; valid until the next call that is not const. Only positions that
+  // were prepared may be written.
   struct Layer {
     std::vector<std::byte*> keys, values;
     std::vector<std::byte*> index_keys;  // empty in layers that attend to everything
@@ -73,6 +84,7 @@ class KvCache {
  private:
   void make_room(size_t n_pages);  // so that set_page() cannot fail
   void set_page(size_t i, KvPage page);
+  bool on_gpu() const { return pool_->device() == kernels::Device::cuda; }
 
   std::shared_ptr<KvPool> pool_;
   CacheFormat format_;
@@ -80,7 +92,9 @@ class KvCache {
   int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0, bounds_bytes_ = 0;  // of one layer in one page
   int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer
+  std::vector<int64_t> offsets_;
   std::vector<KvPage> pages_;
+  std::vector<int32_t> slots_;
   std::vector<Layer> layers_;
 };
 

@@ -1,8 +1,10 @@
 #include "model/kv_pool.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
+#include "kernels/gpu.h"
 #include "model/asan.h"
 #include "model/error.h"
 
@@ -30,6 +32,10 @@ class KvPool::Page {
       std::list<Arena>& all = pool_->arenas_;
       arena_ = std::find_if(all.begin(), all.end(),
                             [&](const Arena& a) { return a.page_bytes == stride && !a.free.empty(); });
+      if (arena_ == all.end() && pool_->device() == kernels::Device::cuda) {
+        throw std::invalid_argument(
+            concat("KV cache: want pages of ", all.front().page_bytes, " bytes, found ", bytes));
+      }
       if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(stride));
       at_ = arena_->free.back();
       arena_->free.pop_back();
@@ -71,9 +77,48 @@ std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
   return std::shared_ptr<KvPool>(new KvPool(budget_bytes));
 }
 
+std::shared_ptr<KvPool> KvPool::create_on_gpu(int64_t n_pages, int64_t page_bytes) {
+  std::shared_ptr<KvPool> pool(new KvPool(n_pages * page_bytes));
+  Arena arena{kernels::Buffer((n_pages + 1) * page_bytes, kernels::Device::cuda), page_bytes, n_pages + 1, {}};
+  for (int64_t i = n_pages; i > 0; --i) arena.free.push_back(arena.memory.as<std::byte>() + i * page_bytes);
+  pool->arenas_.push_back(std::move(arena));  // for good: slot 0 is never free
+  pool->stream_ = kernels::cuda::create_stream();
+  return pool;
+}
+
+KvPool::~KvPool() {
+  if (stream_ != nullptr) kernels::cuda::destroy_stream(stream_);
+}
+
 KvPage KvPool::allocate(int64_t bytes) {
   const auto page = std::make_shared<Page>(shared_from_this(), bytes);
   return {std::shared_ptr<std::byte>(page, page->at())};
+}
+
+void KvPool::copy(std::byte* page, const std::byte* from_page, int64_t bytes) const {
+  if (stream_ != nullptr)
+    kernels::cuda::copy(page, from_page, bytes, stream_);
+  else
+    std::memcpy(page, from_page, static_cast<size_t>(bytes));
+}
+
+void KvPool::read(std::byte* host, const std::byte* page, int64_t bytes) const {
+  if (stream_ != nullptr)
+    kernels::cuda::to_host(host, page, bytes, stream_);
+  else
+    std::memcpy(host, page, static_cast<size_t>(bytes));
+}
+
+void KvPool::write(std::byte* page, const std::byte* host, int64_t bytes) const {
+  if (stream_ != nullptr)
+    kernels::cuda::to_device(page, host, bytes, stream_);
+  else
+    std::memcpy(page, host, static_cast<size_t>(bytes));
+}
+
+int32_t KvPool::slot_of(const std::byte* page) const {
+  const Arena& arena = arenas_.front();
+  return static_cast<int32_t>((page - arena.memory.as<std::byte>()) / arena.page_bytes);
 }
 
 void KvPool::take_share(int64_t bytes) {

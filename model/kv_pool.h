@@ -16,8 +16,8 @@ namespace corvid::model {
 // looking: what a sequence has not stored in a page it never reads). Who would write to a page that is not its alone
 // copies it first. The memory is freed with its last reference.
 struct KvPage {
-  std::shared_ptr<std::byte> bytes;
-  bool is_mapped = false;  // lies in a file that is mapped read-only
+  std::shared_ptr<std::byte> bytes;  // of the pool's device
+  bool is_mapped = false;            // lies in a file that is mapped read-only
 
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
@@ -34,13 +34,30 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   static constexpr int64_t kNoLimit = INT64_MAX;
   // Throws std::invalid_argument for a negative budget.
   static std::shared_ptr<KvPool> create(int64_t budget_bytes = kNoLimit);
+  // Slots for pages of one size, a multiple of 128 bytes, in one piece of a GPU's memory. Slot 0 is nobody's. Throws
+  // std::runtime_error when the GPU has not so much memory.
+  static std::shared_ptr<KvPool> create_on_gpu(int64_t n_pages, int64_t page_bytes);
+  ~KvPool();
 
-  // A page of `bytes`, 64-byte aligned, contents not initialised; its bytes come back to the budget with its last
-  // reference. Throws std::length_error when the budget does not allow it, std::bad_alloc when memory is short.
+  // A page of `bytes`, 64-byte aligned (on a GPU 128), contents not initialised; its bytes come back to the budget with
+  // its last reference. Throws std::length_error when the budget does not allow it, std::bad_alloc when memory is
+  // short.
   KvPage allocate(int64_t bytes);
 
   int64_t budget_bytes() const { return budget_; }
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
+  kernels::Device device() const { return stream_ != nullptr ? kernels::Device::cuda : kernels::Device::cpu; }
+
+  // From page to page, and between a page and the host's memory; done when they return. A page that is written must not
+  // be in use otherwise.
+  void copy(std::byte* page, const std::byte* from_page, int64_t bytes) const;
+  void read(std::byte* host, const std::byte* page, int64_t bytes) const;
+  void write(std::byte* page, const std::byte* host, int64_t bytes) const;
+
+  // On a GPU: where slot 0 is, how many slots there are, and which one a page has.
+  std::byte* first_slot() { return arenas_.front().memory.as<std::byte>(); }
+  int64_t n_slots() const { return arenas_.front().n_pages; }
+  int32_t slot_of(const std::byte* page) const;
 
  private:
   struct Arena {
@@ -55,8 +72,9 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
 
   const int64_t budget_;
   std::atomic<int64_t> used_{0};
-  std::mutex mutex_;  // of what follows
-  std::list<Arena> arenas_;
+  std::mutex mutex_;               // of what follows
+  std::list<Arena> arenas_;        // on a GPU always the same one
+  CUstream_st* stream_ = nullptr;  // on a GPU: of copies. A pass, which may be recorded meanwhile, has its own
 };
 
 }  // namespace corvid::model

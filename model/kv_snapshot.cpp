@@ -72,7 +72,7 @@ void write_snapshot(const std::filesystem::path& file, std::string_view identity
   kernels::Buffer copy(cache.page_bytes());
   for (int64_t p = 0; p < cache.pages_for(std::ssize(tokens)); ++p) {
     // What others said, or memory's former content, must not get into a file about these tokens.
-    std::memcpy(copy.as<std::byte>(), cache.page(p), static_cast<size_t>(cache.page_bytes()));
+    cache.pool().read(copy.as<std::byte>(), cache.page(p), cache.page_bytes());
     cache.clear_unused(copy.as<std::byte>(), std::min(cache.block(), std::ssize(tokens) - p * cache.block()),
                        has_index);
     const std::span<const std::byte> page = bytes_of(copy.as<std::byte>(), cache.page_bytes());
@@ -146,6 +146,11 @@ std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_
   }
   std::vector<KvPage> pages;
   for (int64_t p = 0; p < n_pages; ++p) {
+    if (cache.pool().device() == kernels::Device::cuda) {
+      pages.push_back(cache.pool().allocate(page_bytes));
+      cache.pool().write(pages.back().bytes.get(), pages_at + p * page_bytes, page_bytes);
+      continue;
+    }
     // Only read as long as is_mapped says so; the cache's pointers serve writable pages as well.
     auto* at = const_cast<std::byte*>(pages_at + p * page_bytes);
     pages.push_back({std::shared_ptr<std::byte>(mapped, at), true});

@@ -9,8 +9,8 @@
 //   hash of tokens and page hashes, with the header's as its seed
 //
 // The identity names everything that the pages' bits depend on besides the tokens: model, number format, tier of the
-// kernels, attention. A hash is XXH64. The pages begin at a multiple of the memory page, so that they are used where
-// they are mapped.
+// kernels (or that it was a GPU), attention. A hash is XXH64. The pages begin at a multiple of the memory page, so that
+// they are used where they are mapped.
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -29,11 +29,11 @@ namespace corvid::model {
 void write_snapshot(const std::filesystem::path& file, std::string_view identity, std::span<const Token> tokens,
                     const KvCache& cache, bool has_index);
 
-// Replaces the pages of `cache` with the file's, mapped, and returns the tokens; nothing is changed when it throws:
-// std::system_error when the file can't be read, std::runtime_error naming file, wanted and found when it is damaged,
-// of another version or identity, or not for this model, std::length_error when it holds more than `max_tokens`. All
-// checksums are verified, on the threads of `exec`. A file that another program shortens meanwhile ends this one
-// (mapped_file.h): snapshots are replaced or removed, never rewritten.
+// Replaces the pages of `cache` with the file's, mapped (on a GPU: copied), and returns the tokens; nothing is changed
+// when it throws: std::system_error when the file can't be read, std::runtime_error naming file, wanted and found when
+// it is damaged, of another version or identity, or not for this model, std::length_error when it holds more than
+// `max_tokens`. All checksums are verified, on the threads of `exec`. A file that another program shortens meanwhile
+// ends this one (mapped_file.h): snapshots are replaced or removed, never rewritten.
 std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_view identity, const Config& config,
                                  int64_t max_tokens, KvCache& cache, kernels::Exec& exec);
 

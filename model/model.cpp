@@ -109,12 +109,14 @@ struct Model::Impl {
     has_tokenizer = fs::exists(path / "tokenizer.json");
   }
 
-  void make_up(const RandomShape& shape) {
+  void make_up(const RandomShape& shape, bool for_gpu) {
+    constexpr int64_t kHeldRows = 1024;
     const RandomModel random(shape);
     config = random.config();
     name = config.name;
-    const TensorTable table = random.load(memory);
+    const TensorTable table = random.load(memory, for_gpu ? kHeldRows : 0);
     weights = Weights::bind(config, table, name);
+    if (for_gpu) weights.held_rows = kHeldRows;
     Fingerprint print;
     for (const ShapeKey& key : shape_keys()) print.add(shape.*key.value);
     print.add_samples(table);
@@ -139,9 +141,9 @@ std::shared_ptr<const Model> Model::load(const fs::path& path, const LoadOptions
   return model;
 }
 
-std::shared_ptr<const Model> Model::make_up(const RandomShape& shape) {
+std::shared_ptr<const Model> Model::make_up(const RandomShape& shape, bool for_gpu) {
   auto impl = std::make_unique<Impl>();
-  impl->make_up(shape);
+  impl->make_up(shape, for_gpu);
   const std::shared_ptr<Model> model(new Model);
   model->impl_ = std::move(impl);
   return model;

@@ -31,7 +31,8 @@ class Model {
   // names the file, the thing, what was wanted and what was found.
   static std::shared_ptr<const Model> load(const std::filesystem::path& path, const LoadOptions& options = {});
   // For measuring: weights made up in memory (random_model.h). Throws std::runtime_error when the sizes do not fit.
-  static std::shared_ptr<const Model> make_up(const RandomShape& shape);
+  // `for_gpu`: with a few rows of each matrix in the host's memory, for nothing but a GPU.
+  static std::shared_ptr<const Model> make_up(const RandomShape& shape, bool for_gpu = false);
   ~Model();
 
   const Config& config() const noexcept;

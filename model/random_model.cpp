@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -213,12 +214,18 @@ class RandomModel::Palette {
   std::map<std::pair<TensorType, float>, std::vector<std::byte>> encoded_;
 };
 
-TensorTable RandomModel::load(std::vector<kernels::Buffer>& memory) const {
+TensorTable RandomModel::load(std::vector<kernels::Buffer>& memory, int64_t held_rows) const {
   kernels::Exec exec;
   Palette palette(static_cast<uint64_t>(shape_.seed), exec.pool());
   TensorTable table;
   for (const Tensor& tensor : tensors_) {
-    kernels::Buffer& buffer = memory.emplace_back(tensor_bytes(tensor.type, tensor.shape).value());
+    std::vector<int64_t> held = tensor.shape;
+    if (held_rows > 0 && held.size() > 1 && held[held.size() - 2] % 16 == 0 &&
+        !tensor.name.ends_with("ffn_gate_inp.weight")) {  // the router is repacked as a whole
+      const int64_t rows = std::accumulate(held.begin(), held.end() - 1, int64_t{1}, std::multiplies<>());
+      held = {std::min(rows, held_rows), held.back()};
+    }
+    kernels::Buffer& buffer = memory.emplace_back(tensor_bytes(tensor.type, held).value());
     const std::span<std::byte> bytes(buffer.as<std::byte>(), static_cast<size_t>(buffer.bytes()));
     palette.fill(tensor, 0, bytes);
     table.emplace(tensor.name, TensorView{tensor.type, tensor.shape, bytes});

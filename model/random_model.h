@@ -46,8 +46,10 @@ class RandomModel {
   explicit RandomModel(const RandomShape& shape);  // throws as config() does
 
   const Config& config() const { return config_; }
-  // All tensors, in `memory`, which must outlive the table.
-  TensorTable load(std::vector<kernels::Buffer>& memory) const;
+  // All tensors, in `memory`, which must outlive the table. With `held_rows` above 0 only the first so many rows of a
+  // matrix, a multiple of 16, all experts' counted together (Weights::held_rows): what a GPU needs no copy of on the
+  // host.
+  TensorTable load(std::vector<kernels::Buffer>& memory, int64_t held_rows = 0) const;
   // As a GGUF file without a tokenizer; atomic. Returns its size. Throws std::system_error naming the file.
   int64_t write(const std::filesystem::path& file) const;
 

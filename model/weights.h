@@ -42,6 +42,9 @@ struct Weights {
   std::vector<Layer> layers;
   const float* output_norm = nullptr;  // [dim]
   kernels::Matrix output;              // [vocab, dim]; the embedding again when they are tied
+  // Of a model that is made up for a GPU: so many rows of a matrix are held, all experts' counted together, and the
+  // others are the same again (RandomModel::load). 0: all are there.
+  int64_t held_rows = 0;
 
   // Throws std::runtime_error naming `file`, the tensor, wanted and found; for a tensor of a layer that the family does
   // not know too. Other parts of a model (vision, prediction modules after the last layer) are ignored.

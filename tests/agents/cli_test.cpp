@@ -6,6 +6,7 @@
 
 #include <regex>
 
+#include "kernels/gpu.h"
 #include "tests/support/home.h"
 
 namespace corvid::agents {
@@ -68,7 +69,6 @@ TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
       {{"run", "--logit-bias", "=3", "hello"}, "--logit-bias: want TOKEN=X, X a number from -1000 to 1000, or false"},
       {{"run", "--logprobs", "3", "hello"}, "--logprobs: want --output jsonl, found text"},
       {{"run", "--device", "gpu", "hello"}, "--device: want auto, cpu, cuda, found \"gpu\""},
-      {{"run", "--device", "cuda", "hello"}, "--device cuda: this version computes on the CPU only; want auto or cpu"},
       {{"run", "--approve", "sometimes", "hello"}, "--approve: want never, risky, always, found \"sometimes\""},
       {{"run", "--output", "xml", "hello"}, "--output: want text, json, jsonl, found \"xml\""},
       {{"run", "--model", "/nowhere/x.gguf", "hello"}, "--model: no such file: /nowhere/x.gguf"},
@@ -176,6 +176,28 @@ TEST(Cli, ColourComesOnATerminalAndNoColorTurnsItOff) {
   home.environment["NO_COLOR"] = "1";
   EXPECT_THAT(error_on_terminal(), testing::Not(HasSubstr("\x1b")));
   EXPECT_THAT(home.corvid({"rnu"}).err, testing::Not(HasSubstr("\x1b")));
+}
+
+// What auto makes of no GPU is what every other test of a command shows.
+TEST(Device, CudaWithoutAGpuIsSaidBeforeAnyWork) {
+  const auto obstacle = kernels::cuda::gpu_obstacle();
+  if (!obstacle) GTEST_SKIP() << "there is a GPU here";
+  const Home home;
+  home.write("w.yaml", "version: 1\nname: w\nmodel: { device: cuda }\ntasks: { t: { prompt: hello } }\n");
+  home.write("config/corvid/config.yaml", "device: cuda\n");
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"run", "--device", "cuda", "hello"}, "--device cuda: "},
+      {{"run", "hello"}, "config.yaml: device: cuda: "},
+      {{"model", "logits", "nowhere.gguf", "--prompt-ids", "1", "--device", "cuda"}, "--device cuda: "},
+      {{"model", "bench", "--random", "minimax-m3", "--device", "cuda"}, "--device cuda: "},
+      {{"batch", (home / "w.yaml").string()}, "w.yaml: device: cuda: "},
+      {{"batch", (home / "w.yaml").string(), "--device", "cuda"}, "--device cuda: "},
+  };
+  for (const auto& [words, origin] : cases) {
+    const Finished result = home.corvid(words);
+    EXPECT_EQ(result.status, 2) << words[0];
+    EXPECT_THAT(result.err, HasSubstr(origin + *obstacle)) << words[0];
+  }
 }
 
 }  // namespace

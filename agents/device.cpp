@@ -1,0 +1,40 @@
+#include "agents/device.h"
+
+#include <optional>
+
+#include "kernels/gpu.h"
+#include "model/gpu_backend.h"
+
+namespace corvid::agents {
+
+DeviceWish device_wish(const Args& args, const Config& config) { return device_wish(args, config, "auto", ""); }
+
+DeviceWish device_wish(const Args& args, const Config& config, const std::string& device, const std::string& file) {
+  DeviceWish wish;
+  if (const auto flag = args.text("device")) {
+    wish = {*flag, "--device " + *flag};
+  } else if (device != "auto") {
+    wish = {device, file + ": device: " + device};
+  } else {
+    wish = {config.device, config.file.string() + ": device: " + config.device};
+  }
+  if (wish.name == "cuda") {
+    if (const auto obstacle = kernels::cuda::gpu_obstacle()) throw UsageError(wish.origin + ": " + *obstacle);
+  }
+  return wish;
+}
+
+kernels::Device device_for(const DeviceWish& wish, const model::Model& model, const Args& args) {
+  if (wish.name == "cpu") return kernels::Device::cpu;
+  const bool selects = args.text("attention").value_or("auto").find("sparse") != std::string::npos;
+  std::optional<std::string> obstacle = model::gpu_obstacle(model, selects);
+  for (const std::string flag : {"cache-type", "index-type"}) {
+    if (const auto type = args.text(flag); !obstacle && type && *type != "bf16")
+      obstacle = "want --" + flag + " bf16 on a GPU, found " + *type;
+  }
+  if (!obstacle) return kernels::Device::cuda;
+  if (wish.name == "cuda") throw UsageError(wish.origin + ": " + model.name() + ": " + *obstacle);
+  return kernels::Device::cpu;
+}
+
+}  // namespace corvid::agents

@@ -1,0 +1,225 @@
+// A warp for each head of each row: its numbers lie in shared memory as float32 between the norm and the turn.
+#include <cuda_bf16.h>
+#include <cuda_fp8.h>
+
+#include "kernels/check.h"
+#include "kernels/cuda_check.h"
+#include "kernels/launch.cuh"
+#include "kernels/ptx.cuh"
+#include "kernels/store_heads/store_heads.h"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kMostDim = 1024;
+constexpr unsigned kAll = 0xffffffffU;
+
+__device__ float warp_sum(float value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
+  return value;
+}
+
+__device__ float2 pair_at(const uint16_t* data, int64_t i) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(data + 2 * i));
+}
+
+// Lanes add pairs in turn, then a tree: an order that the width alone decides.
+__device__ float square_sum(const uint16_t* data, int64_t width, int lane) {
+  float sum = 0;
+  for (int64_t i = lane; i < width / 2; i += 32) {
+    const float2 x = pair_at(data, i);
+    sum = fmaf(x.x, x.x, fmaf(x.y, x.y, sum));
+  }
+  return warp_sum(sum);
+}
+
+// The head `in` of width dim, normalised over `all` of width `all_dim` and turned, in `out`.
+__device__ void norm_and_turn(const uint16_t* in, const float* weight, const uint16_t* all, int64_t all_dim,
+                              const float* cos_sin, int64_t rotary, float eps, int64_t dim, float* out, int lane) {
+  const float scale = rsqrtf(square_sum(all, all_dim, lane) / static_cast<float>(all_dim) + eps);
+  for (int64_t i = lane; i < dim / 2; i += 32) {
+    const float2 x = pair_at(in, i);
+    out[2 * i] = x.x * scale * weight[2 * i];
+    out[2 * i + 1] = x.y * scale * weight[2 * i + 1];
+  }
+  __syncwarp();
+  const int64_t half = rotary / 2;
+  for (int64_t i = lane; i < half; i += 32) {
+    const float first = out[i], second = out[half + i], c = cos_sin[i], s = cos_sin[half + i];
+    out[i] = first * c - second * s;
+    out[half + i] = second * c + first * s;
+  }
+  __syncwarp();
+}
+
+__device__ void write_bf16(uint16_t* to, const float* from, int64_t dim, int lane) {
+  for (int64_t i = lane; i < dim / 2; i += 32) {
+    reinterpret_cast<__nv_bfloat162*>(to)[i] = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
+  }
+}
+
+__device__ void write_e4m3(unsigned char* to, const float* from, int64_t dim, int lane) {
+  for (int64_t i = lane; i < dim / 2; i += 32) {
+    reinterpret_cast<__nv_fp8x2_storage_t*>(to)[i] =
+        __nv_cvt_float2_to_fp8x2(make_float2(from[2 * i], from[2 * i + 1]), __NV_SATFINITE, __NV_E4M3);
+  }
+}
+
+// blockIdx.x: row; blockIdx.y and the warp: one of the row's heads of q, then of k, v, index_q, index_k.
+__global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHeads a) {
+  extern __shared__ float shared[];
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int64_t row = blockIdx.x;
+  const int64_t widest = a.head_dim > a.index_dim ? a.head_dim : a.index_dim;
+  float* head = shared + warp * widest;
+  int64_t unit = int64_t{blockIdx.y} * kWarps + warp;
+  const float* cos_sin = a.cos_sin + row * a.rotary_dim;
+  ptx::let_next_begin();
+  ptx::wait_for_earlier();  // for the projections
+
+  if (unit < a.n_heads) {
+    const uint16_t* all = a.q.data + row * a.q.stride;
+    const uint16_t* in = all + unit * a.head_dim;
+    norm_and_turn(in, a.q_norm + (a.whole_norms ? unit * a.head_dim : 0), a.whole_norms ? all : in,
+                  a.whole_norms ? a.n_heads * a.head_dim : a.head_dim, cos_sin, a.rotary_dim, a.eps, a.head_dim, head,
+                  lane);
+    write_bf16(a.q_out + (row * a.n_heads + unit) * a.head_dim, head, a.head_dim, lane);
+    return;
+  }
+  unit -= a.n_heads;
+  const int64_t pos = a.pos[row];
+  std::byte* page = nullptr;
+  int64_t at = 0;
+  if (pos >= 0) {
+    page = a.pages_base + int64_t{a.pages[int64_t{a.seq[row]} * a.max_pages + pos / a.block]} * a.page_bytes;
+    at = pos % a.block;
+  }
+  if (unit < a.n_kv_heads) {
+    if (page == nullptr) return;
+    const uint16_t* all = a.k.data + row * a.k.stride;
+    const uint16_t* in = all + unit * a.head_dim;
+    norm_and_turn(in, a.k_norm + (a.whole_norms ? unit * a.head_dim : 0), a.whole_norms ? all : in,
+                  a.whole_norms ? a.n_kv_heads * a.head_dim : a.head_dim, cos_sin, a.rotary_dim, a.eps, a.head_dim,
+                  head, lane);
+    write_bf16(reinterpret_cast<uint16_t*>(page) + (unit * a.block + at) * a.head_dim, head, a.head_dim, lane);
+    return;
+  }
+  unit -= a.n_kv_heads;
+  if (unit < a.n_kv_heads) {
+    if (page == nullptr) return;
+    const auto* in = reinterpret_cast<const uint32_t*>(a.v.data + row * a.v.stride + unit * a.head_dim);
+    auto* to = reinterpret_cast<uint32_t*>(page + a.values_offset) + (unit * a.block + at) * a.head_dim / 2;
+    for (int64_t i = lane; i < a.head_dim / 2; i += 32) to[i] = in[i];
+    return;
+  }
+  unit -= a.n_kv_heads;
+  if (a.index_q.data != nullptr) {
+    if (unit < a.n_index_heads) {
+      const uint16_t* in = a.index_q.data + row * a.index_q.stride + unit * a.index_dim;
+      norm_and_turn(in, a.index_q_norm, in, a.index_dim, cos_sin, a.rotary_dim, a.eps, a.index_dim, head, lane);
+      write_bf16(a.index_q_out + (row * a.n_index_heads + unit) * a.index_dim, head, a.index_dim, lane);
+      return;
+    }
+    unit -= a.n_index_heads;
+  }
+  if (a.index_k.data == nullptr || unit > 0 || page == nullptr) return;
+  const uint16_t* in = a.index_k.data + row * a.index_k.stride;
+  norm_and_turn(in, a.index_k_norm, in, a.index_dim, cos_sin, a.rotary_dim, a.eps, a.index_dim, head, lane);
+  if (a.index_e4m3)
+    write_e4m3(reinterpret_cast<unsigned char*>(page + a.index_offset) + at * a.index_dim, head, a.index_dim, lane);
+  else
+    write_bf16(reinterpret_cast<uint16_t*>(page + a.index_offset) + at * a.index_dim, head, a.index_dim, lane);
+}
+
+__global__ void row_angles_kernel(const RowAngles a) {
+  const int64_t half = a.rotary_dim / 2, i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
+  if (i >= a.rows * half) return;
+  const int64_t row = i / half, pair = i % half;
+  const int32_t pos = a.pos[row] < 0 ? 0 : a.pos[row];
+  const double angle = double(pos) * pow(a.theta, -2.0 * double(pair) / double(a.rotary_dim));
+  double s = 0, c = 0;
+  sincos(angle, &s, &c);
+  a.cos_sin[row * a.rotary_dim + pair] = static_cast<float>(c);
+  a.cos_sin[row * a.rotary_dim + half + pair] = static_cast<float>(s);
+}
+
+__global__ void gather_rows_kernel(const GatherRows a) {
+  const auto* in = reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(a.in) +
+                                                     int64_t{a.rows[blockIdx.x]} * a.row_bytes);
+  auto* out = reinterpret_cast<uint32_t*>(static_cast<std::byte*>(a.out) + blockIdx.x * a.row_bytes);
+  for (int64_t i = threadIdx.x; i < a.row_bytes / 4; i += blockDim.x) out[i] = in[i];
+}
+
+// splitmix64's output function.
+__device__ uint64_t scramble(uint64_t x) {
+  x += 0x9e3779b97f4a7c15U;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+  return x ^ (x >> 31);
+}
+
+__global__ void make_up_kernel(const MadeUp a) {
+  const int64_t part = blockIdx.y;
+  std::byte* base = a.base + (a.slots != nullptr ? int64_t{a.slots[part]} : part) * a.stride;
+  const uint64_t first = scramble(a.seed + static_cast<uint64_t>(part) * 0x9e3779b97f4a7c15U);
+  for (int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x; i < a.count; i += int64_t{gridDim.x} * blockDim.x) {
+    // The sum of four even numbers in [-1, 1) has a deviation of sqrt(4 / 3).
+    const uint64_t bits = scramble(first + static_cast<uint64_t>(i));
+    float sum = 0;
+    for (int p = 0; p < 64; p += 16) sum += static_cast<float>(static_cast<int16_t>(bits >> p)) * 0x1p-15F;
+    const float value = sum * 0.8660254F * a.deviation;
+    if (a.kind == MadeUp::Kind::f32)
+      reinterpret_cast<float*>(base)[i] = value;
+    else if (a.kind == MadeUp::Kind::bf16)
+      reinterpret_cast<__nv_bfloat16*>(base)[i] = __float2bfloat16_rn(value);
+    else
+      reinterpret_cast<__nv_fp8_storage_t*>(base)[i] = __nv_cvt_float_to_fp8(value, __NV_SATFINITE, __NV_E4M3);
+  }
+}
+
+}  // namespace
+
+void cuda::store_heads(const StoreHeads& a, CUstream_st* stream) {
+  const int64_t widest = a.head_dim > a.index_dim ? a.head_dim : a.index_dim;
+  require(a.head_dim % 2 == 0 && a.index_dim % 2 == 0 && widest <= kMostDim,
+          "store_heads: want even widths of at most ", kMostDim, ", found ", a.head_dim, " and ", a.index_dim);
+  if (a.rows == 0) return;
+  const int64_t units = a.n_heads + 2 * a.n_kv_heads + (a.index_q.data != nullptr ? a.n_index_heads : 0) +
+                        (a.index_k.data != nullptr ? 1 : 0);
+  const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>((units + kWarps - 1) / kWarps));
+  const auto shared_bytes = static_cast<size_t>(kWarps * widest) * sizeof(float);
+  launch("store_heads", store_heads_kernel, {grid, kWarps * 32, shared_bytes, stream, 1, /*may_begin_early=*/true}, a);
+}
+
+void cuda::row_angles(const RowAngles& a, CUstream_st* stream) {
+  if (a.rows == 0) return;
+  const int64_t count = a.rows * a.rotary_dim / 2;
+  row_angles_kernel<<<static_cast<unsigned>((count + 127) / 128), 128, 0, stream>>>(a);
+  check_launch("row_angles");
+}
+
+void cuda::gather_rows(const GatherRows& a, CUstream_st* stream) {
+  if (a.n == 0) return;
+  gather_rows_kernel<<<static_cast<unsigned>(a.n), 256, 0, stream>>>(a);
+  check_launch("gather_rows");
+}
+
+void cuda::make_up(const MadeUp& a, CUstream_st* stream) {
+  constexpr int64_t kPartsPerLaunch = 65535;
+  MadeUp now = a;
+  for (int64_t first = 0; first < a.n_parts; first += kPartsPerLaunch) {
+    now.n_parts = a.n_parts - first < kPartsPerLaunch ? a.n_parts - first : kPartsPerLaunch;
+    now.seed = a.seed + static_cast<uint64_t>(first);
+    if (a.slots != nullptr)
+      now.slots = a.slots + first;
+    else
+      now.base = a.base + first * a.stride;
+    const int64_t blocks = (a.count + 1023) / 1024;
+    const dim3 grid(static_cast<unsigned>(blocks < 4096 ? blocks : 4096), static_cast<unsigned>(now.n_parts));
+    make_up_kernel<<<grid, 256, 0, stream>>>(now);
+    check_launch("make_up");
+  }
+}
+
+}  // namespace corvid::kernels

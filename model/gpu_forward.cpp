@@ -1,0 +1,309 @@
+#include "model/gpu_forward.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "kernels/block_select/paged.h"
+#include "kernels/embed_rows/embed_rows.h"
+#include "kernels/feed_forward/feed_forward.h"
+#include "kernels/products/products.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
+#include "kernels/route/route_rows.h"
+#include "kernels/sparse_attention/paged.h"
+#include "kernels/store_heads/store_heads.h"
+
+namespace corvid::model {
+namespace {
+
+using kernels::Buffer;
+using kernels::Device;
+using kernels::Product;
+
+Buffer floats(int64_t rows, int64_t columns) { return Buffer(rows * columns * 4, Device::cuda); }
+Buffer ints(int64_t rows, int64_t columns) { return floats(rows, columns); }
+Buffer halves(int64_t rows, int64_t columns) { return Buffer(rows * columns * 2, Device::cuda); }
+
+}  // namespace
+
+GpuRows::GpuRows(int64_t most_rows)
+    : most(most_rows), host(4 * most_rows * 4), device(4 * most_rows * 4, Device::cuda) {}
+
+void GpuRows::queue_copy(CUstream_st* stream) {
+  kernels::cuda::queue_to_device(device.as<int32_t>(), host.as<int32_t>(), device.bytes(), stream);
+}
+
+GpuForward::Stage::Stage(const Config& c, int64_t rows)
+    : x(floats(rows, c.dim)),
+      h(halves(rows, c.dim)),
+      q(halves(rows, c.n_heads * c.head_dim)),
+      q_turned(halves(rows, c.n_heads * c.head_dim)),
+      attended(halves(rows, c.n_heads * c.head_dim)),
+      k(halves(rows, c.n_kv_heads * c.head_dim)),
+      v(halves(rows, c.n_kv_heads * c.head_dim)),
+      index_q(halves(rows, c.n_index_heads * c.index_dim)),
+      index_q_turned(halves(rows, c.n_index_heads * c.index_dim)),
+      index_k(halves(rows, c.index_dim)),
+      cos_sin(floats(rows, c.rotary_dim)),
+      ids(ints(rows, c.n_kv_heads * c.top_blocks)),
+      counts(ints(rows, c.n_kv_heads)),
+      expert_ids(ints(rows, c.top_k)),
+      expert_weights(floats(rows, c.top_k)),
+      seq(ints(rows, 1)),
+      pos(ints(rows, 1)) {}
+
+int64_t GpuForward::bytes(const Config& c, int64_t most_rows) {
+  const int64_t row = 4 * c.dim +
+                      2 * (c.dim + 3 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim +
+                           2 * c.n_index_heads * c.index_dim + c.index_dim) +
+                      4 * (c.rotary_dim + c.n_kv_heads * (c.top_blocks + 1) + 2 * c.top_k + 6);
+  return (most_rows + kStreamRows) * row + kStreamRows * c.vocab_size * 4;
+}
+
+GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows)
+    : c_(config),
+      w_(weights),
+      rows_(most_rows),
+      all_(config, most_rows),
+      some_(config, kStreamRows),
+      logits_(floats(kStreamRows, config.vocab_size)) {}
+
+namespace {
+
+kernels::FeedForward dense_ffn(const Config& c, const GpuWeights::Layer& l) {
+  kernels::FeedForward a{};
+  a.experts = {l.gate, l.up, l.down};
+  a.top_k = 1;
+  a.act = {c.family->activation, c.swiglu_alpha, c.swiglu_limit};
+  return a;
+}
+
+kernels::FeedForward expert_ffn(const Config& c, const GpuWeights::Layer& l) {
+  kernels::FeedForward a = dense_ffn(c, l);
+  a.experts = {l.expert_gate, l.expert_up, l.expert_down};
+  a.shared = {l.shared_gate, l.shared_up, l.shared_down};
+  a.top_k = c.top_k;
+  return a;
+}
+
+kernels::PagedBlockSelect selection(const Config& c, int64_t block) {
+  kernels::PagedBlockSelect a{};
+  a.n_heads = c.n_index_heads;
+  a.dim = c.index_dim;
+  a.block = block;
+  a.top_k = c.top_blocks;
+  a.local_blocks = c.local_blocks;
+  return a;
+}
+
+kernels::PagedAttention attention(const Config& c, int64_t block) {
+  kernels::PagedAttention a{};
+  a.n_heads = c.n_heads;
+  a.n_kv_heads = c.n_kv_heads;
+  a.head_dim = c.head_dim;
+  a.block = block;
+  a.top_k = c.top_blocks;
+  a.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  return a;
+}
+
+constexpr int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+int64_t GpuForward::workspace_bytes(const Batch& batch, const Pages& pages) const {
+  kernels::PagedRows rows{};
+  rows.rows = batch.rows;
+  rows.max_pages = pages.max_pages;
+  rows.max_keys = batch.max_keys;
+  rows.decode_rows = batch.runs.empty() ? batch.rows : 0;
+  rows.runs = batch.runs;
+  int64_t most = 0;
+  const auto take = [&](int64_t bytes) { most = std::max(most, bytes); };
+  for (size_t i = 0; i < c_.layers.size(); ++i) {
+    const GpuWeights::Layer& l = w_.layers[i];
+    std::array<Product, 5> products{
+        Product{l.q, nullptr}, {l.k, nullptr}, {l.v, nullptr}, {l.index_k, nullptr}, {l.index_q, nullptr}};
+    take(kernels::products_workspace_bytes(std::span(products).first(c_.layers[i].sparse_attention ? 5 : 3),
+                                           batch.rows));
+    const Product output{l.attn_output, nullptr, Product::Out::add_f32};
+    take(kernels::products_workspace_bytes({&output, 1}, batch.rows));
+    take(kernels::feed_forward_workspace_bytes(c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l), batch.rows));
+    if (c_.layers[i].moe) take(kernels::route_rows_workspace_bytes(batch.rows, c_.n_experts, c_.dim));
+    kernels::PagedAttention attend = attention(c_, pages.block);
+    attend.rows = rows;
+    const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+    const int64_t attending = kernels::attention_workspace(attend, selects);
+    if (selects) {
+      kernels::PagedBlockSelect select = selection(c_, pages.block);
+      select.rows = rows;
+      take(aligned(kernels::block_select_workspace(select)) + attending);
+    } else {
+      take(attending);
+    }
+  }
+  const Product logits{w_.output, nullptr, Product::Out::f32};
+  take(kernels::products_workspace_bytes({&logits, 1}, kStreamRows));
+  return most;
+}
+
+void GpuForward::queue_layers(const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream) {
+  kernels::cuda::embed_rows({w_.embedding, rows_.device_tokens(), all_.x.as(), batch.rows}, stream);
+  kernels::cuda::row_angles({rows_.device_pos(), all_.cos_sin.as(), batch.rows, c_.rotary_dim, c_.rope_theta}, stream);
+  mark("embedding");
+  const bool is_step = batch.runs.empty();
+  kernels::PagedRows attending{};
+  attending.seq = rows_.device_seq();
+  attending.pos = rows_.device_pos();
+  attending.pages = pages.table;
+  attending.rows = is_step ? batch.rows : batch.real_rows;
+  attending.max_pages = pages.max_pages;
+  attending.decode_rows = is_step ? batch.rows : 0;
+  attending.max_keys = is_step ? batch.max_keys : 0;
+  attending.runs = batch.runs;
+  for (size_t i = 0; i < c_.layers.size(); ++i) {
+    queue_store(i, batch, pages, workspace, stream);
+    if (!is_step && i + 1 == c_.layers.size()) return;
+    queue_rest(i, all_, batch.rows, attending, batch.dense, pages, workspace, stream);
+  }
+}
+
+void GpuForward::queue_store(size_t i, const Batch& batch, const Pages& pages, std::byte* workspace,
+                             CUstream_st* stream) {
+  const GpuWeights::Layer& l = w_.layers[i];
+  Stage& s = all_;
+  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+  kernels::cuda::rms_norm_rows({s.x.as(), l.attn_norm, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, stream);
+  mark("norms");
+  const std::array<Product, 5> products{Product{l.q, s.q.as<void>()},
+                                        {l.k, s.k.as<void>()},
+                                        {l.v, s.v.as<void>()},
+                                        {l.index_k, s.index_k.as<void>()},
+                                        {l.index_q, s.index_q.as<void>()}};
+  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, std::span(products).first(selects ? 5 : 3), workspace,
+                          stream);
+  mark("projections");
+  kernels::StoreHeads store{};
+  store.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim};
+  store.k = {s.k.as<uint16_t>(), c_.n_kv_heads * c_.head_dim};
+  store.v = {s.v.as<uint16_t>(), c_.n_kv_heads * c_.head_dim};
+  if (selects) {
+    store.index_q = {s.index_q.as<uint16_t>(), c_.n_index_heads * c_.index_dim};
+    store.index_k = {s.index_k.as<uint16_t>(), c_.index_dim};
+  }
+  store.q_out = s.q_turned.as<uint16_t>();
+  store.index_q_out = s.index_q_turned.as<uint16_t>();
+  store.q_norm = l.q_norm;
+  store.k_norm = l.k_norm;
+  store.index_q_norm = l.index_q_norm;
+  store.index_k_norm = l.index_k_norm;
+  store.cos_sin = s.cos_sin.as();
+  store.seq = rows_.device_seq();
+  store.pos = rows_.device_pos();
+  store.pages = pages.table;
+  store.rows = batch.rows;
+  store.max_pages = pages.max_pages;
+  store.pages_base = pages.first_slot + pages.layer_offsets[i];
+  store.page_bytes = pages.page_bytes;
+  store.values_offset = pages.values_offset;
+  store.index_offset = pages.index_offset;
+  store.n_heads = c_.n_heads;
+  store.n_kv_heads = c_.n_kv_heads;
+  store.head_dim = c_.head_dim;
+  store.n_index_heads = c_.n_index_heads;
+  store.index_dim = c_.index_dim;
+  store.rotary_dim = c_.rotary_dim;
+  store.block = pages.block;
+  store.eps = c_.norm_eps;
+  store.whole_norms = c_.family->whole_qk_norms;
+  kernels::cuda::store_heads(store, stream);
+  mark("heads");
+}
+
+// Attention and feed-forward of one layer: x += ...
+void GpuForward::queue_rest(size_t i, Stage& s, int64_t rows, const kernels::PagedRows& attending, bool dense,
+                            const Pages& pages, std::byte* workspace, CUstream_st* stream) {
+  const GpuWeights::Layer& l = w_.layers[i];
+  const std::byte* const base = pages.first_slot + pages.layer_offsets[i];
+  kernels::PagedAttention attend = attention(c_, pages.block);
+  attend.rows = attending;
+  attend.q = s.q_turned.as<uint16_t>();
+  attend.keys = base;
+  attend.values = base + pages.values_offset;
+  attend.page_bytes = pages.page_bytes;
+  attend.o = s.attended.as<uint16_t>();
+  attend.workspace = workspace;
+  if (c_.layers[i].sparse_attention && !dense) {
+    kernels::PagedBlockSelect select = selection(c_, pages.block);
+    select.rows = attending;
+    select.q = s.index_q_turned.as<uint16_t>();
+    select.index_keys = base + pages.index_offset;
+    select.page_bytes = pages.page_bytes;
+    select.ids = s.ids.as<int32_t>();
+    select.counts = s.counts.as<int32_t>();
+    select.workspace = workspace;
+    attend.ids = select.ids;
+    attend.counts = select.counts;
+    attend.workspace = workspace + aligned(kernels::block_select_workspace(select));
+    kernels::cuda::select_and_attend(select, attend, stream);
+    mark("sparse attention");
+  } else {
+    kernels::cuda::attention(attend, stream);
+    mark("dense attention");
+  }
+  const Product output{l.attn_output, s.x.as<void>(), Product::Out::add_f32};
+  kernels::cuda::products(s.attended.as<uint16_t>(), rows, {&output, 1}, workspace, stream);
+  mark("attention output");
+
+  kernels::cuda::rms_norm_rows({s.x.as(), l.ffn_norm, s.h.as<uint16_t>(), rows, c_.dim, c_.norm_eps}, stream);
+  mark("norms");
+  kernels::FeedForward ffn = c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l);
+  if (c_.layers[i].moe) {
+    kernels::cuda::route_rows(
+        {s.h.as<uint16_t>(), l.router, l.router_bias, s.expert_ids.as<int32_t>(), s.expert_weights.as(), rows,
+         c_.n_experts, c_.top_k, c_.routed_scale, c_.family->gating, c_.normalised_weights},
+        workspace, stream);
+    mark("router");
+    ffn.ids = s.expert_ids.as<int32_t>();
+    ffn.weights = s.expert_weights.as();
+  }
+  ffn.h = s.h.as<uint16_t>();
+  ffn.x = s.x.as();
+  ffn.rows = rows;
+  kernels::cuda::feed_forward(ffn, workspace, stream);
+  mark(c_.layers[i].moe ? "experts" : "dense feed-forward");
+}
+
+void GpuForward::queue_logits(const Batch& batch, std::byte* workspace, CUstream_st* stream) {
+  Stage& s = batch.runs.empty() ? all_ : some_;
+  kernels::cuda::rms_norm_rows({s.x.as(), w_.output_norm, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, stream);
+  const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
+  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, {&output, 1}, workspace, stream);
+  mark("logits");
+}
+
+void GpuForward::queue_wanted(const Batch& batch, int64_t first, int64_t count, const Pages& pages,
+                              std::byte* workspace, CUstream_st* stream) {
+  const int32_t* const wanted = rows_.device_wanted() + first;
+  const auto gather = [&](const auto& from, auto& to, int64_t bytes) {
+    if (bytes > 0) kernels::cuda::gather_rows({from, wanted, to.template as<void>(), count, bytes}, stream);
+  };
+  gather(all_.x.as<void>(), some_.x, c_.dim * 4);
+  gather(all_.q_turned.as<void>(), some_.q_turned, c_.n_heads * c_.head_dim * 2);
+  gather(all_.index_q_turned.as<void>(), some_.index_q_turned, c_.n_index_heads * c_.index_dim * 2);
+  gather(rows_.device_seq(), some_.seq, 4);
+  gather(rows_.device_pos(), some_.pos, 4);
+  kernels::PagedRows attending{};
+  attending.seq = some_.seq.as<int32_t>();
+  attending.pos = some_.pos.as<int32_t>();
+  attending.pages = pages.table;
+  attending.rows = attending.decode_rows = count;
+  attending.max_pages = pages.max_pages;
+  attending.max_keys = batch.max_keys;
+  queue_rest(c_.layers.size() - 1, some_, count, attending, batch.dense, pages, workspace, stream);
+  Batch few = batch;
+  few.rows = count;
+  queue_logits(few, workspace, stream);
+}
+
+}  // namespace corvid::model

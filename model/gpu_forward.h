@@ -1,0 +1,114 @@
+// The forward pass on a GPU: everything is queued on a stream, in buffers that stay where they are, so that it can be
+// recorded once and queued again with other tokens.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/exec.h"
+#include "kernels/gpu.h"
+#include "kernels/paged_rows.h"
+#include "kernels/products/products.h"
+#include "model/config.h"
+#include "model/gpu_weights.h"
+#include "model/kv_cache.h"
+
+namespace corvid::model {
+
+// Rows whose products are bound by reading the weights: decode steps, and the rows whose logits are wanted. What they
+// give does not depend on how many they are.
+using kernels::kStreamRows;
+
+// What a pass says of its rows, on both sides. The first int32 of each group are copied in one go.
+struct GpuRows {
+  explicit GpuRows(int64_t most_rows);
+
+  int32_t* tokens() { return host.as<int32_t>(); }  // outside the vocabulary: an idle row
+  int32_t* seq() { return tokens() + most; }        // line of the page table
+  int32_t* pos() { return seq() + most; }           // -1: an idle row
+  int32_t* wanted() { return pos() + most; }        // rows whose logits are wanted, ascending
+  const int32_t* device_tokens() const { return device.as<int32_t>(); }
+  const int32_t* device_seq() const { return device_tokens() + most; }
+  const int32_t* device_pos() const { return device_seq() + most; }
+  const int32_t* device_wanted() const { return device_pos() + most; }
+  void queue_copy(CUstream_st* stream);
+
+  int64_t most;
+  kernels::PinnedBuffer host;
+  kernels::Buffer device;
+};
+
+class GpuForward {
+ public:
+  GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows);
+
+  // Where the caches' pages are.
+  struct Pages {
+    std::byte* first_slot = nullptr;
+    int64_t page_bytes = 0;
+    const int32_t* table = nullptr;  // [lines, max_pages], device
+    int64_t max_pages = 0;
+    std::vector<int64_t> layer_offsets;           // in a page
+    int64_t values_offset = 0, index_offset = 0;  // from there
+    int64_t block = 0;
+  };
+  struct Batch {
+    int64_t rows = 0;      // the last of them may be idle
+    int64_t max_keys = 0;  // positions of all are below
+    bool dense = false;
+    std::span<const kernels::PrefillRun> runs;  // empty: a decode step, at most kStreamRows rows
+    int64_t real_rows = 0;                      // of runs: those before are in one each; the others are idle
+  };
+
+  // Bytes of workspace for such batches, of which only rows, max_keys, dense and whether there are runs count.
+  int64_t workspace_bytes(const Batch& batch, const Pages& pages) const;
+
+  // Queues all layers, but of the last only what fills the caches when there are runs.
+  void queue_layers(const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream);
+  // After a decode step: the logits of all its rows, to logits().
+  void queue_logits(const Batch& batch, std::byte* workspace, CUstream_st* stream);
+  // After runs: the last layer and the logits of rows wanted[first, first + count) of them, count <= kStreamRows.
+  void queue_wanted(const Batch& batch, int64_t first, int64_t count, const Pages& pages, std::byte* workspace,
+                    CUstream_st* stream);
+
+  // Called with its name after each part is queued; empty: not at all.
+  void set_mark(std::function<void(const char*)> mark) { mark_ = std::move(mark); }
+
+  GpuRows& rows() { return rows_; }
+  const float* logits() const { return logits_.as(); }  // [kStreamRows, vocab], device
+  int64_t most_rows() const { return rows_.most; }
+  static int64_t bytes(const Config& config, int64_t most_rows);  // of the buffers here
+
+ private:
+  // Some rows between the layers.
+  struct Stage {
+    Stage(const Config& config, int64_t rows);
+    kernels::Buffer x;                      // [rows, dim] float32
+    kernels::Buffer h;                      // [rows, dim] bf16, as all below
+    kernels::Buffer q, q_turned, attended;  // [rows, n_heads * head_dim]
+    kernels::Buffer k, v;                   // [rows, n_kv_heads * head_dim]
+    kernels::Buffer index_q, index_q_turned, index_k;
+    kernels::Buffer cos_sin;                     // [rows, rotary_dim] float32
+    kernels::Buffer ids, counts;                 // [rows, n_kv_heads, top_blocks], [rows, n_kv_heads]
+    kernels::Buffer expert_ids, expert_weights;  // [rows, top_k]
+    kernels::Buffer seq, pos;                    // [rows]; of rows that were gathered
+  };
+  void queue_store(size_t layer, const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream);
+  void queue_rest(size_t layer, Stage& s, int64_t rows, const kernels::PagedRows& attending, bool dense,
+                  const Pages& pages, std::byte* workspace, CUstream_st* stream);
+
+  void mark(const char* part) const {
+    if (mark_) mark_(part);
+  }
+
+  const Config& c_;
+  const GpuWeights& w_;
+  GpuRows rows_;
+  Stage all_, some_;
+  kernels::Buffer logits_;
+  std::function<void(const char*)> mark_;
+};
+
+}  // namespace corvid::model

@@ -1,0 +1,139 @@
+"""What decoding costs on this machine's GPU:  script/bench gpu [--from FILE...] [--print]
+
+Runs `corvid model bench` on models made up at the sizes of released ones: four layers of MiniMax-M3 with its sparse and
+with dense attention, and of MiniMax-M2, over the context; Qwen3-30B-A3B whole. --from takes the JSON of such runs from
+files instead. Writes the tables and the plot in docs/performance.md (--print: prints the tables)."""
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+DEPTHS = [8192, 32768, 131072, 524288, 1048576]
+COMMON = ["--device", "cuda", "--prompt", "0", "--gen", "16", "--repeat", "3", "--output", "json"]
+RUNS = [
+    ["--random", "minimax-m3-full:layers=4,dense_layers=1", "--depth", ",".join(map(str, DEPTHS)), "--attention",
+     "sparse,dense", *COMMON],
+    ["--random", "minimax-m2-full:layers=4", "--depth", ",".join(map(str, DEPTHS)), *COMMON],
+    ["--random", "qwen3-30b-a3b:type=q8_0", "--depth", "1024", "--batch", "1,8,32", *COMMON],
+    ["--random", "qwen3-30b-a3b:type=q4_k", "--depth", "1024", "--batch", "1,8,32", *COMMON],
+]
+BEGIN, END = "<!-- script/bench gpu writes from here -->", "<!-- to here: gpu -->"
+PLOT = "![a step's time over the context](gpu.svg)"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def steps(run):
+    return [result for result in run["results"] if result["phase"] == "decode" and "step" in result]
+
+
+def curve(runs, architecture, attention):
+    """Milliseconds of a step of one sequence, by depth."""
+    return {result["depth"]: result["step"]["ms"] for run in runs if run["architecture"] == architecture
+            for result in steps(run) if result["attention"] == attention and result["batch"] == 1}
+
+
+def part(result, *names):
+    return sum(p["ms"] for p in result["step"]["parts"] if p["name"] in names)
+
+
+def table(head, rows):
+    return "\n".join(["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|",
+                      *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def markdown(runs):
+    speeds = [result["memory_bytes_per_second"] for run in runs for result in run["results"]]
+    lines = [f"{runs[0]['gpu']}; memory read at {min(speeds) / 1e12:.2f} to {max(speeds) / 1e12:.2f} TB/s. A step is "
+             "replayed from its graph, logits included; 'reached' is the bytes that it must read, at that speed, over "
+             "its time."]
+    for run in runs:
+        rows = []
+        for result in steps(run):
+            step = result["step"]
+            others = ", ".join(f"{p['name']} {1000 * p['ms']:,.0f}" for p in
+                               sorted(step["parts"], key=lambda p: -p["ms"]) if p["ms"] > 0.02 * step["ms"])
+            rows.append([f"{result['attention']}, {result['depth']:,} tokens, batch {result['batch']}",
+                         f"{1000 * step['ms']:,.0f}", f"{step['bytes'] / 1e9:.2f}", f"{100 * step['memory_share']:.0f}%",
+                         f"{result['tokens_per_second']:,.0f}", others])
+        lines += ["", f"**{run['model']}**", "",
+                  table(["a step of", "µs", "GB", "reached", "tokens per second, from outside", "parts, µs"], rows)]
+    sparse, dense = curve(runs, "minimax-m3", "sparse"), curve(runs, "minimax-m3", "dense")
+    if sparse and dense:
+        rows = [[f"{depth:,}", f"{sparse[depth]:.3f}", f"{dense[depth]:.3f}", f"{dense[depth] / sparse[depth]:.2f}"]
+                for depth in sorted(sparse.keys() & dense.keys())]
+        lines += ["", table(["tokens before", "sparse, ms", "dense, ms", "ratio"], rows), "", PLOT]
+    return "\n".join(lines)
+
+
+def svg(runs):
+    """A step's time over the context, both on logarithmic scales."""
+    import math
+    series = {"MiniMax-M3, sparse": ("#0b6e4f", curve(runs, "minimax-m3", "sparse")),
+              "MiniMax-M3, dense": ("#c8553d", curve(runs, "minimax-m3", "dense")),
+              "MiniMax-M2": ("#e0a458", curve(runs, "minimax-m2", "dense"))}
+    series = {name: value for name, value in series.items() if value[1]}
+    points = [point for _, by_depth in series.values() for point in by_depth.items()]
+    left, top, width, height = 60, 40, 560, 300
+    x_low, x_high = (math.log2(f(depth for depth, _ in points)) for f in (min, max))
+    y_low = math.floor(math.log2(min(ms for _, ms in points)))
+    y_high = math.ceil(math.log2(max(ms for _, ms in points)))
+
+    def x(depth):
+        return left + width * (math.log2(depth) - x_low) / max(1, x_high - x_low)
+
+    def y(ms):
+        return top + height * (1 - (math.log2(ms) - y_low) / (y_high - y_low))
+
+    out = [f'<text x="{left}" y="{top - 16}" font-weight="bold">Four layers and the output matrix: milliseconds for a '
+           'token</text>']
+    for power in range(y_low, y_high + 1):
+        out.append(f'<line x1="{left}" x2="{left + width}" y1="{y(2.0**power):.1f}" y2="{y(2.0**power):.1f}" '
+                   'stroke="#dddddd"/>')
+        out.append(f'<text x="{left - 8}" y="{y(2.0**power):.1f}" text-anchor="end" dominant-baseline="middle">'
+                   f'{2.0**power:g}</text>')
+    for depth in sorted({depth for depth, _ in points}):
+        name = f"{depth // 1024}k" if depth < 1 << 20 else f"{depth >> 20}M"
+        out.append(f'<text x="{x(depth):.1f}" y="{top + height + 18}" text-anchor="middle">{name}</text>')
+    out.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">tokens before</text>')
+    for i, (name, (colour, by_depth)) in enumerate(series.items()):
+        line = " ".join(f"{x(depth):.1f},{y(ms):.1f}" for depth, ms in sorted(by_depth.items()))
+        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        out += [f'<circle cx="{x(depth):.1f}" cy="{y(ms):.1f}" r="3" fill="{colour}"/>'
+                for depth, ms in by_depth.items()]
+        out.append(f'<line x1="{left + 180 * i}" x2="{left + 180 * i + 24}" y1="{top + height + 58}" '
+                   f'y2="{top + height + 58}" stroke="{colour}" stroke-width="2"/>')
+        out.append(f'<text x="{left + 180 * i + 30}" y="{top + height + 58}" dominant-baseline="middle">{name}</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 30} {top + height + 74}" '
+            f'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n' +
+            "\n".join(out) + "\n</svg>\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corvid", type=Path)
+    parser.add_argument("--from", dest="files", type=Path, nargs="*")
+    parser.add_argument("--print", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.files:
+        runs = [json.loads(line) for file in arguments.files for line in file.read_text().splitlines()
+                if line.startswith('{"')]
+    else:
+        runs = []
+        for flags in RUNS:
+            print("corvid model bench", *flags, file=sys.stderr)
+            runs.append(json.loads(subprocess.run([arguments.corvid, "model", "bench", *flags], check=True,
+                                                  stdout=subprocess.PIPE).stdout))
+    if arguments.print:
+        print(markdown(runs))
+        return
+    page = DOCS / "performance.md"
+    text = page.read_text()
+    if BEGIN not in text or END not in text:
+        sys.exit(f"{page}: want the lines {BEGIN} and {END}")
+    page.write_text(f"{text.split(BEGIN)[0]}{BEGIN}\n\n{markdown(runs)}\n\n{END}{text.split(END)[1]}")
+    (DOCS / "gpu.svg").write_text(svg(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+// The backend of a GPU: the reference's logits, and the laws that sequences keep there. SKIPPED where there is no GPU.
+#include "kernels/gpu.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <thread>
+
+#include "model/backend.h"
+#include "model/chat_format.h"
+#include "model/error.h"
+#include "model/gpu_weights.h"
+#include "model/json_file.h"
+#include "model/random_model.h"
+#include "model/sequence.h"
+#include "tests/support/golden_chat.h"
+#include "tests/support/sequences.h"
+#include "tests/support/throws.h"
+
+namespace corvid::model {
+namespace {
+
+using test::copy;
+using test::message_of;
+using test::prompt_of;
+using test::TempDir;
+
+// What the reference implementation (transformers on a GPU) itself loses against its float32 logits, which reach 4.6,
+// when it computes in bf16: the largest difference at each of prefill_positions. Where it is large, another expert or
+// another block was chosen.
+const std::map<std::string, std::vector<double>> kReferenceInBf16 = {
+    {"minimax-m3", {0.0315, 0.0328, 0.0415, 0.0529, 0.0644, 0.1405, 0.0615, 0.0970, 0.3462, 0.0521, 0.1017, 0.3908}},
+    {"minimax-m2", {0.0242, 0.0239, 0.0263, 0.1250, 0.1055, 0.1102, 0.0779, 0.0523, 0.0511, 1.3036, 0.0393, 0.0472}},
+    {"qwen3-moe", {0.0208, 0.0301, 0.0307, 0.0244, 0.0281, 0.0252, 0.0240, 0.0258, 0.0316, 0.0330, 0.0625, 0.0297}}};
+double allowed(double reference_in_bf16) { return 0.05 + 1.5 * reference_in_bf16; }
+
+// Between a prompt at once and its tokens one by one: other kernels, other sums, the same roundings in between.
+constexpr double kCutTolerance = 0.1;
+
+const char* const kFamilies[] = {"minimax-m3", "minimax-m2", "qwen3-moe"};
+
+double difference(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double one = std::abs(double(a[i]) - double(b[i]));
+    most = one <= most ? most : one;  // a NaN stays
+  }
+  return most;
+}
+
+Token best(std::span<const float> logits) {
+  return static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+std::shared_ptr<const Model> golden(const std::string& family) {
+  return Model::load(std::filesystem::path(CORVID_GOLDEN_DIR) / family);
+}
+
+class GpuTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const auto obstacle = kernels::cuda::gpu_obstacle()) GTEST_SKIP() << *obstacle;
+  }
+  static std::shared_ptr<Engine> engine(std::shared_ptr<const Model> model, int64_t cache_bytes = 256 << 20) {
+    return Engine::create(std::move(model), {.device = kernels::Device::cuda, .cache_bytes = cache_bytes});
+  }
+};
+
+class GpuFamilyTest : public GpuTest, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Golden, GpuFamilyTest, testing::ValuesIn(kFamilies), [](const auto& instance) {
+  std::string name = instance.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST_P(GpuFamilyTest, LogitsAreTheReferencesAsFarAsBf16Goes) {
+  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", GetParam(), "/expected.json"));
+  const std::vector<int64_t> positions = expected["prefill_positions"];
+  const std::vector<std::vector<float>> wanted = expected["prefill_logits"];
+  const std::vector<double>& in_bf16 = kReferenceInBf16.at(GetParam());
+  Sequence sequence(engine(golden(GetParam())), 300);
+  const auto logits = sequence.logits_at(expected["prompt"].get<std::vector<Token>>(), positions);
+  ASSERT_EQ(logits.size(), in_bf16.size());
+  std::printf("%s:", GetParam());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double apart = difference(logits[i], wanted[i]);
+    EXPECT_LT(apart, allowed(in_bf16[i])) << "position " << positions[i];
+    EXPECT_GT(apart, 1e-4) << "the CPU's numbers, not a GPU's";
+    std::printf(" %.4f", apart);
+  }
+  std::printf("\n");
+}
+
+TEST_P(GpuFamilyTest, GreedyDecodingGivesTheReferencesTokens) {
+  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", GetParam(), "/expected.json"));
+  const std::vector<Token> prompt = expected["prompt"], greedy = expected["greedy"];
+  Sequence sequence(engine(golden(GetParam())), 300);
+  sequence.sync(prompt);
+  size_t same = 0;
+  for (const Token token : greedy) {  // told the reference's tokens, so that one close call is counted once
+    same += best(sequence.logits()) == token;
+    sequence.append(token);
+  }
+  std::printf("%s: %zu of %zu greedy tokens\n", GetParam(), same, greedy.size());
+  EXPECT_GE(4 * same, 3 * greedy.size());
+}
+
+TEST_P(GpuFamilyTest, APromptAtOnceIsCloseToItsTokensOneByOne) {
+  const auto on = engine(golden(GetParam()));
+  const std::vector<Token> prompt = prompt_of(60, 3, 500);  // no block is left out
+  Sequence at_once(on, 300), one_by_one(on, 300);
+  for (const Token token : prompt) one_by_one.append(token);
+  at_once.sync(prompt);
+  const double apart = difference(at_once.logits(), one_by_one.logits());
+  EXPECT_LT(apart, kCutTolerance);
+}
+
+TEST_P(GpuFamilyTest, ReplaysAndForksGiveTheSameBits) {
+  const auto model = golden(GetParam());
+  const TempDir dir;
+  std::vector<std::vector<float>> seen;
+  for (int time = 0; time < 2; ++time) {
+    const auto on = engine(model);
+    Sequence sequence(on, 400);
+    sequence.sync(prompt_of(150, 4, 500));
+    sequence.save(dir / "s.kv", 150);
+    Sequence fork = sequence.fork(), restored(on, 400);
+    restored.restore(dir / "s.kv");
+    std::filesystem::remove(dir / "s.kv");
+    for (const Token token : prompt_of(20, 6, 500)) {
+      for (Sequence* s : {&sequence, &fork, &restored}) s->append(token);
+      EXPECT_EQ(copy(sequence.logits()), copy(fork.logits()));
+      EXPECT_EQ(copy(sequence.logits()), copy(restored.logits()));
+    }
+    seen.push_back(copy(sequence.logits()));
+    // Apart from here on: a fork that writes into a shared page has copied it.
+    sequence.append(7);
+    fork.append(8);
+    restored.append(7);
+    EXPECT_EQ(copy(sequence.logits()), copy(restored.logits()));
+    EXPECT_NE(copy(sequence.logits()), copy(fork.logits()));
+  }
+  EXPECT_EQ(seen[0], seen[1]);
+}
+
+TEST_P(GpuFamilyTest, WhatWasTakenBackLeavesNoTrace) {
+  const auto model = golden(GetParam());
+  Sequence sequence(engine(model), 400), other(engine(model), 400);  // which share no pages, so they cut alike
+  sequence.sync(prompt_of(140, 4, 500));
+  sequence.extend(prompt_of(9, 5, 500));
+  sequence.truncate(142);
+  other.sync(prompt_of(140, 4, 500));
+  other.extend(prompt_of(9, 5, 500));
+  other.truncate(140);
+  other.extend(prompt_of(2, 5, 500));
+  for (Sequence* s : {&sequence, &other}) s->append(3);
+  EXPECT_EQ(copy(sequence.logits()), copy(other.logits()));
+}
+
+// A row's bits don't depend on what shares the pass: one token of each of many sequences, a few of one, chunks of
+// prompts of others.
+TEST_P(GpuFamilyTest, ABatchGivesEachSequenceTheBitsThatItHasAlone) {
+  const auto model = golden(GetParam());
+  const Config& c = model->config();
+  kernels::Exec exec(kernels::Device::cuda);
+  const auto backend = Backend::create(model, exec, KvPool::create(256 << 20), kernels::Format::bf16);
+  std::vector<std::vector<Token>> prompts;
+  for (const int64_t length : {1, 7, 24, 65, 130, 200, 40, 300})
+    prompts.push_back(prompt_of(length, uint64_t(length), 500));
+  // Each step: how many tokens of each sequence are evaluated; short and long ones together.
+  const auto evaluate = [&](bool together) {
+    std::vector<KvCache> caches;
+    for (size_t i = 0; i < prompts.size(); ++i) caches.emplace_back(c, backend->pool(), kernels::Format::bf16);
+    std::vector<std::vector<float>> rows(prompts.size());
+    std::vector<int64_t> done(prompts.size());
+    const std::vector<int64_t> all = [] {
+      std::vector<int64_t> places(300);
+      std::iota(places.begin(), places.end(), 0);
+      return places;
+    }();
+    for (uint64_t step = 0;; ++step) {
+      std::vector<Segment> batch;
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        const int64_t wish = std::array<int64_t, 5>{1, 20, 5, 97, 17}[(step + i) % 5];
+        const int64_t n = std::min(wish, std::ssize(prompts[i]) - done[i]);
+        if (n == 0) continue;
+        caches[i].prepare(done[i], done[i] + n);
+        std::vector<float>& out = rows[i];
+        if (out.empty()) out.resize(prompts[i].size() * size_t(c.vocab_size));
+        batch.push_back({std::span(prompts[i]).subspan(size_t(done[i]), size_t(n)), done[i], &caches[i], i == 6,
+                         std::span(all).first(size_t(n)), out.data() + done[i] * c.vocab_size});
+        done[i] += n;
+        if (!together) {
+          backend->forward(batch);
+          batch.clear();
+        }
+      }
+      if (!batch.empty()) backend->forward(batch);
+      if (std::equal(done.begin(), done.end(), prompts.begin(),
+                     [](int64_t n, const std::vector<Token>& prompt) { return n == std::ssize(prompt); }))
+        return rows;
+    }
+  };
+  const auto alone = evaluate(false), together = evaluate(true);
+  for (size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(alone[i], together[i]) << prompts[i].size() << " tokens";
+}
+
+// Sequences of an engine with too little memory: evicted, evaluated again, prefixes shared; and each within rounding of
+// what it says alone.
+TEST_P(GpuFamilyTest, RandomLivesOnOneEngineComeOutAsAlone) {
+  const auto model = golden(GetParam());
+  const int64_t page = [&] {
+    Sequence probe(engine(model), 10);
+    return probe.cache_bytes(1);
+  }();
+  const int64_t block = model->config().block != 0 ? model->config().block : kDefaultBlock;
+  const auto on = engine(model, 3 * ((64 + block - 1) / block) * page);  // place for half of them
+  struct Seen {
+    std::vector<Token> tokens;
+    std::vector<float> logits;
+  };
+  std::vector<std::vector<Seen>> seen(6);
+  {
+    std::vector<std::jthread> threads;
+    for (size_t i = 0; i < seen.size(); ++i) {
+      threads.emplace_back([&, i] {
+        uint64_t seed = i;
+        const auto random = [&seed](int64_t below) {
+          seed = seed * 6364136223846793005U + 1442695040888963407U;
+          return static_cast<int64_t>((seed >> 33) % static_cast<uint64_t>(below));
+        };
+        Sequence sequence(on, 64);
+        for (int step = 0; step < 12; ++step) {
+          std::vector<Token> tokens = copy(sequence.tokens());
+          if (tokens.empty() || random(3) == 0) {
+            tokens.resize(size_t(random(std::ssize(tokens) + 1)));
+            const auto more = prompt_of(1 + random(60 - std::ssize(tokens)), seed % 3, 500);  // often the same
+            tokens.insert(tokens.end(), more.begin(), more.end());
+            sequence.sync(tokens);
+          } else if (std::ssize(tokens) < 55) {
+            sequence.extend(prompt_of(1 + random(8), seed, 500));
+          } else {
+            sequence.truncate(random(50));
+            sequence.append(5);
+          }
+          seen[i].push_back({copy(sequence.tokens()), copy(sequence.logits())});
+        }
+      });
+    }
+  }
+  int n_moments = 0, n_far = 0;
+  Sequence alone(engine(model), 64);
+  for (const auto& life : seen) {
+    for (const Seen& moment : life) {
+      alone.truncate(0);
+      alone.sync(moment.tokens);
+      const double apart = difference(alone.logits(), moment.logits);
+      ++n_moments;
+      n_far += !(apart < kCutTolerance);  // a close call between two experts fell the other way
+      EXPECT_LT(apart, 3);
+    }
+  }
+  EXPECT_LE(20 * n_far, n_moments);
+  std::printf("%s: %d of %d moments are more than %.2f apart, %lld evictions\n", GetParam(), n_far, n_moments,
+              kCutTolerance, static_cast<long long>(on->stats().evictions));
+}
+
+TEST_F(GpuTest, SparseIsDenseWhileEveryBlockIsChosen) {
+  const auto on = engine(golden("minimax-m3"));  // blocks of 16, of which 4 are read
+  Sequence sparse(on, 300), dense(on, 300, Attention::dense);
+  const std::vector<Token> prompt = prompt_of(90, 5, 500);
+  double most = 0, later = 0;
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    sparse.append(prompt[i]);
+    dense.append(prompt[i]);
+    double& apart = i < 64 ? most : later;
+    apart = std::max(apart, difference(sparse.logits(), dense.logits()));
+  }
+  EXPECT_LT(most, 0.05);
+  EXPECT_GT(later, most);
+}
+
+TEST_F(GpuTest, AnotherDevicesSnapshotIsRefused) {
+  const TempDir dir;
+  const auto model = golden("minimax-m3");
+  kernels::Exec exec(2);
+  Sequence on_cpu(model, exec, 50), on_gpu(engine(model), 50);
+  on_cpu.sync(prompt_of(20));
+  on_cpu.save(dir / "cpu.kv", 20);
+  on_gpu.sync(prompt_of(20));
+  on_gpu.save(dir / "gpu.kv", 20);
+  EXPECT_THAT(message_of([&] { on_gpu.restore(dir / "cpu.kv"); }),
+              testing::AllOf(testing::HasSubstr("want a snapshot of "), testing::HasSubstr(" bf16 bf16 cuda sparse")));
+  EXPECT_THAT(message_of([&] { on_cpu.restore(dir / "gpu.kv"); }), testing::HasSubstr(" bf16 bf16 cuda sparse"));
+}
+
+TEST_F(GpuTest, ChoosingWithoutTrainingIsRefused) {
+  const auto on = engine(golden("qwen3-moe"));
+  EXPECT_EQ(message_of([&] { Sequence(on, 50, Attention::sparse); }),
+            "attention sparse: on a GPU want a model that selects blocks, found qwen3moe");
+}
+
+TEST_F(GpuTest, CacheMemoryIsCountedAndComesBack) {
+  const auto on = engine(golden("minimax-m3"), 1 << 20);
+  Sequence sequence(on, 100'000);
+  const int64_t page = sequence.cache_bytes(1), fit = (1 << 20) / page * 16;
+  EXPECT_THROW(sequence.sync(prompt_of(fit + 1)), std::length_error);
+  for (int time = 0; time < 3; ++time) {
+    sequence.sync(prompt_of(fit, uint64_t(time)));
+    Sequence other(on, 100);
+    other.sync(prompt_of(20));  // takes the pages of the first, which nobody uses
+  }
+}
+
+// Weights in every format of files: as good as the same rounding on the CPU.
+TEST_F(GpuTest, EveryWeightFormatComesCloseToTheCpu) {
+  const std::vector<Token> prompt = prompt_of(50, 3, 250);
+  for (const TensorType type : {TensorType::f32, TensorType::f16, TensorType::bf16, TensorType::q8_0, TensorType::q4_0,
+                                TensorType::q4_k, TensorType::q5_k, TensorType::q6_k, TensorType::mxfp4}) {
+    RandomShape shape{.family = &kMiniMaxM3, .type = type, .vocab = 256, .context = 1024, .dim = 256, .layers = 3};
+    shape.heads = 4, shape.kv_heads = 2, shape.head_dim = 64, shape.experts = 8, shape.top_k = 2, shape.ffn = 256;
+    shape.dense_ffn = 256, shape.index_dim = 64;
+    const auto model = Model::make_up(shape);
+    kernels::Exec exec(2);
+    Sequence on_cpu(model, exec, 100), on_gpu(engine(model), 100);
+    on_cpu.sync(prompt);
+    on_gpu.sync(prompt);
+    const double apart = difference(on_cpu.logits(), on_gpu.logits());
+    EXPECT_LT(apart, 0.15) << tensor_layout(type).name;
+    // A model of which the host holds the first rows only is as large.
+    EXPECT_EQ(GpuWeights::bytes(model->config(), Model::make_up(shape, true)->weights()),
+              GpuWeights::bytes(model->config(), model->weights()));
+  }
+}
+
+// The model that ships, asked for each chore of the suite: its first reply, greedily, as on the CPU.
+TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
+  const std::filesystem::path root(CORVID_SOURCE_DIR);
+  const auto model = Model::load(root / "configs/models/corvid-small.gguf");
+  const ChatFormat format(model->tokenizer());
+  const Prompt prompt = test::golden_prompt();
+  kernels::Exec exec(0);
+  Sequence on_cpu(model, exec, 8192, Attention::automatic, nullptr, kernels::Format::bf16), on_gpu(engine(model), 8192);
+  const auto reply = [&](Sequence& sequence, std::span<const Token> tokens) {
+    sequence.sync(tokens);
+    ReplyParser parser(format, prompt, "call_", 1);
+    std::vector<Token> replied;
+    while (replied.size() < 80 && !parser.is_done()) {
+      replied.push_back(best(sequence.logits()));
+      parser.push(replied.back());
+      sequence.append(replied.back());
+    }
+    return replied;
+  };
+  size_t n_replies = 0, n_same = 0, n_tokens = 0;
+  for (const auto& file : std::filesystem::directory_iterator(root / "tests/eval/tasks")) {
+    const nlohmann::json task = read_json_object(file.path());
+    Message asked;
+    asked.role = Role::user;
+    asked.text = (task.contains("prompt") ? task["prompt"] : task["prompts"][0]).get<std::string>();
+    const std::vector<Token> tokens = format.render(prompt, std::span(&asked, 1));
+    const std::vector<Token> wanted = reply(on_cpu, tokens), found = reply(on_gpu, tokens);
+    ++n_replies;
+    n_tokens += wanted.size();
+    n_same += wanted == found;
+    if (wanted != found) {
+      const auto apart = std::mismatch(wanted.begin(), wanted.end(), found.begin(), found.end()).first;
+      std::printf("%s: apart from token %td of %zu on\n", file.path().stem().c_str(), apart - wanted.begin(),
+                  wanted.size());
+    }
+  }
+  std::printf("%zu of %zu replies are the same, of %zu tokens\n", n_same, n_replies, n_tokens);
+  EXPECT_EQ(n_replies, 40U);
+  EXPECT_GE(10 * n_same, 9 * n_replies);
+}
+
+TEST_F(GpuTest, AProfileNamesThePartsOfAStep) {
+  const auto on = engine(golden("minimax-m3"));
+  EXPECT_FALSE(on->profile_last_step());
+  Sequence sequence(on, 100);
+  sequence.append(1);
+  const auto before = copy(sequence.logits());
+  const auto profile = on->profile_last_step();
+  ASSERT_TRUE(profile);
+  EXPECT_EQ(profile->rows, 1);
+  EXPECT_GT(profile->ms, 0);
+  std::vector<std::string> names;
+  for (const StepProfile::Part& part : profile->parts) names.push_back(part.name);
+  EXPECT_THAT(names, testing::UnorderedElementsAre("embedding", "norms", "projections", "heads", "sparse attention",
+                                                   "dense attention", "attention output", "router", "experts",
+                                                   "dense feed-forward", "logits"));
+  sequence.truncate(0);
+  sequence.append(1);
+  EXPECT_EQ(copy(sequence.logits()), before);
+}
+
+}  // namespace
+}  // namespace corvid::model
