@@ -39,13 +39,10 @@ void launch(const char* name, void (*kernel)(Params...), const Launch& how, Args
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), name);
 }
 
-// More shared memory than every kernel may have, and clusters of 16 blocks: on the current device, for all its launches
-// from now on.
+// More shared memory than every kernel may have: on the current device, for all its launches from now on.
 template <class Kernel>
-void allow(Kernel* kernel, int shared_bytes, bool large_clusters = false) {
+void allow(Kernel* kernel, int shared_bytes) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes), "shared memory");
-  if (large_clusters)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "clusters");
 }
 
 // A multiprocessor divides its memory anew between L1 and shared memory only when it is empty: kernels that follow each

@@ -101,9 +101,6 @@ __device__ inline void arrive_expecting(uint64_t* barrier, int bytes) {
 // Copies to shared memory by this thread (cp.async or stores) become visible to the copy engine and to wgmma's
 // products: after the wait, before a barrier.
 __device__ inline void fence_for_engines() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ inline void store_zeros(uint32_t to) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
-}
 // Copies `bytes`, a multiple of 16, by the copy engine; they count for the barrier.
 __device__ inline void copy_bulk(uint32_t to, const void* from, int bytes, uint64_t* barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
