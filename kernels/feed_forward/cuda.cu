@@ -1,4 +1,5 @@
-// The order of a call: plan, gate and up, down into one row for each pair, and the sum of each row's pairs.
+// The order of a call: plan, gate and up, down into one row for each pair, and the sum of each row's pairs. One row
+// alone needs no plan, and its down and sum are one kernel.
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -47,9 +48,8 @@ bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
   return a.gate.n == b.gate.n && a.gate.format == b.gate.format && a.down.format == b.down.format;
 }
 
-// Many rows of weights that the tensor cores take as they are.
 bool is_wide(const FeedForward::Mlp& mlp, int64_t rows) {
-  return rows > kStreamRows && mlp.gate.format == DeviceFormat::bf16 && mlp.down.format == DeviceFormat::bf16;
+  return kernels::is_wide(mlp.gate.format, mlp.gate.k, rows) && kernels::is_wide(mlp.down.format, mlp.down.k, rows);
 }
 
 // The workspace, cut up.
@@ -65,7 +65,10 @@ struct Pieces {
     const bool dense = a.experts.gate.n_experts == 1 && a.top_k == 1, wide = is_wide(a.experts, rows);
     const bool shared = !dense && !wide && a.shared.gate.data != nullptr && have_one_shape(a.experts, a.shared);
     const int64_t n_experts = a.experts.gate.n_experts;
-    shape = {rows, a.top_k, n_experts, wide ? kWideTile : stream_tile(rows, a.top_k, n_experts), shared};
+    shape = {rows, a.top_k, n_experts,
+             wide ? std::min(wide_tile(a.experts.gate.format), wide_tile(a.experts.down.format))
+                  : stream_tile(rows, a.top_k, n_experts),
+             shared};
     auto* base = static_cast<unsigned char*>(workspace);
     const auto take = [&]<class T>(T*& to, int64_t count) {
       if (base != nullptr) to = reinterpret_cast<T*>(base + bytes);
@@ -73,9 +76,13 @@ struct Pieces {
     };
     const int64_t other_ffn = a.shared.gate.data != nullptr ? a.shared.gate.n : 0;
     take(m, std::max(shape.positions() * a.experts.gate.n, rows * other_ffn));
-    if (dense) return;
+    if (dense) {
+      take(sorted, rows * a.experts.gate.k);
+      return;
+    }
     take(plan.n_tiles, 2 + shape.n_experts);
-    take(plan.tiles, shape.max_tiles());
+    // The smallest tiles, of which there are most: so that fewer rows never need more.
+    take(plan.tiles, ExpertPlanShape{rows, a.top_k, n_experts, 8, shared}.max_tiles());
     take(plan.rows, shape.positions());
     take(plan.pos, shape.positions());
     take(out, shape.positions() * a.experts.down.n);
@@ -103,21 +110,21 @@ void check_shapes(const FeedForward& a) {
           down.n_experts);
 }
 
-// sorted[p] = h[row at position p]
-__global__ void sort_kernel(const uint16_t* h, const int32_t* rows, const int32_t* count, uint16_t* sorted, int dim) {
-  const int64_t p = blockIdx.x;
-  wait_for_previous();
-  start_next();
-  if (p >= *count) return;
-  const auto* from = reinterpret_cast<const uint4*>(h + rows[p] * int64_t{dim});
-  auto* to = reinterpret_cast<uint4*>(sorted + p * dim);
-  for (int i = static_cast<int>(threadIdx.x); i < dim / 8; i += static_cast<int>(blockDim.x)) to[i] = from[i];
+// h as the wide products want it: by position, in the order of gate's format.
+const uint16_t* in_order(const FeedForward& a, const FeedForward::Mlp& mlp, const ExpertPlan& plan, int64_t positions,
+                         const Pieces& w, CUstream_st* stream) {
+  const XOrder order = x_order(mlp.gate.format);
+  if (plan.rows == nullptr && order == XOrder::plain) return a.h;
+  const int32_t* count = plan.rows != nullptr ? plan.n_tiles + 1 + w.shape.n_experts : nullptr;
+  cuda::sort_rows({a.h, plan.rows, count, w.sorted, positions, mlp.gate.k, order}, stream);
+  return w.sorted;
 }
 
 // One expert for all rows.
-void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstream_st* stream) {
+void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, CUstream_st* stream) {
+  uint16_t* m = w.m;
   if (is_wide(mlp, a.rows)) {
-    WideProduct p{.x = a.h,
+    WideProduct p{.x = in_order(a, mlp, {}, a.rows, w, stream),
                   .positions = a.rows,
                   .first = mlp.gate,
                   .second = mlp.up,
@@ -126,7 +133,8 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstr
                   .max_tiles = 0,
                   .y = m,
                   .out = WideProduct::Out::activated,
-                  .act = a.act};
+                  .act = a.act,
+                  .order = x_order(mlp.down.format)};
     cuda::wide_product(p, stream);
     p.x = m, p.first = mlp.down, p.y = a.x, p.out = WideProduct::Out::add_f32;
     return cuda::wide_product(p, stream);
@@ -138,6 +146,8 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstr
                  .shared_first = nullptr,
                  .shared_second = nullptr,
                  .plan = {},
+                 .ids = nullptr,
+                 .first_expert = 0,
                  .gather = false,
                  .rows = a.rows,
                  .tile = tile,
@@ -152,14 +162,21 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, uint16_t* m, CUstr
   cuda::expert_stream(p, stream);
 }
 
-// m and out of every pair.
+template <class Out>
+void add_rows(const FeedForward& a, const Pieces& w, const Out* out, CUstream_st* stream) {
+  const auto dim = static_cast<int>(a.experts.down.n);
+  launch_dependent(sum_kernel<Out>, dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)),
+                   dim3(256), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(a.top_k),
+                   static_cast<int>(w.shape.slots()));
+}
+
 void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
   const FeedForward::Mlp& e = a.experts;
   const ExpertPlanShape& s = w.shape;
+  const bool one_row = a.rows == 1 && row_fits(e.down, s.slots());
+  if (!one_row) cuda::plan_experts(a.ids, a.first_expert, s, w.plan, stream);
   if (is_wide(e, a.rows)) {
-    launch_dependent(sort_kernel, dim3(static_cast<unsigned>(s.positions())), dim3(256), 0, stream, a.h, w.plan.rows,
-                     w.plan.n_tiles + 1 + s.n_experts, w.sorted, static_cast<int>(e.gate.k));
-    WideProduct p{.x = w.sorted,
+    WideProduct p{.x = in_order(a, e, w.plan, s.positions(), w, stream),
                   .positions = s.positions(),
                   .first = e.gate,
                   .second = e.up,
@@ -168,21 +185,25 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                   .max_tiles = s.max_tiles(),
                   .y = w.m,
                   .out = WideProduct::Out::activated,
-                  .act = a.act};
+                  .act = a.act,
+                  .order = x_order(e.down.format)};
     cuda::wide_product(p, stream);
-    p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::bf16;
-    return cuda::wide_product(p, stream);
+    p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::bf16, p.order = XOrder::plain;
+    cuda::wide_product(p, stream);
+    return add_rows(a, w, reinterpret_cast<const uint16_t*>(w.out), stream);
   }
   ExpertStream p{.x = a.h,
                  .first = e.gate,
                  .second = e.up,
                  .shared_first = s.shared ? a.shared.gate.data : nullptr,
                  .shared_second = s.shared ? a.shared.up.data : nullptr,
-                 .plan = w.plan,
+                 .plan = one_row ? ExpertPlan{} : w.plan,
+                 .ids = one_row ? a.ids : nullptr,
+                 .first_expert = a.first_expert,
                  .gather = true,
                  .rows = a.rows,
                  .tile = s.tile,
-                 .max_tiles = s.max_tiles(),
+                 .max_tiles = one_row ? s.slots() : s.max_tiles(),
                  .top_k = s.slots(),
                  .m = w.m,
                  .out = nullptr,
@@ -191,35 +212,26 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
   cuda::expert_stream(p, stream);
   p.x = w.m, p.gather = false, p.first = e.down, p.second = {}, p.m = nullptr, p.out = w.out;
   p.shared_first = s.shared ? a.shared.down.data : nullptr, p.shared_second = nullptr;
+  if (one_row) return cuda::add_experts_of_row(p, a.weights, a.x, stream);
   cuda::expert_stream(p, stream);
+  add_rows(a, w, static_cast<const float*>(w.out), stream);
 }
 
 }  // namespace
 
-int64_t feed_forward_workspace_bytes(const FeedForward& a, int64_t rows) { return Pieces(a, rows, nullptr).bytes; }
+int64_t feed_forward_workspace_bytes(const FeedForward& a, int64_t rows) {
+  return std::max(Pieces(a, rows, nullptr).bytes, Pieces(a, std::min(rows, kStreamRows), nullptr).bytes);
+}
 
 void cuda::feed_forward(const FeedForward& a, void* workspace, CUstream_st* stream) {
   check_shapes(a);
   if (a.rows == 0) return;
   const Pieces w(a, a.rows, workspace);
-  if (a.ids == nullptr) {
-    dense(a, a.experts, w.m, stream);
-  } else {
-    const ExpertPlanShape& s = w.shape;
-    plan_experts(a.ids, a.first_expert, s, w.plan, stream);
+  if (a.ids == nullptr)
+    dense(a, a.experts, w, stream);
+  else
     routed(a, w, stream);
-    const auto sum = [&]<class Out>(const Out* out) {
-      const auto dim = static_cast<int>(a.experts.down.n);
-      launch_dependent(sum_kernel<Out>, dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)),
-                       dim3(256), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(s.top_k),
-                       static_cast<int>(s.slots()));
-    };
-    if (is_wide(a.experts, a.rows))
-      sum(reinterpret_cast<const uint16_t*>(w.out));
-    else
-      sum(static_cast<const float*>(w.out));
-  }
-  if (a.shared.gate.data != nullptr && !w.shape.shared) dense(a, a.shared, w.m, stream);
+  if (a.shared.gate.data != nullptr && !w.shape.shared) dense(a, a.shared, w, stream);
 }
 
 }  // namespace corvid::kernels

@@ -24,15 +24,21 @@ struct StreamProducts {
   One all[kMaxProducts];
 };
 
+// Panels of a warp: with many rows of x two, which halves how often x is read; q4_k has no registers for that.
+CORVID_HOST_DEVICE constexpr int warp_panels(DeviceFormat format, int tiles) {
+  return tiles < 4 || format == DeviceFormat::q4_k ? 1 : 2;
+}
+
 template <DeviceFormat kFormat, int kTiles>
 __global__ __launch_bounds__(kStreamThreads,
                              kTiles <= 2 ? 2 : 1) void stream_kernel(const __grid_constant__ StreamProducts a) {
+  constexpr int kPanels = warp_panels(kFormat, kTiles);
   start_next();
   int which = 0;
   while (which + 1 < a.count && static_cast<int>(blockIdx.x) >= a.all[which + 1].first_block) ++which;
   const StreamProducts::One& one = a.all[which];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int first_panel = (static_cast<int>(blockIdx.x) - one.first_block) * block_panels(one.log_split);
+  const int block = static_cast<int>(blockIdx.x) - one.first_block, in_block = block_panels(one.log_split);
   const int first_row = static_cast<int>(blockIdx.y) * kTiles * 8;
 
   const uint16_t* x[kTiles];
@@ -41,40 +47,53 @@ __global__ __launch_bounds__(kStreamThreads,
     const int row = first_row + n * 8 + lane / 4;
     x[n] = row < a.rows ? a.x + row * a.k : nullptr;
   }
-  float sum[1][kTiles][4] = {};
-  if (const int panel = first_panel + (warp >> one.log_split); panel < one.panels) {
-    const unsigned char* const panels[1] = {one.w + panel * panel_bytes(kFormat, a.k)};
+  float sum[kPanels][kTiles][4] = {};
+  // The warps' panels p are the p-th run of in_block panels of the block, so that a run's outputs lie side by side.
+  const int first_panel = block * in_block * kPanels + (warp >> one.log_split);
+  if (first_panel < one.panels) {
+    const unsigned char* panels[kPanels];
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p)  // the last again, where there is none
+      panels[p] = one.w + min(first_panel + p * in_block, one.panels - 1) * panel_bytes(kFormat, a.k);
     const int parts = 1 << one.log_split;
-    stream<kFormat, kTiles, 1, kAhead<kFormat, 1>>(panels, x, a.k, one.first_step + (warp & (parts - 1)), one.end_step,
-                                                   parts, sum, lane, [] { wait_for_previous(); });
+    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(panels, x, a.k, one.first_step + (warp & (parts - 1)),
+                                                               one.end_step, parts, sum, lane,
+                                                               [] { wait_for_previous(); });
   }
   wait_for_previous();
-  reduce<kTiles, 1>(sum, one.log_split, [&](int row, int column, const float(&total)[1]) {
-    const int j = first_panel * 16 + row, r = first_row + column;
-    if (j >= one.n || r >= a.rows) return;
-    const int64_t at = int64_t{r} * one.n + j;
-    if (one.out == Product::Out::bf16)
-      static_cast<__nv_bfloat16*>(one.y)[at] = __float2bfloat16_rn(total[0]);
-    else if (one.out == Product::Out::f32)
-      static_cast<float*>(one.y)[at] = total[0];
-    else
-      static_cast<float*>(one.y)[at] += total[0];
-  });
+#pragma unroll
+  for (int p = 0; p < kPanels; ++p) {
+    if (p > 0) __syncthreads();
+    reduce<kTiles, 1>(*reinterpret_cast<const float(*)[1][kTiles][4]>(&sum[p]), one.log_split,
+                      [&](int row, int column, const float(&total)[1]) {
+                        const int j = (block * kPanels + p) * in_block * 16 + row, r = first_row + column;
+                        if (j >= one.n || r >= a.rows) return;
+                        const int64_t at = int64_t{r} * one.n + j;
+                        if (one.out == Product::Out::bf16)
+                          static_cast<__nv_bfloat16*>(one.y)[at] = __float2bfloat16_rn(total[0]);
+                        else if (one.out == Product::Out::f32)
+                          static_cast<float*>(one.y)[at] = total[0];
+                        else
+                          static_cast<float*>(one.y)[at] += total[0];
+                      });
+  }
+}
+
+int tiles_of(int64_t rows) { return rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8; }
+int blocks_of(DeviceFormat format, int panels, int log_split, int64_t rows) {
+  const int in_block = block_panels(log_split) * warp_panels(format, tiles_of(rows));
+  return (panels + in_block - 1) / in_block;
 }
 
 template <DeviceFormat kFormat>
 void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
-  const auto grid = [&](int tiles) {
-    return dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
-  };
-  if (a.rows <= 8)
-    launch_dependent(stream_kernel<kFormat, 1>, grid(1), dim3(kStreamThreads), 0, stream, a);
-  else if (a.rows <= 16)
-    launch_dependent(stream_kernel<kFormat, 2>, grid(2), dim3(kStreamThreads), 0, stream, a);
-  else if (a.rows <= 32)
-    launch_dependent(stream_kernel<kFormat, 4>, grid(4), dim3(kStreamThreads), 0, stream, a);
-  else
-    launch_dependent(stream_kernel<kFormat, 8>, grid(8), dim3(kStreamThreads), 0, stream, a);
+  const int tiles = tiles_of(a.rows);
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
+  auto* kernel = tiles == 1   ? stream_kernel<kFormat, 1>
+                 : tiles == 2 ? stream_kernel<kFormat, 2>
+                 : tiles == 4 ? stream_kernel<kFormat, 4>
+                              : stream_kernel<kFormat, 8>;
+  launch_dependent(kernel, grid, dim3(kStreamThreads), 0, stream, a);
 }
 
 template <DeviceFormat kFormat>
@@ -86,13 +105,13 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     a.count = blocks = 0;
   };
   for (const Product& p : all) {
-    if (p.w.format != kFormat || p.w.n == 0) continue;
+    if (p.w.format != kFormat || p.w.n == 0 || is_wide(kFormat, p.w.k, rows)) continue;
     const auto panels = static_cast<int>(panels_of(p.w.n));
-    const int log_split = log_split_of(panels, steps_of<kFormat>(p.w.k));
+    const int log_split = log_split_of(panels, p.w.k);
     a.all[a.count++] = {
         static_cast<const unsigned char*>(p.w.data), p.y,  static_cast<int>(p.w.n), panels, blocks, log_split, 0,
         static_cast<int>(steps_of<kFormat>(p.w.k)),  p.out};
-    blocks += (panels + block_panels(log_split) - 1) / block_panels(log_split);
+    blocks += blocks_of(kFormat, panels, log_split, rows);
     if (a.count == kMaxProducts) flush();
   }
   flush();
@@ -106,49 +125,70 @@ WideProduct::Out wide_out(Product::Out out) {
 
 }  // namespace
 
-int64_t products_workspace_bytes(std::span<const Product>, int64_t) { return 0; }
+// x in another order, for the formats that want one.
+int64_t ordered_bytes(int64_t rows, int64_t k) { return (rows * k * 2 + 255) / 256 * 256; }
+bool is_wide(const Product& p, int64_t rows) { return is_wide(p.w.format, p.w.k, rows); }
+
+int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows) {
+  int64_t bytes = 0;
+  for (const XOrder order : {XOrder::eights, XOrder::fours})
+    if (std::any_of(all.begin(), all.end(),
+                    [&](const Product& p) { return is_wide(p, rows) && x_order(p.w.format) == order; }))
+      bytes += ordered_bytes(rows, all[0].w.k);
+  return bytes;
+}
 
 void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream) {
   StreamProducts a{.x = x, .k = w.k, .rows = static_cast<int>(rows), .count = kSplits, .all = {}};
   const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
   constexpr int kLogSplit = 3;
+  const int blocks = blocks_of(DeviceFormat::bf16, panels, kLogSplit, rows);
   for (int s = 0; s < kSplits; ++s)
     a.all[s] = {static_cast<const unsigned char*>(w.data),
                 y + s * rows * w.n,
                 static_cast<int>(w.n),
                 panels,
-                s * panels,
+                s * blocks,
                 kLogSplit,
                 steps * s / kSplits,
                 steps * (s + 1) / kSplits,
                 Product::Out::f32};
-  launch<DeviceFormat::bf16>(a, kSplits * panels, stream);
+  launch<DeviceFormat::bf16>(a, kSplits * blocks, stream);
 }
 
-void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void*, CUstream_st* stream) {
+void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace,
+                    CUstream_st* stream) {
   require(rows >= 0 && !all.empty(), "products: want rows >= 0 and a product, found ", rows, " and ", all.size());
   for (const Product& p : all)
     require(p.w.n_experts == 1 && p.w.n >= 0 && p.w.k >= 8 && p.w.k % 8 == 0 && p.w.k == all[0].w.k,
             "products: want one matrix of rows of ", all[0].w.k, " numbers, a multiple of 8, found ", p.w.n_experts,
             " of ", p.w.k);
   if (rows == 0) return;
-  if (rows > kStreamRows) {
-    for (const Product& p : all)
-      if (p.w.format == DeviceFormat::bf16 && p.w.n > 0)
-        wide_product({.x = x,
-                      .positions = rows,
-                      .first = p.w,
-                      .second = {},
-                      .tiles = nullptr,
-                      .n_tiles = nullptr,
-                      .max_tiles = 0,
-                      .y = p.y,
-                      .out = wide_out(p.out),
-                      .act = {}},
-                     stream);
-  } else {
-    stream_products<DeviceFormat::bf16>(x, rows, all, stream);
+  auto* free = static_cast<unsigned char*>(workspace);
+  for (const XOrder order : {XOrder::plain, XOrder::eights, XOrder::fours}) {
+    const uint16_t* ordered = order == XOrder::plain ? x : nullptr;
+    for (const Product& p : all) {
+      if (p.w.n == 0 || !is_wide(p, rows) || x_order(p.w.format) != order) continue;
+      if (ordered == nullptr) {
+        auto* to = reinterpret_cast<uint16_t*>(free);
+        sort_rows({x, nullptr, nullptr, to, rows, p.w.k, order}, stream);
+        ordered = to;
+        free += ordered_bytes(rows, p.w.k);
+      }
+      wide_product({.x = ordered,
+                    .positions = rows,
+                    .first = p.w,
+                    .second = {},
+                    .tiles = nullptr,
+                    .n_tiles = nullptr,
+                    .max_tiles = 0,
+                    .y = p.y,
+                    .out = wide_out(p.out),
+                    .act = {}},
+                   stream);
+    }
   }
+  stream_products<DeviceFormat::bf16>(x, rows, all, stream);
   stream_products<DeviceFormat::q8_0>(x, rows, all, stream);
   stream_products<DeviceFormat::q4_k>(x, rows, all, stream);
   stream_products<DeviceFormat::q6_k>(x, rows, all, stream);

@@ -13,11 +13,12 @@ namespace corvid::kernels {
 constexpr int kStreamWarps = 8;
 constexpr int kStreamThreads = kStreamWarps * 32;
 
-// Into how many parts a panel's steps are split, as a power of two: so many that a product keeps a big GPU busy. A
-// constant of the shape: `panels` is how many are computed whatever the number of rows.
-inline int log_split_of(int64_t panels, int64_t steps) {
+// Into how many parts a panel's steps are split, as a power of two: so many that a product has some 2,000 warps, which
+// fit on a big GPU at once, but each with 512 columns or more, or starting costs more than it brings. A constant of the
+// shape: `panels` is how many are computed whatever the number of rows.
+inline int log_split_of(int64_t panels, int64_t k) {
   int log = 0;
-  while (log < 3 && (panels << log) < 2048 && (int64_t{2} << log) <= steps) ++log;
+  while (log < 3 && (panels << log) < 2000 && (k >> (log + 1)) >= 512) ++log;
   return log;
 }
 // Panels that a block has.

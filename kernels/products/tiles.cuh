@@ -136,30 +136,31 @@ struct Step<DeviceFormat::q8_0> {
   uint2 scales[2];  // half: four
 
   __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
+  }
+  // Half `to` of the rows is half `half` of this panel's.
+  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
     const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::q8_0);
-    const unsigned char* at = tile + step % 2 * 2048 + lane * 16;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + (j * 2 + half) * 512);
-      scales[half] = __ldg(reinterpret_cast<const uint2*>(tile + 4096 + (lane / 4 + half * 8) * 16 + step % 2 * 8));
-    }
+    for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + step % 2 * 2048 + (j * 2 + half) * 512 + lane * 16);
+    scales[to] = __ldg(reinterpret_cast<const uint2*>(tile + 4096 + (lane / 4 + half * 8) * 16 + step % 2 * 8));
+  }
+  // Group j of a half of the rows: eight exact numbers, and what they are scaled with.
+  __device__ void quants(int j, int half, uint32_t (&p)[4]) const {
+    const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
+    const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
+    p[0] = from_bytes(first), p[1] = from_bytes(first >> 8), p[2] = from_bytes(second), p[3] = from_bytes(second >> 8);
+  }
+  __device__ float scale(int j, int half, int) const {
+    return half_float((j < 2 ? scales[half].x : scales[half].y) >> (j % 2 * 16));
   }
   template <int kTiles>
   __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
-    float scale[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
-      const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
-      p[half][0] = from_bytes(first), p[half][1] = from_bytes(first >> 8);
-      p[half][2] = from_bytes(second), p[half][3] = from_bytes(second >> 8);
-      scale[half] = half_float((j < 2 ? scales[half].x : scales[half].y) >> (j % 2 * 16));
-    }
+    quants(j, 0, p[0]), quants(j, 1, p[1]);
     float part[kTiles][4] = {};
     mma_pairs(part, p, x);
-    add_scaled(sum, part, scale[0], scale[1]);
+    add_scaled(sum, part, scale(j, 0, 0), scale(j, 1, 0));
   }
 };
 
@@ -168,30 +169,31 @@ struct Step<DeviceFormat::f8_e4m3> {
   static constexpr int kGroups = 4;
   static constexpr bool kNeedsSums = false;
   uint4 w[2][2];
-  float scale;
+  float scales[2];  // half
 
   __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
-    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::f8_e4m3);
-    const unsigned char* at = tile + step % 2 * 2048 + lane * 16;
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-#pragma unroll
-      for (int j = 0; j < 2; ++j) w[half][j] = load_once(at + (j * 2 + half) * 512);
-    scale = __ldg(reinterpret_cast<const float*>(tile + 4096 + step % 2 * 4));
+    load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
   }
+  // Half `to` of the rows is half `half` of this panel's.
+  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
+    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::f8_e4m3);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + step % 2 * 2048 + (j * 2 + half) * 512 + lane * 16);
+    scales[to] = __ldg(reinterpret_cast<const float*>(tile + 4096 + step % 2 * 4));
+  }
+  __device__ void quants(int j, int half, uint32_t (&p)[4]) const {
+    const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
+    const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
+    p[0] = from_f8(first << 8), p[1] = from_f8(first), p[2] = from_f8(second << 8), p[3] = from_f8(second);
+  }
+  __device__ float scale(int, int half, int) const { return scales[half]; }
   template <int kTiles>
   __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t first = j % 2 == 0 ? w[half][j / 2].x : w[half][j / 2].z;
-      const uint32_t second = j % 2 == 0 ? w[half][j / 2].y : w[half][j / 2].w;
-      p[half][0] = from_f8(first << 8), p[half][1] = from_f8(first);
-      p[half][2] = from_f8(second << 8), p[half][3] = from_f8(second);
-    }
+    quants(j, 0, p[0]), quants(j, 1, p[1]);
     float part[kTiles][4] = {};
     mma_pairs(part, p, x);
-    add_scaled(sum, part, scale, scale);
+    add_scaled(sum, part, scales[0], scales[1]);
   }
 };
 
@@ -208,13 +210,14 @@ struct Step<DeviceFormat::q4_k> {
   uint4 w[2][2];    // half, four groups
 
   __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
+  }
+  // Half `to` of the rows is half `half` of this panel's.
+  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
     const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q4_k);
+    header[to] = load16(tile + (lane / 4 + half * 8) * 16);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      header[half] = load16(tile + (lane / 4 + half * 8) * 16);
-#pragma unroll
-      for (int j = 0; j < 2; ++j) w[half][j] = load_once(tile + 256 + (j * 2 + half) * 512 + lane * 16);
-    }
+    for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + 256 + (j * 2 + half) * 512 + lane * 16);
   }
   // Four of a row's scales, or minima, as block_weights.h's k_scale has them: groups 0 to 3, or 4 to 7.
   __device__ uint32_t scales(int half, bool upper) const {
@@ -225,21 +228,32 @@ struct Step<DeviceFormat::q4_k> {
     const uint4& h = header[half];
     return upper ? (h.w >> 4 & 0x0f0f0f0fU) | (h.z >> 2 & 0x30303030U) : h.z & 0x3f3f3f3fU;
   }
+  __device__ void quants(int j, int half, uint32_t (&p)[4]) const {
+    const uint32_t word = word_of(w[half][j / 4], j % 4);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) p[i] = subtract((word >> (4 * i) & 0x000f000fU) | k128, k128);
+  }
+  __device__ float scale(int j, int half, int) const {
+    return half_float(header[half].x) * byte_float(scales(half, j >= 4), j % 4);
+  }
+  __device__ float min(int j, int half) const {
+    return half_float(header[half].x >> 16) * byte_float(mins(half, j >= 4), j % 4);
+  }
   template <int kTiles>
   __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
-    float scale[2];
+    float by[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const uint32_t word = word_of(w[half][j / 4], j % 4);
       p[half][0] = (word << 3 & 0x00780078U) | 0x41804180U;
 #pragma unroll
       for (int i = 1; i < 4; ++i) p[half][i] = (word >> (4 * i - 3) & 0x00780078U) | 0x41804180U;
-      scale[half] = byte_float(scales(half, j >= 4), j % 4);
+      by[half] = byte_float(scales(half, j >= 4), j % 4);
     }
     float part[kTiles][4] = {};
     mma_pairs(part, p, x);
-    add_scaled(sum, part, scale[0], scale[1]);
+    add_scaled(sum, part, by[0], by[1]);
   }
   // sums: of add() over the tile. x_high, x_low: of X, the lane's groups 2 * (lane % 4) and the next.
   template <int kTiles>
@@ -279,43 +293,44 @@ struct Step<DeviceFormat::q6_k> {
   uint16_t d[2];
 
   __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+    load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
+  }
+  // Half `to` of the rows is half `half` of this panel's.
+  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
     const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q6_k);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int j = 0; j < 2; ++j) low[to][j] = load_once(tile + (j * 2 + half) * 512 + lane * 16);
+    high[to] = load_once(tile + 2048 + half * 512 + lane * 16);
+    scales[to] = load16(tile + 3072 + (lane / 4 + half * 8) * 16);
+    d[to] = __ldg(reinterpret_cast<const uint16_t*>(tile + 3328 + (lane / 4 + half * 8) * 2));
+  }
+  __device__ void quants(int j, int half, uint32_t (&p)[4]) const {
+    const uint32_t l = word_of(low[half][j / 4], j % 4), h = word_of(high[half], j / 2);
 #pragma unroll
-      for (int j = 0; j < 2; ++j) low[half][j] = load_once(tile + (j * 2 + half) * 512 + lane * 16);
-      high[half] = load_once(tile + 2048 + half * 512 + lane * 16);
-      scales[half] = load16(tile + 3072 + (lane / 4 + half * 8) * 16);
-      d[half] = __ldg(reinterpret_cast<const uint16_t*>(tile + 3328 + (lane / 4 + half * 8) * 2));
+    for (int i = 0; i < 4; ++i) {
+      const int shift = (j % 2 * 4 + i) * 2;  // where the upper bits are; they go to 4
+      const uint32_t upper = (shift < 4 ? h << (4 - shift) : h >> (shift - 4)) & 0x00300030U;
+      p[i] = subtract((l >> (4 * i) & 0x000f000fU) | upper | k128, 0x43204320U);  // 160
     }
+  }
+  __device__ float scale(int j, int half, int instruction) const {
+    const uint32_t biased = word_of(scales[half], j / 2) ^ 0x80808080U;
+    return half_float(d[half]) * byte_float(biased, j % 2 * 2 + instruction, 8388736.0F);
   }
   template <int kTiles>
   __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
     uint32_t p[2][4];
-    float scale[2][2];  // half, instruction
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t l = word_of(low[half][j / 4], j % 4), h = word_of(high[half], j / 2);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int shift = (j % 2 * 4 + i) * 2;  // where the upper bits are; they go to 4
-        const uint32_t upper = (shift < 4 ? h << (4 - shift) : h >> (shift - 4)) & 0x00300030U;
-        p[half][i] = subtract((l >> (4 * i) & 0x000f000fU) | upper | k128, 0x43204320U);  // 160
-      }
-      const uint32_t biased = word_of(scales[half], j / 2) ^ 0x80808080U;
-#pragma unroll
-      for (int i = 0; i < 2; ++i) scale[half][i] = half_float(d[half]) * byte_float(biased, j % 2 * 2 + i, 8388736.0F);
-    }
+    quants(j, 0, p[0]), quants(j, 1, p[1]);
     float part[kTiles][4] = {};
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) mma(part[n], p[0][0], p[1][0], p[0][1], p[1][1], x[n].x, x[n].y);
-    add_scaled(sum, part, scale[0][0], scale[1][0]);
+    add_scaled(sum, part, scale(j, 0, 0), scale(j, 1, 0));
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       part[n][0] = part[n][1] = part[n][2] = part[n][3] = 0;
       mma(part[n], p[0][2], p[1][2], p[0][3], p[1][3], x[n].z, x[n].w);
     }
-    add_scaled(sum, part, scale[0][1], scale[1][1]);
+    add_scaled(sum, part, scale(j, 0, 1), scale(j, 1, 1));
   }
 };
 

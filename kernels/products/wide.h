@@ -1,5 +1,5 @@
-// Products of many rows with bf16 weights, one or several experts: the kernel behind products() and feed_forward()
-// above kStreamRows rows.
+// Products of many rows, one or several experts: the kernels behind products() and feed_forward() above kStreamRows
+// rows.
 #pragma once
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/feed_forward/plan.h"
@@ -7,23 +7,49 @@
 
 namespace corvid::kernels {
 
-constexpr int64_t kWideTile = 192;  // rows of x that a tile may have
+// Most rows of x in a tile.
+constexpr int64_t wide_tile(DeviceFormat format) { return format == DeviceFormat::bf16 ? 192 : 128; }
+
+// How the numbers of a row of x lie. Weights in tiles (tile.h) go from memory to the registers of the tensor cores'
+// first operand, whose order within 32 numbers then has to be that of x in shared memory.
+enum class XOrder : uint8_t { plain, eights, fours };
+constexpr XOrder x_order(DeviceFormat format) {
+  return format == DeviceFormat::bf16 ? XOrder::plain : format == DeviceFormat::q6_k ? XOrder::fours : XOrder::eights;
+}
+
+// Whether there is a wide kernel for rows of k numbers.
+constexpr bool is_wide(DeviceFormat format, int64_t k, int64_t rows) {
+  return rows > kStreamRows && (format == DeviceFormat::bf16 || k % 32 == 0);
+}
 
 struct WideProduct {
   enum class Out : uint8_t { bf16, f32, add_f32, activated };
-  const uint16_t* x;  // [positions, k]
+  const uint16_t* x;  // [positions, k], in x_order(first.format)
   int64_t positions;
   DeviceMatrix first, second;  // second for Out::activated alone: up, first being gate
-  const ExpertTile* tiles;     // of at most kWideTile positions; null: one expert and all positions
+  const ExpertTile* tiles;     // of at most wide_tile(first.format) positions; null: one expert and all positions
   const int32_t* n_tiles;      // on the device, at most max_tiles
   int64_t max_tiles;
   void* y;  // [positions, n], float32 or (bf16, activated) bf16
   Out out;
   Activation act;
+  XOrder order = XOrder::plain;  // of y, if that is bf16
 };
 
 namespace cuda {
 void wide_product(const WideProduct& a, CUstream_st* stream);
-}
+void wide_quants(const WideProduct& a, CUstream_st* stream);  // any format but bf16
+
+// to[p] = from[rows[p]] in another order, p < *count; null: rows in their order, all `positions` of them. k is a
+// multiple of 8, and for orders but `plain` of 32.
+struct SortRows {
+  const uint16_t* from;
+  const int32_t *rows, *count;
+  uint16_t* to;
+  int64_t positions, k;
+  XOrder order;
+};
+void sort_rows(const SortRows& a, CUstream_st* stream);
+}  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -1,5 +1,7 @@
 #include <math_constants.h>
 
+#include <algorithm>
+
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
 #include "kernels/products/dependent.cuh"
@@ -23,13 +25,15 @@ __device__ float warp_max(float value) {
 constexpr int kThreads = 128;
 
 // A block for each row: all add up the logits, one warp chooses. A chosen expert's score becomes NaN, which no score is
-// otherwise: it is out. kThirds: a logit is the sum of so many numbers, n_experts apart, in each of `splits` matrices;
-// the last are the smallest.
-template <int kThirds>
-__global__ void route_kernel(Route a, int splits) {
+// otherwise: it is out. kThirds: a logit is the sum of so many numbers, n_experts apart, the last being the smallest,
+// and each of them the sum of what kParts matrices have in its place.
+template <int kThirds, int kParts>
+__global__ void route_kernel(Route a) {
   extern __shared__ float shared[];
   float* p = shared;
-  float* score = shared + a.n_experts;
+  float* score = p + a.n_experts;
+  int32_t* chosen = reinterpret_cast<int32_t*>(score + a.n_experts);
+  int32_t* sorted = chosen + a.top_k;
   int32_t* ids = a.ids + blockIdx.x * a.top_k;
   float* weights = a.weights + blockIdx.x * a.top_k;
   const int lane = static_cast<int>(threadIdx.x);
@@ -40,7 +44,8 @@ __global__ void route_kernel(Route a, int splits) {
     float logit = 0;
 #pragma unroll
     for (int third = kThirds - 1; third >= 0; --third)
-      for (int s = 0; s < splits; ++s)
+#pragma unroll
+      for (int s = 0; s < kParts; ++s)
         logit += a.logits[((s * a.rows + blockIdx.x) * kThirds + third) * a.n_experts + e];
     p[e] = logit;
   }
@@ -73,27 +78,34 @@ __global__ void route_kernel(Route a, int splits) {
       if (other_id >= 0 && (best_id < 0 || other > best || (other == best && other_id < best_id)))
         best = other, best_id = other_id;
     }
-    if (lane == 0) {
-      score[best_id] = CUDART_NAN_F;
-      int64_t at = i;
-      for (; at > 0 && ids[at - 1] > best_id; --at) ids[at] = ids[at - 1];
-      ids[at] = best_id;
-    }
+    if (lane == 0) chosen[i] = best_id, score[best_id] = CUDART_NAN_F;
     __syncwarp();
   }
-  if (lane != 0) return;
+  // From the order of choice to that of the ids.
+  for (int64_t i = lane; i < a.top_k; i += 32) {
+    int at = 0;
+    for (int64_t j = 0; j < a.top_k; ++j) at += chosen[j] < chosen[i];
+    sorted[at] = chosen[i];
+  }
+  __syncwarp();
   float sum = a.normalised ? 0 : 1;
-  for (int64_t i = 0; a.normalised && i < a.top_k; ++i) sum += p[ids[i]];
-  for (int64_t i = 0; i < a.top_k; ++i)
-    weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[ids[i]] / sum);
+  for (int64_t i = 0; a.normalised && i < a.top_k; ++i) sum += p[sorted[i]];
+  for (int64_t i = lane; i < a.top_k; i += 32) {
+    ids[i] = sorted[i];
+    weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[sorted[i]] / sum);
+  }
 }
 
-template <int kThirds>
-void launch(const Route& a, int splits, CUstream_st* stream) {
+template <int kThirds, int kParts>
+void launch(const Route& a, CUstream_st* stream) {
   if (a.rows == 0) return;
-  const auto shared_bytes = static_cast<size_t>(2 * a.n_experts) * sizeof(float);  // at most 32 KB: kMaxExperts
-  launch_dependent(route_kernel<kThirds>, dim3(static_cast<unsigned>(a.rows)), dim3(kThreads), shared_bytes, stream, a,
-                   splits);
+  const auto shared_bytes = static_cast<size_t>(2 * (a.n_experts + a.top_k)) * sizeof(float);
+  if (shared_bytes > 48 << 10)
+    cuda::check(cudaFuncSetAttribute(route_kernel<kThirds, kParts>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(shared_bytes)),
+                "route");
+  launch_dependent(route_kernel<kThirds, kParts>, dim3(static_cast<unsigned>(a.rows)), dim3(kThreads), shared_bytes,
+                   stream, a);
 }
 
 int splits_of(int64_t rows) { return rows <= kStreamRows ? kSplits : 1; }
@@ -103,11 +115,12 @@ int64_t logits_bytes(int64_t rows, int64_t n_experts) {
 
 }  // namespace
 
-void cuda::route(const Route& a, CUstream_st* stream) { launch<1>(a, 1, stream); }
+void cuda::route(const Route& a, CUstream_st* stream) { launch<1, 1>(a, stream); }
 
 int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim) {
   const Product product = {{nullptr, DeviceFormat::bf16, 3 * n_experts, dim}, nullptr, Product::Out::f32};
-  return logits_bytes(rows, n_experts) + products_workspace_bytes({&product, 1}, rows);
+  return std::max(logits_bytes(rows, n_experts), logits_bytes(std::min(rows, kStreamRows), n_experts)) +
+         products_workspace_bytes({&product, 1}, rows);
 }
 
 void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) {
@@ -121,8 +134,12 @@ void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) 
              stream);
   else
     split_product(a.h, a.rows, a.router, logits, stream);
-  launch<3>({logits, a.bias, a.ids, a.weights, a.rows, a.n_experts, a.top_k, a.scale, a.gating, a.normalised},
-            splits_of(a.rows), stream);
+  const Route choice = {logits,      a.bias,  a.ids,   a.weights, a.rows,
+                        a.n_experts, a.top_k, a.scale, a.gating,  a.normalised};
+  if (a.rows > kStreamRows)
+    launch<3, 1>(choice, stream);
+  else
+    launch<3, kSplits>(choice, stream);
 }
 
 }  // namespace corvid::kernels

@@ -23,6 +23,7 @@ struct RouteRows {
   bool normalised = true;
 };
 
+// For up to `rows` rows.
 int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim);
 
 namespace cuda {

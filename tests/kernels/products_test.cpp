@@ -69,8 +69,8 @@ TEST_F(ProductsTest, AgreesWithFloat64InEveryFormat) {
         Reference wanted = reference(x, w, 300);
         for (const int64_t rows : {300, 130, 70, 17, 9, 8, 1, 0}) {
           x.resize(size_t(rows * k)), wanted.y.resize(size_t(rows * n)), wanted.size.resize(size_t(rows * n));
-          expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(k), wanted.size,
-                       name_of(w, rows));
+          expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y,
+                       kernels::products_tolerance(format, k, rows), wanted.size, name_of(w, rows));
         }
       }
 }
@@ -81,8 +81,8 @@ TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
       const DeviceWeights w(format, 70, 6144, 5);
       const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
       const Reference wanted = reference(x, w, rows);
-      expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(w.k), wanted.size,
-                   name_of(w, rows));
+      expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(format, w.k, rows),
+                   wanted.size, name_of(w, rows));
     }
 }
 

@@ -1,0 +1,145 @@
+// What the kernels of wide products share: pieces of work, the ring of stages, how results are written.
+#pragma once
+#include <cudaTypedefs.h>
+#include <cuda_bf16.h>
+
+#include <string>
+
+#include "kernels/cuda_check.h"
+#include "kernels/feed_forward/activate.cuh"
+#include "kernels/products/dependent.cuh"
+#include "kernels/products/wgmma.cuh"
+#include "kernels/products/wide.h"
+
+namespace corvid::kernels {
+
+constexpr int kWideStageK = 64;  // columns of x in a stage
+constexpr int kBox = 32;         // rows of x that are copied at once
+constexpr int kBoxBytes = kBox * kWideStageK * 2;
+constexpr int kWideThreads = 384;  // a warpgroup to copy, two to multiply
+
+struct WideTask {
+  const ExpertTile* tiles;
+  const int32_t* n_tiles;
+  int tile;   // rows of a tile without a plan
+  int group;  // tiles that are done for a block of weights before the next
+  int max_tiles, positions, n;
+  int steps;   // stages of a piece
+  int blocks;  // of weight rows, of an expert
+  void* y;
+  WideProduct::Out out;
+  Activation act;
+  XOrder order;
+};
+
+// Piece `i` of the call: a tile, and which rows of the weights.
+struct Piece {
+  ExpertTile tile;
+  int block;
+};
+__device__ inline Piece piece_of(const WideTask& a, int i, int n_tiles) {
+  const int group = i / (a.group * a.blocks), in_group = i % (a.group * a.blocks);
+  const int tiles = min(a.group, n_tiles - group * a.group), tile = group * a.group + in_group % tiles;
+  if (a.tiles != nullptr) return {a.tiles[tile], in_group / tiles};
+  return {{0, tile * a.tile, min(a.tile, a.positions - tile * a.tile)}, in_group / tiles};
+}
+
+// Where column `column` of a row lies, an even one with its successor behind it.
+__device__ inline int place_of(XOrder order, int column) {
+  const int in = column % 32;
+  if (order == XOrder::plain) return column;
+  const int four = order == XOrder::eights ? in / 8 : in % 16 / 4;  // of the lanes that share a row
+  const int instruction = order == XOrder::eights ? in % 8 / 4 : in / 16;
+  return column - in + instruction * 16 + in % 4 / 2 * 8 + four * 2;
+}
+
+template <int kStages>
+struct Ring {
+  int stage = 0, parity = 0;
+  __device__ void next() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+};
+
+// Writes the first `kColumns` rows of x of a piece. `channel`: of the warp's first row of weights; sums as wgmma has
+// them.
+// kHalves: only the first 8 of the warp's 16, or all.
+template <int kColumns, int kHalves = 2>
+__device__ void write_bf16(const WideTask& a, const ExpertTile& tile, int channel, int lane,
+                           const float (&sum)[kColumns / 2]) {
+#pragma unroll
+  for (int j = 0; j < kColumns / 8; ++j)
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const __nv_bfloat162 two = __floats2bfloat162_rn(sum[j * 4 + half * 2], sum[j * 4 + half * 2 + 1]);
+      const uint32_t pair = transpose(*reinterpret_cast<const uint32_t*>(&two));
+      const int row = j * 8 + lane / 4, column = channel + half * 8 + lane % 4 * 2;
+      if (row >= tile.count || column >= a.n) continue;
+      auto* to = static_cast<uint16_t*>(a.y) + (int64_t{tile.first} + row) * a.n + place_of(a.order, column);
+      if (a.n % 2 == 0) {
+        *reinterpret_cast<uint32_t*>(to) = pair;
+      } else {
+        to[0] = static_cast<uint16_t>(pair);
+        if (column + 1 < a.n) to[1] = static_cast<uint16_t>(pair >> 16);
+      }
+    }
+}
+template <int kColumns>
+__device__ void write_floats(const WideTask& a, const ExpertTile& tile, int channel, int lane,
+                             const float (&sum)[kColumns / 2]) {
+#pragma unroll
+  for (int i = 0; i < kColumns / 2; ++i) {
+    const int row = i / 4 * 8 + lane % 4 * 2 + i % 2, column = channel + i % 4 / 2 * 8 + lane / 4;
+    if (row >= tile.count || column >= a.n) continue;
+    float* to = static_cast<float*>(a.y) + (int64_t{tile.first} + row) * a.n + column;
+    *to = a.out == WideProduct::Out::add_f32 ? *to + sum[i] : sum[i];
+  }
+}
+
+// Rows of `columns` bf16 numbers, `stride` apart, in boxes of 64 columns.
+inline CUtensorMap map_of(const void* data, int64_t columns, int64_t stride, int64_t rows, uint32_t box_rows) {
+  static const auto encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    cuda::check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found),
+                "cuTensorMapEncodeTiled");
+    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
+  }();
+  CUtensorMap map;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(stride * 2)};
+  const cuuint32_t box[] = {kWideStageK, box_rows}, steps[] = {1, 1};
+  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(data), sizes, strides,
+                                 box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) throw std::runtime_error("cuTensorMapEncodeTiled: error " + std::to_string(result));
+  return map;
+}
+
+constexpr int kPlainTile = 128;  // rows of a tile with one matrix for all: as fast as more, and more even
+
+inline WideTask wide_task(const WideProduct& a, int tile, int block_rows) {
+  const bool has_plan = a.tiles != nullptr;
+  return {.tiles = a.tiles,
+          .n_tiles = a.n_tiles,
+          .tile = tile,
+          .group = has_plan ? 1 : 8,
+          .max_tiles = static_cast<int>(has_plan ? a.max_tiles : (a.positions + tile - 1) / tile),
+          .positions = static_cast<int>(a.positions),
+          .n = static_cast<int>(a.first.n),
+          .steps = static_cast<int>(padded_k(a.first.format, a.first.k) / kWideStageK),
+          .blocks = static_cast<int>((a.first.n + block_rows - 1) / block_rows),
+          .y = a.y,
+          .out = a.out,
+          .act = a.act,
+          .order = a.order};
+}
+
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  cuda::check(cudaGetDevice(&device), "device");
+  cuda::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "device");
+  return count;
+}
+
+}  // namespace corvid::kernels
