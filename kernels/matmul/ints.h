@@ -26,7 +26,7 @@ constexpr bool in_integers(Format format) { return format_block(format) > 1; }
 
 constexpr int64_t kIntBlock = 32;  // numbers of x under one scale
 constexpr int64_t kPanelRows = 16;
-constexpr int64_t kMaxVectors = 3;
+constexpr int64_t kMaxVectors = 5;
 constexpr int64_t kMaxIntLength = int64_t{1} << 24;  // k: sixteen rows of weights are addressed with 32 bits
 
 // A quantised row: its k 16-bit integers, their order within a block the tier's; k / 32 scales; and k / 16 sums of the

@@ -4,6 +4,7 @@ Both decode and prefill random tokens behind a made-up cache, with the same thre
 without, which differ by more than either from corvid. Every case is measured once a round, the programs one after the
 other, so that a machine that slows down slows all of them; the figures are medians over the rounds. What takes llama.cpp
 most of a minute is measured in the first round alone, and then with flash attention, which is its faster setting there.
+With --keep a run can be cut into pieces:  --quick --keep f.json --file minimax-m3-q8_0 --cases short, and so on.
 """
 import argparse
 import csv
@@ -68,6 +69,18 @@ class Figures:
     def add(self, file, program, case, value):
         self.samples.setdefault((file, program, case), []).append(value)
 
+    def save(self, path):
+        path.write_text(json.dumps({
+            "samples": [[file, program, case, values] for (file, program, case), values in self.samples.items()],
+            "bytes": [[file, case, value] for (file, case), value in self.bytes.items()],
+            "memory": self.memory, "about": self.about}))
+
+    def load(self, path):
+        kept = json.loads(path.read_text())
+        self.samples = {(file, program, tuple(case)): values for file, program, case, values in kept["samples"]}
+        self.bytes = {(file, tuple(case)): value for file, case, value in kept["bytes"]}
+        self.memory, self.about = kept["memory"], kept["about"]
+
 
 def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
     out = json.loads(run(corvid, "model", "bench", file, "--prompt", prompts, "--gen", gen, "--depth",
@@ -97,32 +110,35 @@ def measure_peer(found, peer, program, file, threads, cases, records_load):
         found.add(file.stem, program, ("peak_bytes",), out["peak_bytes"])
 
 
-def measure(arguments, cache):
+def measure(arguments, cache, found):
     corvid, threads = arguments.corvid.resolve(), arguments.threads
     peer = build_peer(cache)
-    found = Figures()
     gen = 16
     short = [("prefill", 512, 0)] + [("decode", gen, depth) for depth in DEPTHS]
     long = [("prefill", 4096, 0), ("prefill", 512, 32768)]
     if arguments.full:
         long += [("prefill", 512, depth) for depth in (4096, 16384)]
-    for kind in TYPES[:1] if arguments.quick else TYPES:
+    for kind in TYPES[:1] if arguments.quick and not arguments.file else TYPES:
         for family in FAMILIES:
+            if arguments.file and f"{family}-{kind}" not in arguments.file:
+                continue
             file = make_file(corvid, cache, family, kind)
             file.read_bytes()  # so that it lies in the page cache
             for round_ in range(1 if arguments.quick else arguments.rounds):
                 print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
                 deep = DEPTHS[1:] if arguments.full else DEPTHS[-1:]  # where llama.cpp's prefill is measured too
-                measure_corvid(found, corvid, file, threads, 512, gen, [0, *deep], True)
-                if not arguments.full:
+                if arguments.cases != "long":
+                    measure_corvid(found, corvid, file, threads, 512, gen, [0, DEPTHS[-1]], True)
                     measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-1], False)
-                measure_corvid(found, corvid, file, threads, 4096, 0, [0], False)
-                for program in (FLASH, PLAIN):
-                    measure_peer(found, peer, program, file, threads, short, True)
-                if round_ == 0 and not arguments.quick:
+                    for program in (FLASH, PLAIN):
+                        measure_peer(found, peer, program, file, threads, short, True)
+                if arguments.cases != "short":
+                    measure_corvid(found, corvid, file, threads, 512, 0, deep, False)
+                    measure_corvid(found, corvid, file, threads, 4096, 0, [0], False)
+                    if round_ > 0:
+                        continue
                     for program in (FLASH, PLAIN) if arguments.full else (FLASH,):
                         measure_peer(found, peer, program, file, threads, long, False)
-    return found
 
 
 def write_csv(found):
@@ -142,14 +158,22 @@ def write_csv(found):
 def main():
     parser = argparse.ArgumentParser(prog="script/bench cpu")
     parser.add_argument("--corvid", type=Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="one round, the q8_0 files, nothing that takes a minute")
+    parser.add_argument("--quick", action="store_true", help="one round, the q8_0 files, printed and not written")
+    parser.add_argument("--file", action="append", metavar="NAME", help="this file alone, as minimax-m3-q4_0; repeatable")
+    parser.add_argument("--cases", choices=["short", "long"], help="only what takes seconds, or a minute of llama.cpp")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="go on with the figures kept there, and keep these too")
     parser.add_argument("--full", action="store_true", help="further prefill at depth, with both of llama.cpp's settings")
     parser.add_argument("--rounds", type=int, default=5, help="of everything that is not long (default: 5)")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corvid-bench"
     cache.mkdir(parents=True, exist_ok=True)
-    found = measure(arguments, cache)
+    found = Figures()
+    if arguments.keep and arguments.keep.exists():
+        found.load(arguments.keep)
+    measure(arguments, cache, found)
+    if arguments.keep:
+        found.save(arguments.keep)
     if arguments.quick:
         figures.print_table(found, arguments.threads)
         return
