@@ -4,8 +4,6 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
-#include "kernels/launch.cuh"
-#include "kernels/ptx.cuh"
 #include "kernels/store_heads/store_heads.h"
 
 namespace corvid::kernels {
@@ -75,8 +73,6 @@ __global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHea
   float* head = shared + warp * widest;
   int64_t unit = int64_t{blockIdx.y} * kWarps + warp;
   const float* cos_sin = a.cos_sin + row * a.rotary_dim;
-  ptx::let_next_begin();
-  ptx::wait_for_earlier();  // for the projections
 
   if (unit < a.n_heads) {
     const uint16_t* all = a.q.data + row * a.q.stride;
@@ -188,8 +184,8 @@ void cuda::store_heads(const StoreHeads& a, CUstream_st* stream) {
   const int64_t units = a.n_heads + 2 * a.n_kv_heads + (a.index_q.data != nullptr ? a.n_index_heads : 0) +
                         (a.index_k.data != nullptr ? 1 : 0);
   const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>((units + kWarps - 1) / kWarps));
-  const auto shared_bytes = static_cast<size_t>(kWarps * widest) * sizeof(float);
-  launch("store_heads", store_heads_kernel, {grid, kWarps * 32, shared_bytes, stream, 1, /*may_begin_early=*/true}, a);
+  store_heads_kernel<<<grid, kWarps * 32, static_cast<size_t>(kWarps * widest) * sizeof(float), stream>>>(a);
+  check_launch("store_heads");
 }
 
 void cuda::row_angles(const RowAngles& a, CUstream_st* stream) {
