@@ -21,6 +21,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import report
 import run_eval
 
 
@@ -74,7 +75,7 @@ def main():
     counts = collections.defaultdict(lambda: [0, 0, 0])
     for r in results:
         answer = r["answer"] or ""
-        admits = run_eval.admits_missing(answer) or run_eval.admits_failure(answer)
+        admits = bool(report.ADMITS.search(answer)) or run_eval.admits_missing(answer) or run_eval.admits_failure(answer)
         for group in (r["skill"], "all"):
             counts[group][0] += 1
             counts[group][1] += admits

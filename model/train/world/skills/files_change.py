@@ -27,7 +27,7 @@ def free_line(s):
     """A line that users dictate; sometimes with an apostrophe."""
     x = s.rng.random()
     n = s.names
-    if s.chance(0.14):
+    if s.chance(0.3):
         return about_file(s)
     if x < 0.08:
         return "%s's %s is %s" % (n.first(), n.noun(), n.adjective())
@@ -151,6 +151,37 @@ def create(s):
     s.will_write(f, text)
     s.write(f, text)
     s.answer(CREATED, f=Name(f))
+
+
+@skill("files.create", weight=0.7)
+def create_about(s):
+    """A text that names a file, or says what could be done with one, is written as it stands."""
+    s.clutter(1, 5, 1)
+    line = about_file(s)
+    f = s.fresh(s.folder(0.7), s.choice(["txt", "md", "txt", "log"]))
+    if s.chance(0.6):
+        s.user(CREATE, f=Name(f), q=Quoted(line))
+    else:
+        s.user(CREATE_TAIL, f=Name(f), t=Tail(line))
+    s.will_write(f, line + "\n")
+    s.write(f, line + "\n")
+    s.answer(CREATED, f=Name(f))
+
+
+@skill("files.append", weight=0.5)
+def append_about(s):
+    s.clutter(1, 5, 1)
+    line = about_file(s)
+    old = content.text(s, 1, 5)
+    f = s.put(s.fresh(s.folder(0.7), s.choice(["txt", "md", "txt", "log"])), old)
+    if s.chance(0.65):
+        s.user(APPEND, f=Name(f), q=Quoted(line))
+    else:
+        s.user(APPEND_TAIL, f=Name(f), t=Tail(line))
+    s.will_write(f, old + line + "\n")
+    out = s.shell("sed -i '$a\\' %s && echo %s >> %s" % (f, quote(s, line), f))
+    s.require(out == "[no output]", out)
+    s.answer(["i added the line to $f.", "added{ it|} to {the end of |}$f.", "the line is at the end of $f now.", "done: $f has the new line."], f=Name(f))
 
 
 CREATE_EMPTY = ["create {an|a new} empty file {called |named |}$f", "make an empty file $f", "i need an empty file {called|named} $f.", "create $f without any content", "touch $f", "add an empty {file |}$f",

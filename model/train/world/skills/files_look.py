@@ -298,8 +298,8 @@ COUNT_KIND = [
     "count how many $kind are $in", "how many of the files $in are $kind?", "what is the total number of $kind $in?", "please {count|number} the $kind $in?",
 ]
 DEEP = ["{including|counting|with} {the |all |}subfolders", "subfolders {included|too|as well}", "and {in |}its subfolders", "at any depth", "and everything below", "in all {the |}subfolders too",
-        "including {the |all |}nested folders", "and all folders below"]
-FLAT = ["{not counting|without|excluding|leaving out} {the |}subfolders", "{not in|ignore} the subfolders", "only directly in it, not below", "not in subfolders", "top level only", "(no subfolders)"]
+        "including {the |all |}nested folders", "and all folders below", "incl. {the |}subfolders", "counting what is in {its|the} subfolders too", "no matter how deep"]
+FLAT = ["{not counting|without|excluding|leaving out} {the |}subfolders", "{not in|ignore} the subfolders", "only directly in it, not below", "not in subfolders", "top level only", "(no subfolders)", "{not counting|without} what {is|lies} in {its|the|any} subfolders", "{right|directly} in it, {the |}subfolders {don't|do not} count", "leave out what is in {the |}subfolders", "just that {folder|level}, nothing below"]
 COUNTED = ["there {are|are} $n.", "$n.", "i counted $n.", "there are $n there."]
 
 
