@@ -10,6 +10,7 @@
 #include "model/json_file.h"
 #include "model/model.h"
 #include "model/recode.h"
+#include "tests/support/sequences.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/throws.h"
 #include "tests/support/tiny_checkpoint.h"
@@ -189,6 +190,24 @@ TEST(Convert, RowsThatDoNotFitTheTypeBecomeHalfPrecisionWithANote) {
 TEST(Convert, ATiedOutputMatrixIsWrittenOut) {
   const Gguf file = converted({.tied = true}, TensorType::f32);
   EXPECT_EQ(floats(*file.find("output.weight")), floats(*file.find("token_embd.weight")));
+}
+
+// As large as the released models': the last ids are embedded and scored like the first, tied or not.
+TEST(Convert, AVocabularyOf200000IsEmbeddedAndScoredToItsEnd) {
+  constexpr Token kLast = 200'063;
+  const std::vector<Token> last{1, kLast}, first{1, 0};
+  for (const bool tied : {false, true}) {
+    const TempDir dir;
+    TinyCheckpoint{.vocab = kLast + 1, .dim = 32, .sparse = {0}, .moe = {0}, .tied = tied}.write(dir);
+    convert(dir.path(), dir / "model.gguf", TensorType::f32);
+    const auto folder = Model::load(dir.path()), file = Model::load(dir / "model.gguf");
+    const std::vector<float> logits = test::fresh(file, last);
+    ASSERT_EQ(logits.size(), size_t{kLast} + 1);
+    EXPECT_EQ(logits, test::fresh(folder, last));
+    EXPECT_NE(logits, test::fresh(file, first));
+    EXPECT_NE(logits[kLast], 0);
+    EXPECT_NE(logits[kLast], logits[kLast - 1]);
+  }
 }
 
 TEST(Convert, AModelWithoutARoutingBiasGetsZeros) {
