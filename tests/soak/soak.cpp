@@ -47,6 +47,15 @@ int64_t entries(const char* folder) {
   return n - 2;
 }
 
+// What the descriptors are, for when there are too many.
+std::string descriptors() {
+  std::string list;
+  std::error_code failure;
+  for (const fs::directory_entry& entry : fs::directory_iterator("/proc/self/fd"))
+    list += "\n  " + fs::read_symlink(entry.path(), failure).string();
+  return list;
+}
+
 Held held() {
   Held now{0, entries("/proc/self/fd"), entries("/proc/self/task")};
   std::ifstream status("/proc/self/status");
@@ -198,9 +207,10 @@ class Soak {
     }
     // All threads of the runs are gone: what is left is main and the engine's.
     expect(last.threads <= before_.threads, "the threads it began with, found " + std::to_string(last.threads));
-    // Opened once and kept: SQLite's log and its index, the pipe of Asio's signals.
-    expect(last.descriptors <= before_.descriptors + 4,
-           "the descriptors it began with, found " + std::to_string(last.descriptors));
+    // Opened once and kept: SQLite's log and its index, the pipe of Asio's signals. And SQLite keeps the descriptor of
+    // a closed connection while another one holds a lock on the file, for the next that opens it: one for each thread.
+    expect(last.descriptors <= before_.descriptors + 4 + kThreads,
+           "the descriptors it began with, found " + std::to_string(last.descriptors) + descriptors());
     std::printf("%s\n", counts_.wrong == 0 ? "no leak, no growth, no wrong answer" : "NOT as it should be");
     return counts_.wrong == 0 ? 0 : 1;
   }
