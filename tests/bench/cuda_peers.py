@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Dense attention through PyTorch on the same GPU as msa_cuda: what others reach, for the tables of docs/performance.md.
+"""Dense attention through PyTorch on the same GPU as msa_cuda: what others reach, for docs/performance.md.
 
     python3 tests/bench/cuda_peers.py [PATTERN]
 
-cuDNN and FlashAttention behind scaled_dot_product_attention, bf16, timed as msa_cuda times: graph replays that rotate over
-caches larger than L2, median and quartiles. A prefill chunk attends to all keys: 8,192 queries are few beside them, and
-neither backend masks a chunk at the end of a longer context cheaply. Prints a line of JSON a cell. Needs PyTorch and a GPU.
+cuDNN and FlashAttention behind scaled_dot_product_attention, bf16, timed as msa_cuda times: graph replays that rotate
+over caches larger than L2, median and quartiles. A prefill chunk attends to all keys: 8,192 queries are few beside
+them, and neither backend masks a chunk at the end of a longer context cheaply. Prints a line of JSON a cell. Needs
+PyTorch and a GPU.
 """
 import json
 import sys
