@@ -189,14 +189,13 @@ model::EngineOptions engine_options_from(const Args& args, const Config& config,
   return {device, threads_from(args, config), cache_memory_from(args, config, device), cache_format};
 }
 
-model::LoadOptions load_options_from(const Args& args, const Config& config, const DeviceWish& device) {
+model::LoadOptions load_options_from(const Args& args, const DeviceWish& device) {
   // What goes to a GPU is read once.
   const bool may_be_gpu = device.name != "cpu" && !kernels::cuda::gpu_obstacle();
   const std::string memory = args.text("weights").value_or(may_be_gpu ? "mapped" : "auto");
   return {.memory = memory == "mapped"   ? model::WeightMemory::mapped
                     : memory == "copied" ? model::WeightMemory::copied
-                                         : model::WeightMemory::automatic,
-          .threads = threads_from(args, config)};
+                                         : model::WeightMemory::automatic};
 }
 
 Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
@@ -231,7 +230,7 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
   if (!store_) store_ = open_store(args, config);
 
-  model_ = model::Model::load(choice.path, load_options_from(args, config, device));
+  model_ = model::Model::load(choice.path, load_options_from(args, device));
   runtime::LocalChatOptions options;
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;

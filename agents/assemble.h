@@ -49,7 +49,7 @@ int threads_from(const Args& args, const Config& config);
 // sequences together.
 int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device = kernels::Device::cpu);
 // --weights, --threads; what may go to a GPU is mapped.
-model::LoadOptions load_options_from(const Args& args, const Config& config, const DeviceWish& device);
+model::LoadOptions load_options_from(const Args& args, const DeviceWish& device);
 // Where the model computes, with how many threads and how much memory.
 model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
                                          const model::Model& model, model::CacheFormat cache_format);

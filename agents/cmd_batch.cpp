@@ -164,7 +164,7 @@ int run_batch_command(const Args& args) {
   const DeviceWish device = device_wish(args, config, workflow.device, workflow.file.string());
 
   const auto model_path = workflow.model ? std::optional<std::string>(workflow.model->string()) : std::nullopt;
-  model::LoadOptions loading = load_options_from(args, config, device);
+  model::LoadOptions loading = load_options_from(args, device);
   if (args.has("dry-run")) loading.memory = model::WeightMemory::mapped;
   const auto model = model::Model::load(find_model(model_path, config.model).path, loading);
   const std::vector<Run> all = make_plan(workflow, model->fingerprint());

@@ -157,7 +157,7 @@ int run_bench_command(const Args& args) {
 
   const auto loading = std::chrono::steady_clock::now();
   const auto loaded = random ? model::Model::make_up(parse_shape(*random), wish.name == "cuda")
-                             : model::Model::load(*path, load_options_from(args, defaults, wish));
+                             : model::Model::load(*path, load_options_from(args, wish));
   const double load_ms = ms_since(loading);
   const kernels::Device device = device_for(wish, *loaded, args);
   const auto exec = device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(device)
@@ -167,6 +167,7 @@ int run_bench_command(const Args& args) {
   const auto engine = model::Engine::create(loaded, *exec, nullptr, cache_format_from(args, kernels::Format::f16));
   model::Sequence(engine, 1).append(0);  // a mapped file is read when it is first used
   const double first_token_ms = load_ms + ms_since(begin);
+  loaded->wait_until_copied();
   plan.attentions = attentions_from(args, loaded->config());
 
   const bool is_json = args.text("output") == "json";

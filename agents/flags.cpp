@@ -42,10 +42,11 @@ Flag index_type_flag() {
 }
 
 Flag weights_flag() {
-  return {"weights",
-          "WHERE",
-          "mapped: read when first used; copied: into memory first, then read faster; auto copies 128 MiB and more",
-          {"auto", "mapped", "copied"}};
+  return {
+      "weights",
+      "WHERE",
+      "mapped: read when first used; copied: into memory first, then faster; auto copies 128 MiB and more meanwhile",
+      {"auto", "mapped", "copied"}};
 }
 
 Flag cache_memory_flag() {

@@ -34,9 +34,9 @@ class Gguf {
   // the file can't be read, std::runtime_error naming file, thing, wanted and found when its content is wrong.
   static Gguf open(const std::filesystem::path& file);
 
-  // Puts the tensors into memory of this process's own, in large pages (MappedFile::copy_into_memory, which see);
-  // `except`, which may be null, stays where it is. Call it before others read this.
-  void copy_into_memory(const GgufTensor* except, kernels::Pool& pool);
+  // Puts the tensors into memory of this process's own, in large pages, as MappedFile::copy_into_memory does; `except`,
+  // which may be null, stays where it is.
+  void copy_into_memory(const GgufTensor* except, const std::stop_token& stop);
 
   const std::string& name() const { return name_; }  // the file's name, for messages
   // Everything before the tensor data: changes with any key, tensor name, shape or offset.

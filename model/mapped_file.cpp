@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
+#include "kernels/exec.h"
 #include "model/asan.h"
 #include "model/error.h"
 
@@ -38,20 +38,49 @@ void allow_the_rest_of_the_page([[maybe_unused]] const std::byte* data, [[maybe_
 
 constexpr size_t kLarge = kernels::kLargePage;
 
+constexpr size_t kPiece = 8 * kLarge;  // that is copied at a time
+
+// Address space of `size` bytes from a large page on, with memory to read and write; it may be moved away. Null, with
+// errno, when there is none.
+class Room {
+ public:
+  explicit Room(size_t size) : bytes_(size + kLarge) {
+    void* const found =
+        mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (found == MAP_FAILED) return;
+    begin_ = static_cast<std::byte*>(found);
+    at_ = begin_ + (kLarge - reinterpret_cast<uintptr_t>(begin_) % kLarge) % kLarge;
+    size_ = (size + page() - 1) / page() * page();
+  }
+  Room(const Room&) = delete;
+  Room& operator=(const Room&) = delete;
+  // Gives back what lies around the bytes; these too, unless they were moved away or taken.
+  ~Room() {
+    if (begin_ == nullptr) return;
+    unmap(begin_, at_);
+    unmap(at_ + size_, begin_ + bytes_);
+    if (is_owner_) unmap(at_, at_ + size_);
+  }
+  std::byte* at() const { return at_; }
+  void release() { is_owner_ = false; }
+
+ private:
+  static size_t page() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
+  static void unmap(std::byte* begin, std::byte* end) {
+    if (begin < end) munmap(begin, static_cast<size_t>(end - begin));
+  }
+  size_t bytes_, size_ = 0;
+  std::byte *begin_ = nullptr, *at_ = nullptr;
+  bool is_owner_ = true;
+};
+
 // Maps the file; a larger one so that a large page begins where it does.
 void* map(int fd, size_t size) {
   if (size < kLarge) return mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-  void* const room = mmap(nullptr, size + kLarge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) return room;
-  auto* const begin = static_cast<std::byte*>(room);
-  std::byte* const at = begin + (kLarge - reinterpret_cast<uintptr_t>(begin) % kLarge) % kLarge;
-  void* const data = mmap(at, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
-  const int error = errno;
-  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  std::byte* const end = data == MAP_FAILED ? begin : at + (size + page - 1) / page * page;
-  if (data != MAP_FAILED && at > begin) munmap(begin, static_cast<size_t>(at - begin));
-  munmap(end, static_cast<size_t>(begin + size + kLarge - end));
-  errno = error;
+  Room room(size);
+  if (room.at() == nullptr) return MAP_FAILED;
+  void* const data = mmap(room.at(), size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+  if (data != MAP_FAILED) room.release();
   return data;
 }
 
@@ -101,33 +130,32 @@ MappedFile::~MappedFile() {
   munmap(const_cast<std::byte*>(data_), size_);
 }
 
-void MappedFile::copy_into_memory(size_t begin, size_t end, kernels::Pool& pool) {
+void MappedFile::copy_into_memory(size_t begin, size_t end, const std::stop_token& stop) {
   begin = begin / kLarge * kLarge;
   end = std::min(size_, (end + kLarge - 1) / kLarge * kLarge);
-  if (begin >= end) return;
-  std::byte* const at = const_cast<std::byte*>(data_) + begin;
-  const auto can_not = [&](int reason) {
-    throw std::system_error(reason, std::generic_category(), "can't read into memory: " + name_.string());
+  for (; begin < end && !stop.stop_requested(); begin += kPiece) copy_piece(begin, std::min(end, begin + kPiece));
+}
+
+void MappedFile::copy_piece(size_t begin, size_t end) {
+  const size_t size = end - begin;
+  const auto check = [&](bool holds) {
+    if (!holds) throw std::system_error(errno, std::generic_category(), "can't read into memory: " + name_.string());
   };
-  if (mmap(at, end - begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-    can_not(errno);
-  kernels::prefer_large_pages(at, static_cast<int64_t>(end - begin));
-  std::atomic<int> error{0};
-  std::atomic<bool> too_short{false};
-  pool.run(static_cast<int64_t>((end - begin + kLarge - 1) / kLarge), [&](int64_t piece, int) {
-    size_t from = begin + static_cast<size_t>(piece) * kLarge;
-    for (const size_t to = std::min(end, from + kLarge); from < to;) {
-      const ssize_t n = pread(fd_, const_cast<std::byte*>(data_) + from, to - from, static_cast<off_t>(from));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) error = errno;
-      if (n == 0) too_short = true;
-      if (n <= 0) return;
-      from += static_cast<size_t>(n);
-    }
-  });
-  if (error != 0) can_not(error);
-  if (too_short) fail(name_.string(), ": want ", size_, " bytes, found fewer: it was shortened while it was read");
-  mprotect(at, end - begin, PROT_READ);
+  Room room(size);
+  check(room.at() != nullptr);
+  kernels::prefer_large_pages(room.at(), static_cast<int64_t>(size));
+  for (size_t done = 0; done < size;) {
+    const ssize_t n = pread(fd_, room.at() + done, size - done, static_cast<off_t>(begin + done));
+    if (n < 0 && errno == EINTR) continue;
+    check(n >= 0);
+    if (n == 0) fail(name_.string(), ": want ", size_, " bytes, found fewer: it was shortened while it was read");
+    done += static_cast<size_t>(n);
+  }
+  check(mprotect(room.at(), size, PROT_READ) == 0);
+  // In one step: who reads meanwhile finds either the mapping or the copy.
+  void* const to = const_cast<std::byte*>(data_) + begin;
+  check(mremap(room.at(), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED);
+  room.release();
 }
 
 }  // namespace corvid::model

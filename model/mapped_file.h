@@ -3,8 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
-
-#include "kernels/exec.h"
+#include <stop_token>
 
 namespace corvid::model {
 
@@ -20,14 +19,16 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
-  // Puts a copy of [begin, end), and of what shares a large page with its ends, into the place of the mapping, in large
-  // pages of this process's own: they are read faster (kLargePage), are not shared with other processes, and what
-  // becomes of the file does not matter any more. Views stay as they are; nobody may read them meanwhile. Throws
-  // std::system_error when memory is short or the file can't be read, std::runtime_error when it has become shorter;
-  // then the content is lost.
-  void copy_into_memory(size_t begin, size_t end, kernels::Pool& pool);
+  // Puts a copy of [begin, end), and of what shares a large page with its ends, into the place of the mapping, piece by
+  // piece until a stop, in large pages of this process's own: they are read faster (kernels::kLargePage), are not
+  // shared with other processes, and what becomes of the file does not matter to them. Views stay valid, and any thread
+  // may read meanwhile. Throws std::system_error when memory is short or the file can't be read, std::runtime_error
+  // when it has become shorter; the rest then stays mapped.
+  void copy_into_memory(size_t begin, size_t end, const std::stop_token& stop = {});
 
  private:
+  void copy_piece(size_t begin, size_t end);
+
   std::filesystem::path name_;
   int fd_ = -1;
   const std::byte* data_ = nullptr;  // null for an empty file; files of a large page and more lie on one

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "model/checkpoint.h"
@@ -54,8 +56,10 @@ struct Model::Impl {
   // Made when first asked for: reading hundreds of thousands of tokens takes longer than starting the model.
   mutable std::once_flag tokenizer_once;
   mutable std::optional<Tokenizer> tokenizer;
+  std::atomic<bool> is_copying{false};
+  std::jthread copier;  // the last member: it ends before what it copies
 
-  void open_gguf(const LoadOptions& options) {
+  void open_gguf(WeightMemory memory_kind) {
     files = open_gguf_files(path);
     config = Config::from_gguf(files[0]);
     const TensorTable table = tensors_of(files);
@@ -71,17 +75,31 @@ struct Model::Impl {
     const bool named = files[0].has("tokenizer.ggml.model");
     const std::string_view kind = named ? files[0].text("tokenizer.ggml.model") : "none";
     has_tokenizer = kind != "none" && kind != "no_vocab";
-    copy_weights(options);
+    copy_weights(memory_kind);
   }
 
   // All but the embedding, of which a token reads one row, unless it is the output matrix too.
-  void copy_weights(const LoadOptions& options) {
-    if (options.memory == WeightMemory::mapped) return;
+  // All but the embedding, of which a token reads one row, unless it is the output matrix too.
+  void copy_weights(WeightMemory kind) {
     int64_t bytes = 0;
     for (const Gguf& file : files) bytes += file.file_bytes();
-    if (options.memory == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available_memory() / 2)) return;
-    kernels::Pool pool(options.threads);
-    for (Gguf& file : files) file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), pool);
+    if (kind == WeightMemory::mapped) return;
+    if (kind == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available_memory() / 2)) return;
+    const auto copy = [this](const std::stop_token& stop) {
+      for (Gguf& file : files)
+        file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), stop);
+    };
+    if (kind == WeightMemory::copied) return copy({});
+    is_copying = true;
+    copier = std::jthread([this, copy](const std::stop_token& stop) {
+      try {
+        copy(stop);
+      } catch (const std::exception&) {
+        // What is not copied is used where it is mapped.
+      }
+      is_copying = false;
+      is_copying.notify_all();
+    });
   }
 
   void open_folder() {
@@ -134,7 +152,7 @@ std::shared_ptr<const Model> Model::load(const fs::path& path, const LoadOptions
   if (fs::is_directory(path)) {
     impl->open_folder();
   } else {
-    impl->open_gguf(options);
+    impl->open_gguf(options.memory);
   }
   const std::shared_ptr<Model> model(new Model);
   model->impl_ = std::move(impl);
@@ -149,6 +167,7 @@ std::shared_ptr<const Model> Model::make_up(const RandomShape& shape, bool for_g
   return model;
 }
 
+void Model::wait_until_copied() const { impl_->is_copying.wait(true); }
 const Config& Model::config() const noexcept { return impl_->config; }
 const Weights& Model::weights() const noexcept { return impl_->weights; }
 bool Model::has_tokenizer() const noexcept { return impl_->has_tokenizer; }

@@ -15,25 +15,27 @@ struct Weights;
 struct RandomShape;
 
 // Where the weights of a GGUF file lie. Mapped they are read when they are first used, and shared with other processes;
-// copied into this process's memory (MappedFile::copy_into_memory) they are read faster from then on. automatic copies
-// what takes long to read anyway and fits easily: kLeastCopied bytes or more that are at most half of what is free.
+// copied into this process's memory (MappedFile::copy_into_memory) they are read faster. automatic begins mapped and
+// copies on a thread of its own what takes long to read and fits easily: kLeastCopied bytes or more that are at most
+// half of what is free. copied has done so when the model is loaded, whatever the size.
 enum class WeightMemory : uint8_t { automatic, mapped, copied };
 inline constexpr int64_t kLeastCopied = int64_t{128} << 20;
 
 struct LoadOptions {
   WeightMemory memory = WeightMemory::automatic;
-  int threads = 0;  // that copy; 0: one for each core
 };
 
 class Model {
  public:
   // `path` is a GGUF file, a Hugging Face folder, or one shard of a split GGUF. Throws std::runtime_error whose message
   // names the file, the thing, what was wanted and what was found.
-  static std::shared_ptr<const Model> load(const std::filesystem::path& path, const LoadOptions& options = {});
+  static std::shared_ptr<const Model> load(const std::filesystem::path& path,
+                                           const LoadOptions& options = {});
   // For measuring: weights made up in memory (random_model.h). Throws std::runtime_error when the sizes do not fit.
   // `for_gpu`: with a few rows of each matrix in the host's memory, for nothing but a GPU.
   static std::shared_ptr<const Model> make_up(const RandomShape& shape, bool for_gpu = false);
   ~Model();
+  void wait_until_copied() const;  // for measuring: returns when no thread copies weights any more
 
   const Config& config() const noexcept;
   const Weights& weights() const noexcept;

@@ -69,8 +69,7 @@ TEST(RandomModel, WeightsCopiedIntoMemoryAreTheSameModel) {
   shape.vocab = 60'000;
   const auto file = dir / "made-up.gguf";
   ASSERT_GT(RandomModel(shape).write(file), 3 * kernels::kLargePage);
-  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}),
-             copied = Model::load(file, {.memory = WeightMemory::copied, .threads = 2});
+  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}), copied = Model::load(file, {.memory = WeightMemory::copied});
   EXPECT_EQ(copied->fingerprint(), mapped->fingerprint());
   EXPECT_EQ(logits_of(copied, 100), logits_of(mapped, 100));
 }
