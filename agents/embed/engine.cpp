@@ -49,6 +49,7 @@ std::string_view version() noexcept { return CORVID_VERSION; }
 Model::Model(std::shared_ptr<const Impl> impl) noexcept : impl_(std::move(impl)) {}
 
 Model Model::load(const fs::path& file) {
+  const runtime::NoSignals quiet;  // large weights are copied by a thread
   return Model(std::make_shared<const Impl>(Impl{file, model::Model::load(file)}));
 }
 

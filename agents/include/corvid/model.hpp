@@ -12,7 +12,8 @@ inline namespace v1 {
 // Never changes after it was loaded; any number of threads may use it. A copy is another handle to the same model.
 class CORVID_API Model {
  public:
-  // A GGUF file, a Hugging Face folder, or one shard of a split GGUF. The weights are mapped, not read. Throws
+  // A GGUF file, a Hugging Face folder, or one shard of a split GGUF. The weights are mapped; large
+  // ones are copied into memory by a thread while the model already works. Throws
   // std::runtime_error whose message names the file, the thing, what was wanted and what was found.
   static Model load(const std::filesystem::path& file);
   // The small model that comes with corvid. Throws std::runtime_error when it was not installed.
