@@ -96,13 +96,14 @@ void append_rows(std::string& out, const std::vector<std::pair<std::string, std:
 Args parse(const Command& command, std::span<const std::string> words) {
   Args args;
   const bool takes_rest = !command.positionals.empty() && command.positionals.back().takes_rest;
+  const bool repeats = !command.positionals.empty() && command.positionals.back().repeats;
   bool flags_ended = false;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (flags_ended || !looks_like_flag(word)) {
       // Everything after the first word of another program's command line belongs to that program.
       if (takes_rest && args.positionals_.size() + 1 >= command.positionals.size()) flags_ended = true;
-      if (!takes_rest && args.positionals_.size() >= command.positionals.size()) {
+      if (!takes_rest && !repeats && args.positionals_.size() >= command.positionals.size()) {
         throw UsageError("unexpected argument " + in_quotes(word) +
                          (command.positionals.empty() ? "" : "; quote a text of several words"));
       }
@@ -229,7 +230,9 @@ std::string usage_line(const Command& command) {
   std::string line = "corvid " + command.name;
   if (!command.flags.empty()) line += " [flags]";
   for (const Positional& positional : command.positionals) {
-    const std::string name = positional.takes_rest ? "-- " + positional.name + "..." : positional.name;
+    const std::string name = positional.takes_rest ? "-- " + positional.name + "..."
+                             : positional.repeats  ? positional.name + "..."
+                                                   : positional.name;
     line += positional.is_required ? " " + name : " [" + name + "]";
   }
   return line;

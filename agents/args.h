@@ -39,6 +39,7 @@ struct Positional {
   bool is_required = true;
   bool takes_rest = false;  // everything that is left, flags of another program included
   Completes completes = Completes::nothing;
+  bool repeats = false;  // the last one: any number of them, with flags among them
 };
 
 class Args;

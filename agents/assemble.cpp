@@ -33,17 +33,6 @@ runtime::Limits limits_from(const Args& args, runtime::Limits limits) {
   return limits;
 }
 
-std::optional<int64_t> speculate_from(const Args& args) {
-  const auto text = args.text("speculate");
-  if (!text) return std::nullopt;
-  const auto count = *text == "off" ? 0 : parse_integer(*text);
-  if (!count || *count < 0 || *count > kMostGuesses) {
-    throw UsageError("--speculate: want a whole number from 0 to " + std::to_string(kMostGuesses) +
-                     ", or off, found \"" + *text + '"');
-  }
-  return count;
-}
-
 // Asks the person at the terminal, whatever stdin and stdout are. No answer is a no.
 bool ask_at_terminal(const model::Call& call, std::stop_token stop) {
   const int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
@@ -72,7 +61,8 @@ bool wants_cache() {
   return wish != "off";
 }
 
-// A resumed session keeps its instructions and tools; of the agent only limits and policy count, and it may be gone.
+// A resumed session keeps its instructions and tools; of the agent only limits, policy and the agents that it
+// may ask count, and it may be gone.
 Agent agent_of(const runtime::SessionRecord& record) {
   Agent agent;
   try {
@@ -81,7 +71,12 @@ Agent agent_of(const runtime::SessionRecord& record) {
     agent.name = record.agent;
   }
   agent.tools.emplace();
-  for (const model::ToolDecl& tool : record.prompt.tools) agent.tools->push_back(tool.name);
+  bool asks = false;
+  for (const model::ToolDecl& tool : record.prompt.tools) {
+    asks = asks || tool.name == kAskAgent;
+    if (tool.name != kAskAgent) agent.tools->push_back(tool.name);
+  }
+  if (!asks) agent.agents.clear();
   return agent;
 }
 
@@ -198,11 +193,28 @@ model::LoadOptions load_options_from(const Args& args, const DeviceWish& device)
                                          : model::WeightMemory::automatic};
 }
 
+std::optional<int64_t> speculate_from(const Args& args) {
+  const auto text = args.text("speculate");
+  if (!text) return std::nullopt;
+  const auto count = *text == "off" ? 0 : parse_integer(*text);
+  if (!count || *count < 0 || *count > kMostGuesses) {
+    throw UsageError("--speculate: want a whole number from 0 to " + std::to_string(kMostGuesses) +
+                     ", or off, found \"" + *text + '"');
+  }
+  return count;
+}
+
+// Without a bound a model made for a million tokens would reserve for them all.
+int64_t context_from(const Args& args, const Config& config, const model::Model& model) {
+  return std::min(args.integer("context", 1, 1 << 24).value_or(config.context.value_or(kDefaultContext)),
+                  model.config().context_length);
+}
+
 Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   const Config config = load_config();
   const DeviceWish device = device_wish(args, config);
   approve_mode_ = runtime::approve_mode_from(args.text("approve").value_or("never"));
-  const auto context = args.integer("context", 1, 1 << 24);
+  args.integer("context", 1, 1 << 24);
   const auto speculate = speculate_from(args);
   const auto logprobs = args.integer("logprobs", 0, kMostLogprobs);
   limits_ = limits_from(args, {});  // a wrong flag is said before anything else that may be wrong
@@ -227,29 +239,32 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   limits_ = limits_from(args, agent.limits);
   const model::SamplerParams sampler = sampler_from(args, resume ? record.sampler : agent.sampler);
   const Confinement confinement = read_confinement(args, config, agent.policy, resume ? record.workdir : fs::path("."));
-  toolbox_.emplace(make_agent_tools(agent, confinement.sandbox()));
+  model_ = model::Model::load(choice.path, load_options_from(args, device));
+  asker_ = std::make_shared<Asker>();
+  asker_->options.meter = std::make_shared<runtime::Meter>();
+  const auto make_chat = [this](runtime::SessionRecord& asked) {
+    return make_local_chat(engine_, chat_options_, asked);
+  };
+  toolbox_.emplace(make_asking_tools(agent, confinement.sandbox(), {make_chat, store_path(args, config)}, asker_));
   if (!store_) store_ = open_store(args, config);
 
-  model_ = model::Model::load(choice.path, load_options_from(args, device));
   runtime::LocalChatOptions options;
   options.prompt = resume ? record.prompt : prompt_of(agent, *toolbox_);
   options.sampler = sampler;
   options.attention = attention_from(args);
   options.cache_format = cache_format_from(args, options.cache_format.kv);
   options.prefixes = std::move(prefixes);
+  options.speculate = speculate.value_or(options.speculate);
+  options.context = context_from(args, config, *model_);
+  chat_options_ = options;
   // The trial sandbox takes as long as a call does: the first call need not wait for it, nor does the first token.
   if (confinement.policy.sandbox == tools::SandboxMode::required) {
     options.on_first_token = [this] { probe_ = std::async(std::launch::async, &tools::Sandbox::missing_mechanism); };
   }
-  // --context lowers what the model was made for; without it a model of a million tokens must not reserve for them all.
-  options.context =
-      std::min(context.value_or(config.context.value_or(kDefaultContext)), model_->config().context_length);
   options.logprobs = logprobs;
-  options.speculate = speculate.value_or(options.speculate);
   try {
-    chat_ = std::make_unique<runtime::LocalChat>(
-        model::Engine::create(model_, engine_options_from(args, config, device, *model_, options.cache_format)),
-        options);
+    engine_ = model::Engine::create(model_, engine_options_from(args, config, device, *model_, options.cache_format));
+    chat_ = std::make_unique<runtime::LocalChat>(engine_, options);
   } catch (const std::invalid_argument& error) {  // a parameter that only the model can tell is wrong
     throw UsageError(error.what());
   }
@@ -257,25 +272,26 @@ Assembly::Assembly(const Args& args, const std::optional<std::string>& resume) {
   if (resume) {
     if (sessions_) chat_->restore(*sessions_, record.id);
     session_.emplace(runtime::Session::resume(*store_, std::move(record), *chat_, *toolbox_, model_->fingerprint()));
-    return;
+  } else {
+    record.workdir = confinement.workdir;
+    record.agent = agent.name;
+    record.model_name = model_->name();
+    record.model_fingerprint = model_->fingerprint();
+    record.prompt = options.prompt;
+    record.sampler = sampler;
+    session_.emplace(runtime::Session::start(*store_, std::move(record), *chat_, *toolbox_));
   }
-  record.workdir = confinement.workdir;
-  record.agent = agent.name;
-  record.model_name = model_->name();
-  record.model_fingerprint = model_->fingerprint();
-  record.prompt = options.prompt;
-  record.sampler = sampler;
-  session_.emplace(runtime::Session::start(*store_, std::move(record), *chat_, *toolbox_));
+  asker_->session_id = session_->record().id;
 }
 
 void Assembly::keep_cache() const {
   if (sessions_) chat_->store(*sessions_, session_->record().id);
 }
 
-runtime::RunOptions Assembly::run_options(std::stop_token stop) const {
-  runtime::RunOptions options;
+runtime::RunOptions Assembly::run_options(std::stop_token stop) {
+  runtime::RunOptions& options = asker_->options;
   options.limits = limits_;
-  options.approver.mode = approve_mode_;
+  options.approver = {.mode = approve_mode_, .ask = {}};
   if (approve_mode_ != runtime::ApproveMode::never && access("/dev/tty", R_OK | W_OK) == 0) {
     options.approver.ask = [stop](const model::Call& call) { return ask_at_terminal(call, stop); };
   }

@@ -10,6 +10,7 @@
 
 #include "agents/agent_tools.h"
 #include "agents/args.h"
+#include "agents/ask_agent.h"
 #include "agents/config.h"
 #include "agents/device.h"
 #include "model/sequence.h"
@@ -53,6 +54,9 @@ model::LoadOptions load_options_from(const Args& args, const DeviceWish& device)
 // Where the model computes, with how many threads and how much memory.
 model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
                                          const model::Model& model, model::CacheFormat cache_format);
+std::optional<int64_t> speculate_from(const Args& args);
+// --context, else the configuration's, else 32,768 tokens; at most what the model was made for.
+int64_t context_from(const Args& args, const Config& config, const model::Model& model);
 
 // Everything that one session needs, alive as long as this object.
 class Assembly {
@@ -63,7 +67,7 @@ class Assembly {
 
   runtime::Session& session() { return *session_; }
   // The limits and the approver of the next run. `stop` ends a question that waits for a person.
-  runtime::RunOptions run_options(std::stop_token stop) const;
+  runtime::RunOptions run_options(std::stop_token stop);
   // Leaves the session's keys and values on disk for who resumes it. To be called when nobody waits any more.
   void keep_cache() const;
 
@@ -73,6 +77,9 @@ class Assembly {
   std::optional<runtime::SessionCache> sessions_;
   std::unique_ptr<runtime::Store> store_;
   std::shared_ptr<const model::Model> model_;
+  std::shared_ptr<model::Engine> engine_;
+  runtime::LocalChatOptions chat_options_;  // of agents that are asked
+  std::shared_ptr<Asker> asker_;
   std::optional<tools::Toolbox> toolbox_;
   std::unique_ptr<runtime::LocalChat> chat_;
   std::optional<runtime::Session> session_;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <fstream>
 #include <stdexcept>
 #include <system_error>
@@ -28,9 +29,23 @@ tools::Fd locked(const fs::path& out) {
   const fs::path file = out / ".lock";
   tools::Fd fd(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (fd.get() < 0) throw std::system_error(errno, std::generic_category(), file.string());
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
-    throw UsageError(out.string() + ": another corvid batch is at work there");
-  return fd;
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) throw std::system_error(errno, std::generic_category(), file.string());
+  throw UsageError(out.string() + ": another corvid batch is at work there");
+}
+
+// What was made before, here and by the parts; of two rows of one run the one that passed.
+std::map<std::string, Row> read_earlier(const fs::path& out, const std::vector<std::string>& parts) {
+  std::map<std::string, Row> earlier = read_results(out / "results.jsonl");
+  for (const std::string& part : parts) {
+    const tools::Fd lock = locked(out / part);
+    for (auto& [key, row] : read_results(out / part / "results.jsonl")) {
+      for (std::string& path : row.collected) path.insert(0, part + "/");
+      const auto [place, is_new] = earlier.try_emplace(key, row);
+      if (!is_new && place->second.status != RowStatus::passed && row.status == RowStatus::passed) place->second = row;
+    }
+  }
+  return earlier;
 }
 
 // The growing results file: a line is in it, whole, before anyone hears of the row.
@@ -128,7 +143,7 @@ class Scheduler {
 
   // Rows of an earlier run that still hold. Backwards first: who has to be made anew may need a folder that is gone.
   void take_over() {
-    const std::map<std::string, Row> earlier = read_results(shared_.out / "results.jsonl");
+    const std::map<std::string, Row> earlier = read_earlier(shared_.out, options_.parts);
     for (const auto& [key, row] : earlier) {
       if (options_.keep.contains(key) && std::ranges::find(plan_, key, &Run::key) == plan_.end())
         others_.push_back(row);
@@ -186,6 +201,7 @@ class Scheduler {
           const Json tasks = scope_of(run);
           state_[*next] = State::running;
           ++running_;
+          report(nullptr);
           lock.unlock();
           row = runner.run(run, tasks, source_of(run), stop_);
           lock.lock();
@@ -260,7 +276,6 @@ class Scheduler {
   void finish(size_t place, Row row) {
     journal_.add(row);
     count(row);
-    progress_.completion_tokens += row.completion_tokens;
     rows_[place] = std::move(row);
     end_after(place);
     report(&*rows_[place]);
@@ -274,7 +289,6 @@ class Scheduler {
 
   void report(const Row* row) {
     progress_.running = running_;
-    progress_.seconds = seconds();
     on_row_(row, progress_);
   }
 
@@ -306,6 +320,23 @@ BatchResult run_batch(const Shared& shared, const std::vector<Run>& plan, const 
   const tools::Fd lock = locked(shared.out);
   Scheduler scheduler(shared, plan, options, on_row, stop);
   return scheduler.run();
+}
+
+std::string part_name(int64_t index, int64_t count) {
+  return "shard-" + std::to_string(index) + "-of-" + std::to_string(count);
+}
+
+std::vector<std::string> parts_of(const fs::path& out) {
+  std::vector<std::string> parts;
+  for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    long long index = 0, count = 0;
+    if (std::sscanf(name.c_str(), "shard-%lld-of-%lld", &index, &count) == 2 && name == part_name(index, count) &&
+        entry.is_directory())
+      parts.push_back(name);
+  }
+  std::ranges::sort(parts);
+  return parts;
 }
 
 std::map<std::string, Row> read_results(const fs::path& file) {

@@ -23,6 +23,9 @@ namespace {
 
 constexpr size_t kMaxFileBytes = 64 << 20;
 constexpr size_t kShownBytes = 200;
+// What the kernel lets a program have: 128 KiB a variable, and a quarter of the stack's limit (8 MiB, most often) in
+// all.
+constexpr size_t kMaxVariableBytes = 64 << 10, kMaxEnvironmentBytes = 1 << 20;
 
 std::string shown(std::string_view text) { return '"' + one_line(text, kShownBytes) + '"'; }
 
@@ -45,11 +48,17 @@ std::string variable_name(const std::string& path) {
   return name;
 }
 
-std::string exports(const Checking& what) {
-  std::string lines = "export CORVID_ANSWER=" + shell_quoted(what.answer) + "\n";
+// The values as lines of shell.
+std::string variables_of(const Checking& what) {
+  std::string lines;
+  size_t room = kMaxEnvironmentBytes;
   const auto add = [&](const std::string& path, const Json& value) {
-    lines += "export " + variable_name(path) + "=" + shell_quoted(text_of(value)) + "\n";
+    const std::string line = variable_name(path) + "=" + shell_quoted(text_of(value)) + "\n";
+    const bool is_exported = line.size() <= std::min(room, kMaxVariableBytes);
+    if (is_exported) room -= line.size();
+    lines += (is_exported ? "export " : "") + line;
   };
+  add("answer", what.answer);
   for (const char* section : {"input", "matrix"}) {
     const Json values = what.scope.value(section, Json::object());
     for (const auto& [key, value] : values.items()) add(std::string(section) + "_" + key, value);
@@ -69,7 +78,7 @@ std::string check_file(const Check& check, const Checking& what) {
   if (!text) return "no file " + path;
   if (check.equals && *text != check.equals->expand(what.scope)) return shown(*text);
   if (check.contains && text->find(check.contains->expand(what.scope)) == std::string::npos) return shown(*text);
-  if (check.matches && !Regex(check.matches->expand(what.scope)).search(*text)) return shown(*text);
+  if (check.matches && !Regex(check.matches->expand(what.scope, Regex::quoted)).search(*text)) return shown(*text);
   return "";
 }
 
@@ -77,7 +86,7 @@ std::string check_file(const Check& check, const Checking& what) {
 std::string problem(const Check& check, const Checking& what) {
   switch (check.kind) {
     case Check::Kind::answer_matches:
-      return Regex(check.text.expand(what.scope)).search(what.answer) ? "" : shown(what.answer);
+      return Regex(check.text.expand(what.scope, Regex::quoted)).search(what.answer) ? "" : shown(what.answer);
     case Check::Kind::answer_equals:
       return what.answer == check.text.expand(what.scope) ? "" : shown(what.answer);
     case Check::Kind::answer_schema: {
@@ -105,7 +114,9 @@ std::string problem(const Check& check, const Checking& what) {
 tools::SpawnResult run_command(const std::string& command, const Checking& what) {
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(what.deadline - std::chrono::steady_clock::now());
-  return what.sandbox.shell(exports(what) + command, std::max(left, std::chrono::milliseconds(1)), what.stop);
+  // On its stdin, where there is room for them; a command's own text is bounded.
+  return what.sandbox.shell("IFS= read -r -d '' CORVID_; eval \"$CORVID_\"; unset CORVID_; exec </dev/null\n" + command,
+                            std::max(left, std::chrono::milliseconds(1)), what.stop, variables_of(what));
 }
 
 std::optional<std::string> read_beneath(const tools::Sandbox& sandbox, const std::string& path) {

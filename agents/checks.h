@@ -28,7 +28,8 @@ struct Checking {
 CheckResult run_check(const Check& check, const Checking& what);
 
 // A command of the workflow's, confined, with the run's values in its environment: CORVID_INPUT_FILE for input.file,
-// CORVID_MATRIX_SEED for matrix.seed, CORVID_TASK_COUNT_ANSWER for tasks.count.answer, and CORVID_ANSWER.
+// CORVID_MATRIX_SEED for matrix.seed, CORVID_TASK_COUNT_ANSWER for tasks.count.answer, and CORVID_ANSWER. A value that
+// is too long for a program's environment is a variable of the command's shell alone.
 tools::SpawnResult run_command(const std::string& command, const Checking& what);
 
 // A regular file's bytes (at most 64 MiB, or std::runtime_error); nothing when there is none, or it is reached through

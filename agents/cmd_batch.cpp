@@ -2,9 +2,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <mutex>
+#include <thread>
 
 #include "agents/assemble.h"
 #include "agents/batch.h"
@@ -48,13 +52,20 @@ std::string duration_text(double seconds) {
   return text;
 }
 
-// On a terminal one line that changes, otherwise a line for each row; all on standard error.
+// On a terminal one line that changes as rows are made, and each second; otherwise a line for each row. All on standard
+// error.
 class BatchDisplay {
  public:
-  BatchDisplay() : is_terminal_(is_terminal(STDERR_FILENO)), colour_(wants_colour(STDERR_FILENO)) {}
+  explicit BatchDisplay(const std::atomic<int64_t>& tokens)
+      : tokens_(tokens), is_terminal_(is_terminal(STDERR_FILENO)), colour_(wants_colour(STDERR_FILENO)) {
+    if (is_terminal_) ticker_ = std::jthread([this](std::stop_token stop) { tick(stop); });
+  }
 
   void show(const Row* row, const BatchProgress& progress) {
+    const std::lock_guard lock(mutex_);
+    progress_ = progress;
     const bool is_bad = row != nullptr && (row->status == RowStatus::failed || row->status == RowStatus::error);
+    if (row != nullptr && row->tries > 0) ++made_;
     if (is_terminal_) std::cerr << "\r\x1b[K";
     if (row != nullptr && (!is_terminal_ || is_bad)) {
       const Colour colour = is_bad ? Colour::red : row->status == RowStatus::passed ? Colour::green : Colour::dim;
@@ -63,23 +74,46 @@ class BatchDisplay {
       if (!row->error.empty()) std::cerr << "  " << one_line(row->error, 100);
       std::cerr << "\n";
     }
-    if (!is_terminal_ || progress.done == progress.total) return;
-    std::string line = std::to_string(progress.done) + " of " + std::to_string(progress.total) + " done, " +
-                       std::to_string(progress.running) + " running, " + std::to_string(progress.failed) + " failed";
-    if (row != nullptr) ++made_;
-    if (made_ > 0 && progress.seconds > 0) {
-      const double left =
-          progress.seconds / static_cast<double>(made_) * static_cast<double>(progress.total - progress.done);
-      line += ", " +
-              std::to_string(static_cast<int64_t>(static_cast<double>(progress.completion_tokens) / progress.seconds)) +
-              " tokens a second, " + duration_text(left) + " left";
-    }
-    std::cerr << one_line(line, static_cast<size_t>(std::max(20, terminal_columns(STDERR_FILENO) - 1))) << std::flush;
+    if (is_terminal_) draw();
+  }
+
+  // Nothing is shown behind this.
+  void end() {
+    ticker_ = {};
+    const std::lock_guard lock(mutex_);
+    if (is_terminal_) std::cerr << "\r\x1b[K" << std::flush;
   }
 
  private:
+  void tick(std::stop_token stop) {
+    std::unique_lock lock(mutex_);
+    while (!wake_.wait_for(lock, stop, std::chrono::seconds(1), [&] { return stop.stop_requested(); })) {
+      if (progress_.total > 0) draw();
+    }
+  }
+
+  void draw() const {
+    std::string line = std::to_string(progress_.done) + " of " + std::to_string(progress_.total) + " done, " +
+                       std::to_string(progress_.running) + " running, " + std::to_string(progress_.failed) + " failed";
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    line += ", " + std::to_string(static_cast<int64_t>(static_cast<double>(tokens_) / std::max(seconds, 0.001))) +
+            " tokens a second";
+    if (made_ > 0) {
+      const double left = seconds / static_cast<double>(made_) * static_cast<double>(progress_.total - progress_.done);
+      line += ", " + duration_text(left) + " left";
+    }
+    const auto width = static_cast<size_t>(std::max(20, terminal_columns(STDERR_FILENO) - 1));
+    std::cerr << "\r\x1b[K" << one_line(line, width) << std::flush;
+  }
+
+  const std::atomic<int64_t>& tokens_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   bool is_terminal_, colour_;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  BatchProgress progress_;
   int64_t made_ = 0;
+  std::jthread ticker_;  // the last: it uses the others
 };
 
 // What the report shows of a session.
@@ -152,6 +186,19 @@ std::vector<Run> plan_from(const Args& args, const Workflow& workflow, std::vect
   return take_shard(plan, shard.first, shard.second);
 }
 
+// The sessions of parts that ran elsewhere, for the report, and for who looks at them here.
+void gather_sessions(const Args& args, const Config& config, const fs::path& out,
+                     const std::vector<std::string>& parts) {
+  if (parts.empty()) return;
+  const auto store = open_store(args, config);
+  for (const std::string& part : parts) {
+    const fs::path file = out / part / "corvid.db";
+    if (!fs::exists(file)) continue;
+    for (const auto& [session, reason] : store->merge(file).conflicts)
+      std::cerr << "corvid: " << file.string() << ": conflict: session " << session << ": " << reason << "\n";
+  }
+}
+
 int run_batch_command(const Args& args) {
   const Workflow workflow = load_workflow(*args.positional(0));
   const Config config = load_config();
@@ -176,22 +223,28 @@ int run_batch_command(const Args& args) {
   }
 
   fs::path out = args.text("out") ? fs::path(*args.text("out")) : workflow.outputs.dir;
-  if (shard.second > 1) out /= "shard-" + std::to_string(shard.first) + "-of-" + std::to_string(shard.second);
+  if (shard.second > 1) out /= part_name(shard.first, shard.second);
   fs::create_directories(out);
   out = fs::canonical(out);
   // Parts on several machines may share a folder, but no SQLite file: each has a store of its own.
   const fs::path store = shard.second > 1 && !args.has("db") ? out / "corvid.db" : store_path(args, config);
+  if (shard.second == 1) {
+    options.parts = parts_of(out);
+    gather_sessions(args, config, out, options.parts);
+  }
   const int64_t context =
       std::min(workflow.context.value_or(config.context.value_or(kDefaultContext)), model->config().context_length);
   const auto engine = model::Engine::create(
       model, engine_options_from(args, config, device, *model, runtime::LocalChatOptions{}.cache_format));
-  const Shared shared{workflow, engine, context, store, out, prefix_cache()};
+  std::atomic<int64_t> tokens{0};
+  const Shared shared{workflow, engine, context, store, out, prefix_cache(), tokens};
 
   const runtime::Interrupt interrupt;
-  BatchDisplay display;
+  BatchDisplay display(tokens);
   const BatchResult result = run_batch(
       shared, plan, options, [&](const Row* row, const BatchProgress& progress) { display.show(row, progress); },
       interrupt.token());
+  display.end();
   write_reports(workflow, shared, result.rows);
   const Summary& summary = result.summary;
   if (args.text("output").value_or("text") == "json") std::cout << to_output_line(to_json(summary)) << "\n";

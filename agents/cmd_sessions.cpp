@@ -6,6 +6,7 @@
 
 #include "agents/assemble.h"
 #include "agents/commands.h"
+#include "agents/export.h"
 #include "agents/progress.h"
 #include "agents/terminal.h"
 
@@ -15,19 +16,13 @@ namespace {
 
 using runtime::Json;
 
-std::string time_text(int64_t ms, const char* format, bool is_utc) {
+std::string local_time(int64_t ms) {
   const std::time_t seconds = ms / 1000;
   std::tm parts{};
-  if (is_utc)
-    gmtime_r(&seconds, &parts);
-  else
-    localtime_r(&seconds, &parts);
+  localtime_r(&seconds, &parts);
   char text[64];
-  return std::string(text, std::strftime(text, sizeof text, format, &parts));
+  return std::string(text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M", &parts));
 }
-
-std::string iso_time(int64_t ms) { return time_text(ms, "%Y-%m-%dT%H:%M:%SZ", true); }
-std::string local_time(int64_t ms) { return time_text(ms, "%Y-%m-%d %H:%M", false); }
 
 std::string padded(std::string text, size_t width) {
   text.resize(std::max(text.size(), width), ' ');
@@ -64,34 +59,6 @@ int run_list(const Args& args) {
   return 0;
 }
 
-Json message_json(const runtime::Entry& entry) {
-  static constexpr const char* kRoles[] = {"system", "user", "assistant", "tool"};
-  const model::Message& message = entry.message;
-  Json json = {{"role", kRoles[static_cast<size_t>(message.role)]},
-               {"created", iso_time(entry.created_ms)},
-               {"text", message.text}};
-  if (!message.reasoning.empty()) json["reasoning"] = message.reasoning;
-  for (const model::Call& call : message.calls) {
-    Json arguments = Json::parse(call.args, nullptr, false);
-    if (arguments.is_discarded()) arguments = call.args;
-    json["calls"].push_back({{"id", call.id}, {"name", call.name}, {"arguments", std::move(arguments)}});
-  }
-  if (!message.call_id.empty()) json["call_id"] = message.call_id;
-  if (entry.result) {
-    json["status"] = tools::to_text(entry.result->status);
-    if (entry.result->exit_code) json["exit_code"] = *entry.result->exit_code;
-    json["duration_ms"] = entry.result->duration_ms;
-  }
-  if (entry.usage) {
-    json["usage"] = {{"prompt_tokens", entry.usage->prompt_tokens},
-                     {"cached_tokens", entry.usage->cached_tokens},
-                     {"completion_tokens", entry.usage->completion_tokens},
-                     {"prefill_ms", entry.usage->prefill_ms},
-                     {"decode_ms", entry.usage->decode_ms}};
-  }
-  return json;
-}
-
 std::string indented(const std::string& text, const char* indent) {
   std::string out = indent;
   for (const char c : text) {
@@ -101,12 +68,14 @@ std::string indented(const std::string& text, const char* indent) {
   return out;
 }
 
-void print_entry(const runtime::Entry& entry, bool colour) {
+void print_entry(const runtime::Entry& entry, size_t number, bool colour) {
   const model::Message& message = entry.message;
   // Through a pipe the text goes out as it is; a terminal must not obey it.
   const std::string text = is_terminal(STDOUT_FILENO) ? plain(message.text) : message.text;
   if (message.role == model::Role::user) {
-    std::cout << "\n" << coloured("> " + text, Colour::bold, colour) << "\n";
+    std::cout << "\n"
+              << coloured("[" + std::to_string(number) + "] ", Colour::dim, colour)
+              << coloured("> " + text, Colour::bold, colour) << "\n";
   } else if (message.role == model::Role::assistant) {
     if (!text.empty()) std::cout << text << "\n";
     for (const model::Call& call : message.calls)
@@ -127,26 +96,15 @@ int run_show(const Args& args) {
   const runtime::SessionRecord record = find_session(*store, *args.positional(0));
   const std::vector<runtime::Entry> entries = store->load(record.id);
   if (args.text("output").value_or("text") == "json") {
-    Json json = {{"session_id", record.id},
-                 {"status", record.status},
-                 {"created", iso_time(record.created_ms)},
-                 {"updated", iso_time(record.updated_ms)},
-                 {"workdir", record.workdir.string()},
-                 {"agent", record.agent},
-                 {"model", record.model_name},
-                 {"model_fingerprint", record.model_fingerprint},
-                 {"instructions", record.prompt.instructions},
-                 {"messages", Json::array()}};
-    for (const model::ToolDecl& tool : record.prompt.tools) json["tools"].push_back(tool.name);
-    for (const runtime::Entry& entry : entries) json["messages"].push_back(message_json(entry));
-    std::cout << to_output_line(json) << "\n";
+    std::cout << to_output_line(session_json(record, entries, false)) << "\n";
     return 0;
   }
   const bool colour = wants_colour(STDOUT_FILENO);
   std::cout << "session " << record.id << ": " << record.status << "\n  folder   " << plain(record.workdir.string())
             << "\n  agent    " << plain(record.agent) << "\n  model    " << plain(record.model_name) << "\n  started  "
             << local_time(record.created_ms) << "\n  touched  " << local_time(record.updated_ms) << "\n";
-  for (const runtime::Entry& entry : entries) print_entry(entry, colour);
+  if (!record.parent.empty()) std::cout << "  parent   " << record.parent << "\n";
+  for (size_t i = 0; i < entries.size(); ++i) print_entry(entries[i], i, colour);
   return 0;
 }
 
@@ -177,34 +135,37 @@ std::vector<Command> sessions_commands() {
   std::vector<Flag> resume_flags = session_flags();
   resume_flags.insert(resume_flags.begin(), output_flag({"text", "json", "jsonl"}));
   const char* id_help = "an id, the beginning of one, or last";
-  return {{.name = "sessions list",
-           .summary = "List the stored sessions, newest first.",
-           .positionals = {},
-           .flags = {output_flag({"text", "json"}), {"limit", "N", "at most so many (default: 100)"}, db_flag()},
-           .examples = {"corvid sessions list --limit 10", "corvid sessions list --output json"},
-           .notes = "",
-           .run = run_list},
-          {.name = "sessions show",
-           .summary = "Show what was said and done in a session.",
-           .positionals = {{"ID", id_help}},
-           .flags = {output_flag({"text", "json"}), db_flag()},
-           .examples = {"corvid sessions show last"},
-           .notes = "",
-           .run = run_show},
-          {.name = "sessions resume",
-           .summary = "Go on with a session: one task with PROMPT, a chat without.",
-           .positionals = {{"ID", id_help}, {"PROMPT", "the next task; - reads it from standard input", false}},
-           .flags = std::move(resume_flags),
-           .examples = {"corvid sessions resume last", "corvid sessions resume last 'and the other folder?'"},
-           .notes = "The session keeps its folder (unless --workdir is given), its instructions and its tools.",
-           .run = run_resume},
-          {.name = "sessions rm",
-           .summary = "Remove sessions from the store, with all that belongs to them.",
-           .positionals = {{"ID", id_help, true, true}},
-           .flags = {db_flag()},
-           .examples = {"corvid sessions rm last"},
-           .notes = "",
-           .run = run_rm}};
+  std::vector<Command> list = {
+      {.name = "sessions list",
+       .summary = "List the stored sessions, newest first.",
+       .positionals = {},
+       .flags = {output_flag({"text", "json"}), {"limit", "N", "at most so many (default: 100)"}, db_flag()},
+       .examples = {"corvid sessions list --limit 10", "corvid sessions list --output json"},
+       .notes = "",
+       .run = run_list},
+      {.name = "sessions show",
+       .summary = "Show what was said and done in a session.",
+       .positionals = {{"ID", id_help}},
+       .flags = {output_flag({"text", "json"}), db_flag()},
+       .examples = {"corvid sessions show last"},
+       .notes = "",
+       .run = run_show},
+      {.name = "sessions resume",
+       .summary = "Go on with a session: one task with PROMPT, a chat without.",
+       .positionals = {{"ID", id_help}, {"PROMPT", "the next task; - reads it from standard input", false}},
+       .flags = std::move(resume_flags),
+       .examples = {"corvid sessions resume last", "corvid sessions resume last 'and the other folder?'"},
+       .notes = "The session keeps its folder (unless --workdir is given), its instructions and its tools.",
+       .run = run_resume},
+      {.name = "sessions rm",
+       .summary = "Remove sessions from the store, with all that belongs to them.",
+       .positionals = {{.name = "ID", .help = id_help, .repeats = true}},
+       .flags = {db_flag()},
+       .examples = {"corvid sessions rm last"},
+       .notes = "",
+       .run = run_rm}};
+  for (Command& command : session_copy_commands()) list.push_back(std::move(command));
+  return list;
 }
 
 }  // namespace corvid::agents

@@ -6,6 +6,7 @@
 
 #include "agents/assemble.h"
 #include "agents/commands.h"
+#include "agents/paths.h"
 #include "agents/progress.h"
 #include "runtime/interrupt.h"
 #include "tools/schema.h"
@@ -21,11 +22,30 @@ constexpr int kSandboxFailed = 125;
 
 bool wants_json(const Args& args) { return args.text("output").value_or("text") == "json"; }
 
-// The agent's tools under the policy that its runs have.
+// The agent's tools under the policy that its runs have. A model is loaded when another agent is asked, and not before.
 tools::Toolbox toolbox_from(const Args& args) {
   const Config config = load_config();
   const Agent agent = load_agent(args.text("agent").value_or(config.agent));
-  return make_agent_tools(agent, read_confinement(args, config, agent.policy).sandbox());
+  tools::Sandbox sandbox = read_confinement(args, config, agent.policy).sandbox();
+  if (agent.agents.empty()) return make_agent_tools(agent, std::move(sandbox));
+  const auto asker = std::make_shared<Asker>();
+  asker->options.limits = agent.limits;
+  asker->options.meter = std::make_shared<runtime::Meter>();
+  open_store(args, config);  // made, if need be, readable by this user alone
+  const auto loaded = std::make_shared<std::shared_ptr<model::Engine>>();
+  const auto make_chat = [=](runtime::SessionRecord& record) {
+    runtime::LocalChatOptions options;
+    if (!*loaded) {
+      const DeviceWish device = device_wish(args, config);
+      const std::filesystem::path file = find_model(args.text("model"), config.model).path;
+      const auto model = model::Model::load(file, load_options_from(args, device));
+      *loaded = model::Engine::create(model, engine_options_from(args, config, device, *model, options.cache_format));
+    }
+    options.context = context_from(args, config, *(*loaded)->model());
+    options.prefixes = prefix_cache();
+    return make_local_chat(*loaded, std::move(options), record);
+  };
+  return make_asking_tools(agent, std::move(sandbox), {make_chat, store_path(args, config)}, asker);
 }
 
 int run_tools_list(const Args& args) {
@@ -157,6 +177,8 @@ std::vector<Command> tools_commands() {
   std::vector<Flag> flags = confinement_flags();
   flags.insert(flags.begin(),
                {output_flag({"text", "json"}), {"agent", "NAME|FILE", "whose tools", {}, Completes::files}});
+  std::vector<Flag> call_flags = flags;  // with what an agent that is asked needs
+  for (const Flag& flag : {model_flag(), threads_flag(), db_flag()}) call_flags.push_back(flag);
   std::vector<Flag> sandbox_flags = confinement_flags();
   std::erase_if(sandbox_flags, [](const Flag& flag) { return flag.name == "allow-host"; });  // a command has no network
   return {
@@ -170,7 +192,7 @@ std::vector<Command> tools_commands() {
       {.name = "tools call",
        .summary = "Call a tool by hand, through the policy that an agent's calls go through.",
        .positionals = {{"NAME", "the tool"}, {"JSON", "its arguments; - reads them from standard input", false}},
-       .flags = flags,
+       .flags = call_flags,
        .examples =
            {"corvid tools call shell '{\"command\":\"ls\"}' --workdir ~/garden",
             "corvid tools call http_request '{\"method\":\"GET\",\"url\":\"http://127.0.0.1:8000/\"}' --allow-host "

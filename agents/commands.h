@@ -7,13 +7,14 @@
 
 namespace corvid::agents {
 
-std::vector<Command> run_commands();       // run, chat
-std::vector<Command> batch_commands();     // batch, batch validate
-std::vector<Command> sessions_commands();  // sessions list, show, resume, rm
-std::vector<Command> model_commands();     // model info, convert, logits, tokenize
-std::vector<Command> bench_commands();     // model bench
-std::vector<Command> tools_commands();     // tools list, call; policy show; sandbox
-std::vector<Command> doctor_commands();    // doctor
+std::vector<Command> run_commands();           // run, chat
+std::vector<Command> batch_commands();         // batch, batch validate
+std::vector<Command> sessions_commands();      // sessions list, show, resume, rm, and those of the next line
+std::vector<Command> session_copy_commands();  // sessions fork, merge, export, replay
+std::vector<Command> model_commands();         // model info, convert, logits, tokenize
+std::vector<Command> bench_commands();         // model bench
+std::vector<Command> tools_commands();         // tools list, call; policy show; sandbox
+std::vector<Command> doctor_commands();        // doctor
 
 // Flags that several commands share.
 Flag model_flag();

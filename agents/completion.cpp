@@ -127,8 +127,8 @@ std::string zsh_arguments(const Command& command, const std::string& indent) {
     out += "'";
   }
   for (const Positional& positional : command.positionals) {
-    out += " \\\n" + indent + "  '" + (positional.takes_rest ? "*" : "") + ":" + zsh_text(positional.name) + ":" +
-           zsh_action(positional.completes) + "'";
+    out += " \\\n" + indent + "  '" + (positional.takes_rest || positional.repeats ? "*" : "") + ":" +
+           zsh_text(positional.name) + ":" + zsh_action(positional.completes) + "'";
   }
   return out + " ;;\n";
 }

@@ -27,8 +27,9 @@ bool is_file_name(const std::string& name) {
 
 const std::vector<std::string> kConfigKeys{"version", "model",   "device",       "agent", "policy",
                                            "context", "threads", "cache_memory", "db"};
-const std::vector<std::string> kAgentKeys{"version", "name",   "instructions", "tools",
-                                          "policy",  "limits", "sampler",      "thinking"};
+const std::vector<std::string> kAgentKeys{"version", "name",   "description", "instructions", "tools",
+                                          "policy",  "limits", "sampler",     "thinking",     "agents"};
+constexpr int64_t kMaxDepth = 8;  // of agents that ask agents
 const std::vector<std::string> kPolicyKeys{"version",     "name",     "sandbox",  "write", "read",
                                            "allow_hosts", "pass_env", "timeouts", "limits"};
 
@@ -41,6 +42,10 @@ Agent read_agent(const YamlMap& map, const std::string& name, const fs::path& fo
   check_version(map);
   agent.name = name;
   if (const auto value = map.find("name")) agent.name = value->text();
+  if (const auto value = map.find("description")) agent.description = value->text();
+  if (const auto value = map.find("agents")) {
+    for (const YamlValue& item : value->items()) agent.agents.push_back({beside(item.text(), folder), item.place()});
+  }
   if (const auto value = map.find("instructions")) agent.instructions = value->text();
   if (const auto value = map.find("tools")) {
     agent.tools = value->texts();
@@ -96,10 +101,11 @@ std::string beside(const std::string& name, const fs::path& folder) {
 }
 
 void read_limits(const YamlValue& value, runtime::Limits& limits) {
-  const YamlMap map = value.map({"turns", "tokens", "wall", "calls"});
+  const YamlMap map = value.map({"turns", "tokens", "wall", "calls", "depth"});
   if (const auto limit = map.find("turns")) limits.turns = limit->integer(1, 1'000'000);
   if (const auto limit = map.find("tokens")) limits.tokens = limit->integer(1, 1'000'000'000);
   if (const auto limit = map.find("calls")) limits.calls = limit->integer(0, 1'000'000);
+  if (const auto limit = map.find("depth")) limits.depth = limit->integer(0, kMaxDepth);
   if (const auto limit = map.find("wall")) limits.wall = limit->duration();
 }
 

@@ -31,12 +31,18 @@ Config load_config();
 
 struct Agent {
   std::string name;
+  std::string description;  // what it is good for, told to agents that may ask it
   std::string instructions;
   std::optional<std::vector<std::string>> tools;  // nothing: all there are; an empty list: none
   std::string policy = "default";                 // "default": what the user's configuration says
   runtime::Limits limits;
   model::SamplerParams sampler;
   model::Thinking thinking = model::Thinking::disabled;
+  struct Asked {
+    std::string agent;  // a name or a file
+    std::string place;  // where it is named, for messages
+  };
+  std::vector<Asked> agents;  // that it may ask (ask_agent.h)
 };
 
 // A name is looked up in $XDG_CONFIG_HOME/corvid/agents, then beside the program, and `default` is also built in. With
@@ -49,7 +55,7 @@ Agent read_inline_agent(const YamlValue& value, const std::string& name, const s
 
 // A name with a slash or ending in .yaml is a path beneath `folder`; other names stay names.
 std::string beside(const std::string& name, const std::filesystem::path& folder);
-// limits: { turns, tokens, calls, wall }
+// limits: { turns, tokens, calls, wall, depth }
 void read_limits(const YamlValue& value, runtime::Limits& limits);
 
 // "default" gives Policy{}; a name without slash or .yaml is a file in $XDG_CONFIG_HOME/corvid/policies.

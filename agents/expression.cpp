@@ -252,11 +252,14 @@ Template Template::parse(std::string_view text) {
   return result;
 }
 
-std::string Template::expand(const Json& scope) const {
+std::string Template::expand(const Json& scope, const std::function<std::string(std::string_view)>& escape) const {
   std::string out;
   for (const Part& part : parts_) {
     out += part.text;
-    for (const Expression& expression : part.expression) out += as_text(expression.value(scope));
+    for (const Expression& expression : part.expression) {
+      const std::string value = as_text(expression.value(scope));
+      out += escape ? escape(value) : value;
+    }
   }
   return out;
 }

@@ -6,6 +6,7 @@
 //
 // False are false, null, 0, "" and what is missing. == compares numbers as numbers and everything else as text.
 #pragma once
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -41,8 +42,9 @@ class Template {
   // Throws std::invalid_argument as Expression does, and for a ${{ without its }}.
   static Template parse(std::string_view text);
 
-  // Texts stand as they are, null as nothing, everything else as JSON.
-  std::string expand(const Json& scope) const;
+  // Texts stand as they are, null as nothing, everything else as JSON; each value goes through `escape` when there is
+  // one.
+  std::string expand(const Json& scope, const std::function<std::string(std::string_view)>& escape = {}) const;
   std::vector<Path> paths() const;
   const std::string& source() const { return source_; }
 

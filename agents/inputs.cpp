@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "agents/paths.h"
+#include "tools/text.h"
 
 namespace corvid::agents {
 
@@ -29,6 +30,10 @@ std::string read_text(const YamlValue& where, const fs::path& file) {
   std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
   if (in.bad()) where.fail(file.string() + ": cannot be read");
   if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (const size_t bad = tools::first_bad_byte(text); bad != text.size()) {
+    const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(bad), '\n') + 1;
+    where.fail(file.string() + ":" + std::to_string(line) + ": want UTF-8 without NULs, found another byte");
+  }
   return text;
 }
 
@@ -88,6 +93,7 @@ std::vector<Json> read_glob(const YamlValue& where, const std::string& pattern, 
   if (status != 0 && status != GLOB_NOMATCH) where.fail("the pattern " + pattern + " could not be looked up");
   std::vector<Json> records;
   for (const std::string& path : paths) {
+    if (!tools::is_text(path)) where.fail("want names in UTF-8, found " + tools::one_line(tools::to_valid_utf8(path)));
     const fs::path name = fs::path(path).filename();
     records.push_back({{"path", path}, {"name", name.string()}, {"stem", name.stem().string()}});
   }

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "agents/ask_agent.h"
 #include "agents/paths.h"
 #include "agents/workspace.h"
 #include "model/hash.h"
@@ -35,13 +36,20 @@ std::vector<Json> matrix_cells(const Workflow& workflow) {
 }
 
 Json describe(const Agent& agent) {
-  Json tools = nullptr;
+  Json tools = nullptr, agents = Json::array();
   if (agent.tools) tools = *agent.tools;
+  if (agent.limits.depth > 0) {
+    for (Agent& asked : asked_agents(agent)) {
+      asked.limits.depth = std::min(asked.limits.depth, agent.limits.depth - 1);
+      agents.push_back(describe(asked));
+    }
+  }
   return {{"name", agent.name},
           {"instructions", agent.instructions},
           {"tools", tools},
           {"thinking", static_cast<int>(agent.thinking)},
           {"limits", {agent.limits.turns, agent.limits.tokens, agent.limits.calls, agent.limits.wall.count()}},
+          {"agents", agents},
           {"sampler", runtime::to_json(agent.sampler)}};
 }
 
@@ -64,9 +72,12 @@ class Sources {
     const std::string name = source.string() + '\n' + workdir.ref;
     const auto known = known_.find(name);
     if (known != known_.end()) return known->second;
-    const std::string identity =
-        workdir.kind == Workdir::Kind::copy ? hash_of_folder(source) : commit_of(source, workdir.ref);
-    return known_[name] = identity;
+    try {
+      return known_[name] =
+                 workdir.kind == Workdir::Kind::copy ? hash_of_folder(source) : commit_of(source, workdir.ref);
+    } catch (const std::exception& error) {
+      throw UsageError(workdir.place + error.what());
+    }
   }
 
  private:

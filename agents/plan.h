@@ -20,7 +20,8 @@ struct Run {
 };
 
 // Cell by cell, the inputs in their order and the matrix's last name changing fastest; within a cell in the order of
-// Workflow::tasks. `model` identifies what computes. Throws UsageError for a folder to copy that is not there.
+// Workflow::tasks. `model` identifies what computes. Throws UsageError, with the place in the file, for a folder to
+// copy that is not there or cannot be read.
 std::vector<Run> make_plan(const Workflow& workflow, const std::string& model);
 
 // Part `index` (from 1) of `count`: every count-th cell, with renumbered needs.

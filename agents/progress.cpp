@@ -20,7 +20,7 @@ std::string describe_call(const model::Call& call, size_t width) {
   std::string argument = call.args;
   if (args.is_object()) {
     argument.clear();
-    for (const char* key : {"command", "method", "url", "path"}) {
+    for (const char* key : {"command", "method", "url", "path", "agent"}) {
       const auto found = args.find(key);
       if (found == args.end() || !found->is_string()) continue;
       argument += (argument.empty() ? "" : " ") + found->get<std::string>();

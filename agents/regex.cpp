@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <cctype>
 #include <stdexcept>
 
 namespace corvid::agents {
@@ -29,6 +30,20 @@ Regex::Regex(const std::string& expression) : expression_(expression) {
     throw std::invalid_argument("the expression \"" + expression + "\" is not in order at character " +
                                 std::to_string(offset) + ": " + error_text(error));
   code_ = std::shared_ptr<void>(code, [](void* held) { pcre2_code_free(static_cast<pcre2_code*>(held)); });
+}
+
+std::string Regex::quoted(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\0') {
+      out += "\\x00";
+      continue;
+    }
+    if (byte < 128 && std::isalnum(byte) == 0) out += '\\';
+    out += c;
+  }
+  return out;
 }
 
 bool Regex::search(std::string_view text) const {

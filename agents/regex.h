@@ -13,6 +13,8 @@ class Regex {
   // Anywhere in `text`, whose bytes that are not UTF-8 match nothing but themselves. Throws std::runtime_error when the
   // expression backtracks too often, and for more than 1 MiB of text.
   bool search(std::string_view text) const;
+  // An expression that matches `text` and nothing else, also within a class such as [...].
+  static std::string quoted(std::string_view text);
 
  private:
   std::string expression_;

@@ -33,8 +33,16 @@ std::string utf8(const std::string& text) {
 }
 
 std::string xml(const std::string& text) {
+  constexpr const char* kReplacement = "\xEF\xBF\xBD";
   std::string out;
-  for (const char c : utf8(text)) {
+  const std::string valid = utf8(text);
+  for (size_t i = 0; i < valid.size(); ++i) {
+    const char c = valid[i];
+    if (valid.compare(i, 3, "\xEF\xBF\xBE") == 0 || valid.compare(i, 3, "\xEF\xBF\xBF") == 0) {  // U+FFFE, U+FFFF
+      out += kReplacement;
+      i += 2;
+      continue;
+    }
     switch (c) {
       case '&':
         out += "&amp;";
@@ -54,9 +62,12 @@ std::string xml(const std::string& text) {
       case '\t':
         out += "&#9;";
         break;
+      case '\r':
+        out += "&#13;";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
-          out += "\xEF\xBF\xBD";
+          out += kReplacement;
         else
           out += c;
     }
@@ -64,7 +75,13 @@ std::string xml(const std::string& text) {
   return out;
 }
 
-std::string csv_field(const std::string& text) {
+// A spreadsheet takes a cell that begins like this for a formula, unless it is a number.
+bool is_formula(const std::string& text) {
+  return !text.empty() && std::string_view("=+-@\t\r\n").find(text[0]) != std::string_view::npos && !parse_number(text);
+}
+
+std::string csv_field(std::string text) {
+  if (is_formula(text)) text.insert(0, 1, '\'');
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
   for (const char c : text) {

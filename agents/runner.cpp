@@ -114,28 +114,33 @@ void Runner::attempt(const Try& t, Row& row) {
 std::string Runner::ask(const Try& t, const tools::Sandbox& sandbox, const std::string& prompt, Row& row) {
   const Agent& agent = t.run.task->agent;
   if (!store_) store_.emplace(shared_.store);
-  tools::Toolbox toolbox = make_agent_tools(agent, sandbox);
-  runtime::LocalChatOptions options;
-  options.prompt = prompt_of(agent, toolbox);
-  options.sampler = sampler_of(t.run, t.number);
-  options.context = shared_.context;
-  options.prefixes = shared_.prefixes;
+  const auto make_chat = [this](runtime::SessionRecord& of) {
+    runtime::LocalChatOptions options;
+    options.context = shared_.context;
+    options.prefixes = shared_.prefixes;
+    return make_local_chat(shared_.engine, std::move(options), of);
+  };
+  const auto asker = std::make_shared<Asker>();
+  tools::Toolbox toolbox = make_asking_tools(agent, sandbox, {make_chat, shared_.store}, asker);
   runtime::SessionRecord record;
   record.workdir = sandbox.workdir();
   record.agent = agent.name;
-  record.model_name = shared_.engine->model()->name();
-  record.model_fingerprint = shared_.engine->model()->fingerprint();
-  record.prompt = options.prompt;
-  record.sampler = options.sampler;
-  runtime::LocalChat chat(shared_.engine, std::move(options));
-  runtime::Session session = runtime::Session::start(*store_, std::move(record), chat, toolbox);
-  runtime::RunOptions run_options;
-  run_options.limits = agent.limits;
-  run_options.limits.wall = std::min(agent.limits.wall, t.left());
-  const runtime::RunResult result = session.run(prompt, run_options, t.stop);
+  record.prompt = prompt_of(agent, toolbox);
+  record.sampler = sampler_of(t.run, t.number);
+  const std::unique_ptr<runtime::Chat> chat = make_chat(record);
+  runtime::Session session = runtime::Session::start(*store_, std::move(record), *chat, toolbox);
+  session.watch([this](const runtime::Event& event) {
+    const auto* stored = std::get_if<runtime::MessageEvent>(&event);
+    if (stored != nullptr) shared_.tokens += std::ssize(stored->message.tokens);
+  });
+  asker->session_id = session.record().id;
+  asker->options.limits = agent.limits;
+  asker->options.limits.wall = std::min(agent.limits.wall, t.left());
+  asker->options.meter = std::make_shared<runtime::Meter>();
+  const runtime::RunResult result = session.run(prompt, asker->options, t.stop);
   row.session_id = result.session_id;
   row.turns = result.turns;
-  row.completion_tokens = result.usage.completion_tokens;
+  row.completion_tokens = asker->options.meter->tokens;  // with those of agents that it asked
   row.error = result.error;
   row.status = result.status == runtime::RunStatus::error ? RowStatus::error : RowStatus::failed;
   return result.answer;

@@ -29,9 +29,10 @@ struct Check {
 struct Workdir {
   enum class Kind : uint8_t { empty, copy, git, from };
   Kind kind = Kind::empty;
-  Template source;   // copy: a folder; git: a repository
-  std::string ref;   // git: what is checked out
-  std::string task;  // from: a copy of that task's folder as it left it
+  Template source;    // copy: a folder; git: a repository
+  std::string ref;    // git: what is checked out
+  std::string task;   // from: a copy of that task's folder as it left it
+  std::string place;  // where it stands in the file, for messages
 };
 
 // What becomes of the others when a run did not pass: those that need it are skipped, or run all the same, or nothing

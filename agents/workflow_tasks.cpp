@@ -6,6 +6,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "agents/answer_schema.h"
 #include "agents/paths.h"
 #include "agents/regex.h"
 #include "runtime/events.h"
@@ -143,6 +144,7 @@ class TaskReader {
     if (copy.has_value() + git.has_value() + from.has_value() != 1)
       value.fail("want empty, or one of copy, git and from");
     if (ref && !git) ref->fail("belongs to git");
+    workdir.place = (copy ? *copy : git ? *git : *from).place();
     if (copy) {
       workdir.kind = Workdir::Kind::copy;
       workdir.source = template_of(task, *copy);
@@ -174,8 +176,7 @@ class TaskReader {
       check.text = template_of(task, argument);
     } else if (kind == "answer_schema") {
       check.kind = Check::Kind::answer_schema;
-      if (!argument.is_map()) argument.fail("want a JSON Schema as a mapping");
-      check.schema = argument.json();
+      check.schema = read_answer_schema(argument);
     } else if (kind == "command") {
       check.kind = Check::Kind::command;
       check.command = command_of(argument);

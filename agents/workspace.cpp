@@ -40,7 +40,21 @@ std::string git(std::vector<std::string> arguments) {
   return result.out;
 }
 
-// Folders, files and links; what else there may be (a pipe, a socket) means nothing elsewhere.
+// Also when what ran there left folders that their owner must not write to.
+void remove_tree(const fs::path& folder) {
+  std::error_code failure;
+  fs::remove_all(folder, failure);
+  if (!failure) return;
+  fs::permissions(folder, fs::perms::owner_all, fs::perm_options::add);
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {  // descends behind the body
+    if (fs::is_directory(entry.symlink_status()))
+      fs::permissions(entry.path(), fs::perms::owner_all, fs::perm_options::add);
+  }
+  fs::remove_all(folder);
+}
+
+// Folders, which their owner can write to whatever the source's may be, files and links; what else there may be (a
+// pipe, a socket) means nothing elsewhere.
 void copy_tree(const fs::path& source, const fs::path& target) {
   fs::create_directory(target);
   for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
@@ -89,7 +103,7 @@ std::string commit_of(const fs::path& repository, const std::string& ref) {
 
 void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path& folder, const fs::path& from) {
   const Workdir& workdir = run.task->workdir;
-  fs::remove_all(folder);
+  remove_tree(folder);
   fs::create_directories(folder.parent_path());
   const auto copy = [&](const fs::path& named) {
     const fs::path source = fs::canonical(named);  // a link to a folder is copied as that folder

@@ -1,9 +1,13 @@
 #include "agents/yaml.h"
 
+#include <yaml-cpp/depthguard.h>
+
 #include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+
+#include "tools/text.h"
 
 namespace corvid::agents {
 
@@ -31,6 +35,9 @@ void check_size(const std::string& file, const YAML::Node& node, int64_t& values
     YamlValue(file, "", node).fail("want at most " + std::to_string(kMaxValues) + " values, found more (by aliases)");
   if (depth > kMaxDepth)
     YamlValue(file, "", node).fail("want at most " + std::to_string(kMaxDepth) + " levels, found more");
+  // An escape in quotes may stand for one; as a path it would end there.
+  if (node.IsScalar() && node.Scalar().find('\0') != std::string::npos)
+    YamlValue(file, "", node).fail("want a text, found one with a NUL in it");
   if (node.IsSequence()) {
     for (const YAML::Node& item : node) check_size(file, item, values, depth + 1);
   } else if (node.IsMap()) {
@@ -41,11 +48,21 @@ void check_size(const std::string& file, const YAML::Node& node, int64_t& values
   }
 }
 
+void check_encoding(const std::string& file, std::string_view text) {
+  const size_t bad = tools::first_bad_byte(text);
+  if (bad == text.size()) return;
+  const std::string_view before = text.substr(0, bad);
+  const auto line = std::ranges::count(before, '\n') + 1;
+  const size_t column = bad - (before.rfind('\n') + 1) + 1;  // npos + 1 is 0
+  throw UsageError(file + ":" + std::to_string(line) + ":" + std::to_string(column) +
+                   ": want UTF-8 without NULs, found another byte");
+}
+
 }  // namespace
 
-void YamlValue::fail(const std::string& message) const {
-  throw UsageError(place(file_, node_.Mark()) + (key_.empty() ? "" : key_ + ": ") + message);
-}
+void YamlValue::fail(const std::string& message) const { throw UsageError(place() + message); }
+
+std::string YamlValue::place() const { return agents::place(file_, node_.Mark()) + (key_.empty() ? "" : key_ + ": "); }
 
 std::string YamlValue::text() const {
   if (!node_.IsScalar()) fail("want a text, found " + describe(node_));
@@ -157,6 +174,7 @@ YamlMap::YamlMap(const std::string& file, const YAML::Node& node, const std::vec
 }
 
 YamlMap YamlMap::parse(const std::string& file, const std::string& text, const std::vector<std::string>& known) {
+  check_encoding(file, text);
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.size() > 1) YamlValue(file, "", documents[1]).fail("want one document, found another");
@@ -164,6 +182,8 @@ YamlMap YamlMap::parse(const std::string& file, const std::string& text, const s
     int64_t values = 0;
     check_size(file, root, values, 0);
     return YamlMap(file, root, &known);
+  } catch (const YAML::DeepRecursion& error) {
+    throw UsageError(place(file, error.mark) + "want at most " + std::to_string(kMaxDepth) + " levels, found more");
   } catch (const YAML::Exception& error) {
     throw UsageError(place(file, error.mark) + error.msg);
   }

@@ -43,7 +43,8 @@ class YamlValue {
   // As JSON: plain scalars that read as JSON numbers, true, false or null are these, all others are texts.
   nlohmann::ordered_json json() const;
 
-  [[noreturn]] void fail(const std::string& message) const;  // throws UsageError with file, line and column
+  std::string place() const;                                 // "FILE:LINE:COLUMN: KEY: "
+  [[noreturn]] void fail(const std::string& message) const;  // throws UsageError with the place before the message
 
  private:
   std::string file_, key_;
@@ -55,7 +56,7 @@ class YamlMap {
   // Throws UsageError when `node` is no mapping, has a key twice, or one that is not in `known` (null: any will do).
   YamlMap(const std::string& file, const YAML::Node& node, const std::vector<std::string>* known);
   // `text` under the name `file`, which messages show. A document with nothing in it is an empty mapping; one whose
-  // aliases make more of it than 100,000 values is refused.
+  // aliases make more of it than 100,000 values is refused, and so are bytes that are not UTF-8, and NULs.
   static YamlMap parse(const std::string& file, const std::string& text, const std::vector<std::string>& known);
   static YamlMap load(const std::filesystem::path& file, const std::vector<std::string>& known);
 

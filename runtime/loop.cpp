@@ -31,11 +31,13 @@ bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r\n"
 // What a run may spend, and what it has spent.
 class Budget {
  public:
-  Budget(const Limits& limits, std::stop_token caller)
-      : limits_(limits), caller_(std::move(caller)), deadline_(limits.wall, caller_) {}
+  Budget(const Limits& limits, Meter* meter, std::stop_token caller)
+      : limits_(limits), caller_(std::move(caller)), deadline_(limits.wall, caller_), meter_(meter ? *meter : own_) {
+    meter_.tokens = meter_.calls = 0;
+  }
 
   std::stop_token stop() const { return deadline_.token(); }
-  int64_t tokens_left() const { return limits_.tokens - tokens_; }
+  int64_t tokens_left() const { return limits_.tokens - meter_.tokens; }
 
   std::optional<Outcome> stopped() const {
     if (caller_.stop_requested()) return Outcome{End::cancelled, "interrupted"};
@@ -45,17 +47,17 @@ class Budget {
   std::optional<Outcome> spent() const {
     if (std::optional<Outcome> end = stopped()) return end;
     if (turns_ >= limits_.turns) return Outcome{End::turn_limit, limit_reached(limits_.turns, "turn")};
-    if (tokens_ >= limits_.tokens) return Outcome{End::token_limit, limit_reached(limits_.tokens, "token")};
+    if (tokens_left() <= 0) return Outcome{End::token_limit, limit_reached(limits_.tokens, "token")};
     return std::nullopt;
   }
   void charge(const Usage& usage) {
     ++turns_;
-    tokens_ += usage.completion_tokens;
+    meter_.tokens += usage.completion_tokens;
   }
   // Why a call may not run any more; takes one from the budget when it may.
   std::optional<Outcome> charge_call() {
-    if (calls_ >= limits_.calls) return Outcome{End::call_limit, limit_reached(limits_.calls, "tool call")};
-    ++calls_;
+    if (meter_.calls >= limits_.calls) return Outcome{End::call_limit, limit_reached(limits_.calls, "tool call")};
+    ++meter_.calls;
     return std::nullopt;
   }
   // A cut reply used up its tokens or filled the context.
@@ -68,7 +70,9 @@ class Budget {
   Limits limits_;
   std::stop_token caller_;
   Deadline deadline_;
-  int64_t turns_ = 0, tokens_ = 0, calls_ = 0;
+  Meter own_;
+  Meter& meter_;
+  int64_t turns_ = 0;
 };
 
 // Counts how often in a row the same call gave the same result.
@@ -157,7 +161,7 @@ class CallRunner {
 
 Outcome run(Transcript& log, Chat& chat, tools::Toolbox& tools, const Limits& limits, const Hooks& hooks,
             std::stop_token stop) {
-  Budget budget(limits, std::move(stop));
+  Budget budget(limits, hooks.meter, std::move(stop));
   RepeatGuard guard;
   CallRunner calls(log, tools, budget, guard, hooks);
   for (bool was_empty = false;;) {

@@ -4,6 +4,7 @@
 //
 // Outcomes are values. run() throws only for failures: of the store, of the model, and for a second empty answer.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -23,6 +24,12 @@ struct Limits {
   int64_t tokens = 8192;  // generated, over the run
   int64_t calls = 40;
   std::chrono::milliseconds wall{300'000};  // interrupts generation and tools
+  int64_t depth = 3;  // levels of agents that it may ask, those asking others; the loop itself does not look at it
+};
+
+// What a run has spent. Runs that its tools begin add theirs, so that its limits hold for all of them together.
+struct Meter {
+  std::atomic<int64_t> tokens{0}, calls{0};
 };
 
 struct Outcome {
@@ -36,6 +43,7 @@ struct Hooks {
   std::function<void(const model::Call&)> on_call;  // approved and about to run
   std::function<void(const Usage&)> on_usage;       // after each reply, stored or not
   Approver approver;
+  Meter* meter = nullptr;  // set to nothing as the run begins; outlives it
 };
 
 // `log` ends with the message to be answered. Every call in it has a result when run() returns, also after a cancel or

@@ -105,20 +105,6 @@ std::filesystem::path prepared(const std::filesystem::path& file) {
 
 constexpr const char* kWanted = "open the store";
 
-// True: the schema is there. False: the file is empty. Anything else throws.
-bool has_schema(Database& db) {
-  const int64_t version = db.integer("PRAGMA user_version", kWanted);
-  const int64_t application = db.integer("PRAGMA application_id", kWanted);
-  const bool is_empty = version == 0 && db.integer("SELECT count(*) FROM sqlite_master", kWanted) == 0;
-  if (application != kApplicationId && !is_empty)
-    throw StoreError(db.file() + ": want a corvid store, found another program's database", 0);
-  if (version > kSchemaVersion)
-    throw StoreError(db.file() + ": want schema version " + std::to_string(kSchemaVersion) + " or older, found " +
-                         std::to_string(version) + ": a newer corvid wrote it",
-                     0);
-  return version == kSchemaVersion;
-}
-
 // The switch to WAL needs the file alone, and does not wait by itself when two processes create a store at once. The
 // file remembers it. Where shared memory is not to be had (some network file systems) SQLite stays with its rollback
 // journal, which keeps every promise but speed.
@@ -136,7 +122,7 @@ void switch_to_wal(Database& db, std::chrono::milliseconds busy) {
 
 void create_schema(Database& db) {
   Transaction transaction(db, Transaction::Kind::write, kWanted);
-  if (has_schema(db)) return;  // another process was faster
+  if (is_store(db, "main", db.file(), kWanted)) return;  // another process was faster
   db.exec(kSchema, kWanted);
   db.exec(("PRAGMA application_id = " + std::to_string(kApplicationId)).c_str(), kWanted);
   db.exec(("PRAGMA user_version = " + std::to_string(kSchemaVersion)).c_str(), kWanted);
@@ -144,6 +130,20 @@ void create_schema(Database& db) {
 }
 
 }  // namespace
+
+bool is_store(Database& db, const std::string& database, const std::string& file, const char* wanted) {
+  const auto number = [&](const std::string& sql) { return db.integer(sql.c_str(), wanted); };
+  const int64_t version = number("PRAGMA " + database + ".user_version");
+  const int64_t application = number("PRAGMA " + database + ".application_id");
+  const bool is_empty = version == 0 && number("SELECT count(*) FROM " + database + ".sqlite_master") == 0;
+  if (application != kApplicationId && !is_empty)
+    throw StoreError(file + ": want a corvid store, found another program's database", 0);
+  if (version > kSchemaVersion)
+    throw StoreError(file + ": want schema version " + std::to_string(kSchemaVersion) + " or older, found " +
+                         std::to_string(version) + ": a newer corvid wrote it",
+                     0);
+  return version == kSchemaVersion;
+}
 
 Database open_database(const std::filesystem::path& file, std::chrono::milliseconds busy) {
   Database db(prepared(file), busy);
@@ -153,7 +153,7 @@ Database open_database(const std::filesystem::path& file, std::chrono::milliseco
   bool is_ours;
   {
     Transaction moment(db, Transaction::Kind::read, kWanted);  // another process may be creating the schema just now
-    is_ours = has_schema(db);
+    is_ours = is_store(db, "main", db.file(), kWanted);
     moment.commit();
   }
   if (sqlite3_db_readonly(db.handle(), "main") == 1)

@@ -15,4 +15,8 @@ constexpr int kSchemaVersion = 1;
 // corrupt, or of a newer schema.
 Database open_database(const std::filesystem::path& file, std::chrono::milliseconds busy);
 
+// Whether the schema of a store is in `database` ("main", or the name of an attached one, whose file is `file`); false
+// for an empty file. Throws StoreError for everything else that may be there.
+bool is_store(Database& db, const std::string& database, const std::string& file, const char* wanted);
+
 }  // namespace corvid::runtime

@@ -123,6 +123,7 @@ RunResult Session::run(std::string prompt, const RunOptions& options, std::stop_
     hooks.on_call = [&](const model::Call& call) { s.emit(ToolCallEvent{call}); };
     hooks.on_usage = [&](const Usage& usage) { s.on_usage(usage); };
     hooks.approver = options.approver;
+    hooks.meter = options.meter.get();
     const Outcome outcome = runtime::run(s.log, s.chat, s.tools, options.limits, hooks, std::move(stop));
     result.status = status_of(outcome.end);
     result.error = outcome.reason;

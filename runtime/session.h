@@ -20,6 +20,7 @@ namespace corvid::runtime {
 struct RunOptions {
   Limits limits;
   Approver approver;
+  std::shared_ptr<Meter> meter;  // null: nobody else needs to know what is spent
 };
 
 // Used by one thread at a time. The store, the chat and the toolbox must outlive it.

@@ -36,7 +36,7 @@ struct SessionRecord {
   model::SamplerParams sampler;
   std::string status = "new";  // new | running | completed | limit | error | interrupted, of its last run;
                                // a killed process leaves "running" until the session is resumed
-  std::string parent;          // the session this was forked from; empty for none
+  std::string parent;          // the session this was forked from, or that asked; empty for none
 };
 
 struct SessionSummary {
@@ -65,6 +65,17 @@ struct Entry {
   int64_t created_ms = 0;            // set by Store::append
 };
 
+// What a merge came to.
+struct MergeResult {
+  int64_t added = 0;      // sessions that were not there
+  int64_t continued = 0;  // that had gone on since they were last merged
+  int64_t unchanged = 0;  // that hold nothing new
+  struct Conflict {
+    std::string session, reason;
+  };
+  std::vector<Conflict> conflicts;  // left as they were
+};
+
 // One connection to the file; used by one thread at a time. Threads open a Store each.
 class Store {
  public:
@@ -89,6 +100,15 @@ class Store {
   std::vector<Entry> load(std::string_view id);
   std::vector<SessionSummary> list(int64_t limit = 100);  // last touched first; a negative limit: all
   void remove(std::string_view id);                       // with everything that belongs to it
+
+  // A new session that begins with the first `messages` messages of this one (negative: all of them), with its folder,
+  // agent, model, prompt and sampler. Returns its id. Throws StoreError when there are fewer messages, and when a call
+  // would be parted from its result.
+  std::string fork(std::string_view id, int64_t messages = -1);
+  // Takes over the sessions of another store under their ids, in one transaction: those that are not here, and of those
+  // that are what they have gone on by. The same file again changes nothing. A session that went on otherwise in each
+  // store is a conflict. The other file is only read. Throws StoreError when it is none, or this one.
+  MergeResult merge(const std::filesystem::path& file);
 
   const std::string& file() const noexcept { return db_.file(); }
 

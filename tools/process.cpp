@@ -151,9 +151,9 @@ class Run {
     Fd null;
     int in_fd = 0, out_fd = 1, err_fd = 2;
     if (what_.capture) {
-      null.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      if (what_.input < 0) null.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
       out.emplace(), err.emplace();
-      in_fd = null.get(), out_fd = out->write.get(), err_fd = err->write.get();
+      in_fd = what_.input < 0 ? null.get() : what_.input, out_fd = out->write.get(), err_fd = err->write.get();
     }
     if (what_.confined) {
       Pipe info, block;

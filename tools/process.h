@@ -25,6 +25,7 @@ struct Launch {
   std::vector<std::string> argv, env;
   std::filesystem::path folder;                // where it starts; bubblewrap changes folder itself
   std::vector<std::pair<int, int>> extra_fds;  // {ours, its}: its are kArgsFd and kSeccompFd
+  int input = -1;                              // its stdin, when output is captured; -1: /dev/null
   bool confined = true;
   bool capture = true;  // or the caller's stdin, stdout and stderr, and its signals passed on
   int64_t output_limit_bytes = 0;

@@ -44,15 +44,24 @@ std::string_view path_of(const std::vector<std::string>& env) {
   return {};
 }
 
+// A file in memory that is read from its beginning.
+Fd memory_file(const char* name, std::string_view text) {
+  Fd file(::memfd_create(name, MFD_CLOEXEC));
+  if (!file) throw std::system_error(errno, std::generic_category(), name);
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t wrote = ::pwrite(file.get(), text.data() + done, text.size() - done, static_cast<off_t>(done));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) throw std::system_error(errno, std::generic_category(), name);
+    done += static_cast<size_t>(wrote);
+  }
+  return file;
+}
+
 // Options that name paths travel in a memory file, so that they show in no process list and have no limit.
 Fd options_file(const std::vector<std::string>& options) {
   std::string text;
   for (const std::string& option : options) text += option + '\0';
-  Fd file(::memfd_create("options", MFD_CLOEXEC));
-  if (!file || ::pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    throw std::system_error(errno, std::generic_category(), "sandbox options");
-  }
-  return file;
+  return memory_file("sandbox options", text);
 }
 
 // Runs `bash -c` with these arguments, confined or not as the policy says.
@@ -122,9 +131,15 @@ const Policy& Sandbox::policy() const noexcept { return policy_; }
 
 std::optional<std::string> Sandbox::missing_mechanism() { return mechanism().missing; }
 
-SpawnResult Sandbox::shell(std::string_view command, std::chrono::milliseconds timeout, std::stop_token stop) const {
+SpawnResult Sandbox::shell(std::string_view command, std::chrono::milliseconds timeout, std::stop_token stop,
+                           std::string_view input) const {
   Launch launch;
   launch.timeout = timeout;
+  Fd stdin_file;
+  if (!input.empty()) {
+    stdin_file = memory_file("standard input", input);
+    launch.input = stdin_file.get();
+  }
   Outcome outcome = run_bash(*this, {std::string(command)}, std::move(launch), stop);
   if (outcome.too_many_processes) {
     throw std::runtime_error("the command was killed: it had more than " + std::to_string(policy_.max_processes) +

@@ -50,7 +50,9 @@ class Sandbox {
 
   // Runs `bash -c command` with its output captured. Throws SandboxRefused when the mechanism is missing, and
   // std::runtime_error when the sandbox cannot be made. The whole tree of processes is gone when it returns.
-  SpawnResult shell(std::string_view command, std::chrono::milliseconds timeout, std::stop_token stop) const;
+  // It reads `input` on its stdin.
+  SpawnResult shell(std::string_view command, std::chrono::milliseconds timeout, std::stop_token stop,
+                    std::string_view input = {}) const;
   // Runs argv with the caller's stdin, stdout and stderr; returns the exit status (128 + signal).
   int exec(const std::vector<std::string>& argv) const;
 

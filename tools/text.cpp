@@ -70,6 +70,15 @@ bool is_text(std::string_view bytes) noexcept {
   return check.is_text();
 }
 
+size_t first_bad_byte(std::string_view bytes) noexcept {
+  TextCheck check;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    check.feed(bytes.substr(i, 1));
+    if (check.failed()) return i;
+  }
+  return check.is_text() ? bytes.size() : bytes.size() - 1;
+}
+
 HeadTail::HeadTail(int64_t limit)
     : head_limit_(static_cast<size_t>(std::max<int64_t>(limit, 0)) / 2),
       tail_limit_(static_cast<size_t>(std::max<int64_t>(limit, 0)) - head_limit_) {}

@@ -22,6 +22,8 @@ class TextCheck {
   unsigned char low_ = 0x80, high_ = 0xbf;  // what the next one may be
 };
 bool is_text(std::string_view bytes) noexcept;
+// The place of the first byte that makes `bytes` no text; their size when they are.
+size_t first_bad_byte(std::string_view bytes) noexcept;
 
 // Keeps the head and the tail of a stream in bounded memory: at most `limit` bytes of it, half from each end.
 class HeadTail {

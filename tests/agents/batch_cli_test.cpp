@@ -172,6 +172,24 @@ TEST_F(BatchCommand, SigtermEndsItWith75AndTheSameCommandGoesOn) {
   EXPECT_EQ(batch().status, 0);
 }
 
+TEST_F(BatchCommand, ATerminalShowsHowFarItIs) {
+  write_workflow(
+      "inputs: [ { n: 1 }, { n: 2 }, { n: 3 } ]\ntasks: { a: { prompt: x, setup: ['sleep 1.5'], checks: [ { command: "
+      "'test \"$CORVID_INPUT_N\" != 2' } ] } }\n");
+  const Finished finished = Program(Home::command({"batch", "w.yaml"}), home.setup("", true)).wait();
+  EXPECT_EQ(finished.status, 1);
+  EXPECT_THAT(finished.out, HasSubstr("0 of 3 done, 1 running, 0 failed, 0 tokens a second"));
+  EXPECT_THAT(finished.out,
+              testing::ContainsRegex("2 of 3 done, 1 running, 1 failed, [0-9]+ tokens a second, [0-9.]+ s left"));
+  EXPECT_THAT(finished.out, HasSubstr("failed\x1b[0m  a  n=2"));  // a line of its own for what did not pass
+  EXPECT_THAT(finished.out, testing::Not(HasSubstr("n=3")));
+  EXPECT_THAT(finished.out, HasSubstr("\r\x1b[K2 of 3 passed, 1 failed"));
+  // The line is drawn anew while nothing happens: three runs of more than a second.
+  size_t drawn = 0;
+  for (size_t at = 0; (at = finished.out.find(" done, 1 running", at)) != std::string::npos; ++at) ++drawn;
+  EXPECT_GE(drawn, 6u);
+}
+
 TEST_F(BatchCommand, AKilledRunsHalfLineIsPassedOverAndAForeignOneIsNot) {
   write_workflow("tasks: { a: { prompt: x }, b: { prompt: y } }\n");
   EXPECT_EQ(batch().status, 0);
@@ -185,7 +203,9 @@ TEST_F(BatchCommand, AKilledRunsHalfLineIsPassedOverAndAForeignOneIsNot) {
 }
 
 TEST_F(BatchCommand, ShardsMakeTogetherWhatOneMakes) {
-  write_workflow("matrix: { k: [1, 2, 3] }\ntasks: { a: { prompt: \"x ${{ matrix.k }}\" } }\n");
+  write_workflow(
+      "matrix: { k: [1, 2, 3] }\ntasks: { a: { prompt: \"x ${{ matrix.k }}\", setup: ['echo $CORVID_MATRIX_K > k'], "
+      "collect: [k] } }\n");
   EXPECT_THAT(counts(batch({"--shard", "1/2"})), ElementsAre(2, 2, 0, 0));
   home.environment["SLURM_ARRAY_TASK_ID"] = "8";
   home.environment["SLURM_ARRAY_TASK_MIN"] = "7";
@@ -194,6 +214,17 @@ TEST_F(BatchCommand, ShardsMakeTogetherWhatOneMakes) {
   EXPECT_EQ(rows("out/shard-1-of-2").size() + rows("out/shard-2-of-2").size(), 3u);
   EXPECT_TRUE(std::filesystem::exists(home.work() / "out/shard-2-of-2/corvid.db"));
   EXPECT_EQ(batch({"--shard", "3/2"}).status, 2);
+
+  // Without a shard it gathers what the parts made.
+  for (const char* name : {"ID", "MIN", "COUNT"}) home.environment.erase(std::string("SLURM_ARRAY_TASK_") + name);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(counts(batch()), ElementsAre(3, 3, 0, 3));
+    EXPECT_EQ(rows().size(), 3u);
+  }
+  EXPECT_THAT(home.read("work/out/" + rows()[2]["collected"][0].get<std::string>()), HasSubstr("3"));
+  for (const Json& row : rows())
+    EXPECT_EQ(home.corvid({"sessions", "show", row["session_id"].get<std::string>()}).status, 0);
+  EXPECT_EQ(Json::parse(home.corvid({"sessions", "list", "--output", "json"}).out).size(), 3u);
 }
 
 TEST_F(BatchCommand, OneTaskAloneLeavesTheOthersRowsAndFallbacksAreNotMadeTwice) {
@@ -241,9 +272,39 @@ TEST_F(BatchCommand, ClonesARepository) {
   EXPECT_THAT(home.read("work/repo/.git/HEAD"), HasSubstr("ref: refs/heads/"));
 }
 
+TEST_F(BatchCommand, ValuesInAnExpressionStandForThemselves) {
+  write_workflow(R"yaml(
+inputs: [ { t: "Nothing to do." }, { t: "N.*" }, { t: "d|z" } ]
+tasks:
+  whole: { prompt: x, checks: [ { answer_matches: '^${{ input.t }}$' } ] }
+  class: { prompt: x, checks: [ { answer_matches: '^Nothing to [${{ input.t }}]' } ] }
+  file: { prompt: x, setup: ['echo "$CORVID_INPUT_T" > f'], checks: [ { file: { path: f, matches: '^${{ input.t }}$' } } ] }
+)yaml");
+  EXPECT_EQ(batch().status, 1);
+  EXPECT_THAT(statuses(),
+              ElementsAre("passed", "passed", "passed", "failed", "failed", "passed", "failed", "passed", "passed"));
+}
+
+TEST_F(BatchCommand, AValueMayBeLongerThanACommandLine) {
+  home.write("work/long.jsonl",
+             Json{{"t", std::string(300'000, 'x') + "'end"}, {"u", std::string(60'000, 'u')}}.dump());
+  write_workflow(R"yaml(
+inputs: { jsonl: long.jsonl }
+tasks:
+  a:
+    prompt: x
+    setup: ['printf %s "$CORVID_INPUT_T" > t']
+    checks:
+      - file: { path: t, matches: "^(x{60000}){5}'end$" }
+      - command: '[ ${#CORVID_INPUT_T} = 300004 ] && ! read line && [ -z "$CORVID_" ]'
+      - command: 'python3 -c "import os; assert len(os.environ[''CORVID_INPUT_U'']) == 60000; assert ''CORVID_INPUT_T'' not in os.environ"'
+)yaml");
+  EXPECT_EQ(batch().status, 0) << home.read("work/out/results.jsonl").substr(0, 4000);
+}
+
 TEST_F(BatchCommand, WritesReportsThatParse) {
   write_workflow(
-      "inputs: [ { t: \"<b>&]]>\\x01\" } ]\ntasks:\n  a: { prompt: x }\n  b: { prompt: x, checks: [ { "
+      "inputs: [ { t: \"<b>&]]>\\x01\\uffff\" } ]\ntasks:\n  a: { prompt: x }\n  b: { prompt: x, checks: [ { "
       "answer_equals: \"</script><script>alert(1)</script>\" } ] }\noutputs: { formats: [jsonl, junit, csv, "
       "markdown, html] }\n");
   EXPECT_EQ(batch().status, 1);
@@ -251,11 +312,11 @@ TEST_F(BatchCommand, WritesReportsThatParse) {
       "import xml.etree.ElementTree as E, csv, json, re\n"
       "root = E.parse('out/junit.xml').getroot()\n"
       "assert (root.get('tests'), root.get('failures')) == ('2', '1'), root.attrib\n"
-      "assert [c.get('name') for c in root.iter('testcase')] == ['t=<b>&]]>\\ufffd'] * 2\n"
+      "assert [c.get('name') for c in root.iter('testcase')] == ['t=<b>&]]>\\ufffd\\ufffd'] * 2\n"
       "assert len(list(root.iter('failure'))) == 1\n"
       "rows = list(csv.DictReader(open('out/results.csv', newline='')))\n"
       "assert [r['status'] for r in rows] == ['passed', 'failed'], rows\n"
-      "assert json.loads(rows[0]['input']) == {'t': '<b>&]]>\\x01'}\n"
+      "assert json.loads(rows[0]['input']) == {'t': '<b>&]]>\\x01\\uffff'}\n"
       "page = open('out/report.html').read()\n"
       "assert page.count('<script') == 2 and page.count('</script>') == 2\n"
       "data = json.loads(re.search('id=\"data\">(.*?)</script>', page, re.S).group(1))\n"

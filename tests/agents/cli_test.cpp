@@ -52,7 +52,8 @@ TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"rnu"}, "unknown command \"rnu\"; did you mean \"corvid run\"?"},
       {{"sessions", "lst"},
-       "unknown command \"sessions lst\"; there is list, show, resume, rm; did you mean \"corvid sessions list\"?"},
+       "unknown command \"sessions lst\"; there is list, show, resume, rm, fork, merge, export, replay; did you mean "
+       "\"corvid sessions list\"?"},
       {{"model"}, "corvid model needs one of: info, convert, quantize, tokenize, logits, bench"},
       {{"bach", "x.yaml"}, "unknown command \"bach\""},
       {{"--bogus"}, "unknown flag --bogus"},
@@ -163,7 +164,7 @@ TEST(Cli, CompletionScriptsAreValidAndKnowTheCommands) {
       "try corvid sess; try corvid sessions ''; try corvid run --dev; try corvid run --device ''\n";
   const Finished result = test::Program({"/bin/bash", "-c", script}, home.setup()).wait();
   EXPECT_EQ(result.err, "");
-  EXPECT_EQ(result.out, "sessions\nlist show resume rm --help\n--device\nauto cpu cuda\n");
+  EXPECT_EQ(result.out, "sessions\nlist show resume rm fork merge export replay --help\n--device\nauto cpu cuda\n");
   const Finished zsh = home.corvid({"completion", "zsh"});
   EXPECT_THAT(zsh.out, StartsWith("#compdef corvid\n"));
   EXPECT_THAT(zsh.out, HasSubstr("'--device[where the model computes]:DEVICE:(auto cpu cuda)'"));

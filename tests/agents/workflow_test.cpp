@@ -133,6 +133,57 @@ TEST_F(WorkflowFile, RefusesChecksThatMakeNoSense) {
               HasSubstr("want a path beneath the working folder"));
 }
 
+TEST_F(WorkflowFile, RefusesWhatASchemaCheckWouldNotLookAt) {
+  const auto schema = [](const std::string& text) {
+    return with_task("    prompt: x\n    checks:\n      - answer_schema: " + text + "\n");
+  };
+  EXPECT_EQ(complaint(schema("{ type: object, propertys: {} }")),
+            ":11:40: unknown key \"propertys\"; did you mean \"properties\"?");
+  EXPECT_THAT(complaint(schema("{ properties: { n: { type: integer, minimum: 3 } } }")),
+              HasSubstr(":11:60: unknown key \"minimum\""));
+  EXPECT_THAT(complaint(schema("{ items: { type: strng } }")), HasSubstr("did you mean \"string\"?"));
+  EXPECT_THAT(complaint(schema("{ type: object, additionalProperties: no }")),
+              HasSubstr(":11:62: additionalProperties: want true or false, found \"no\""));
+  EXPECT_THAT(complaint(schema("{ required: name }")), HasSubstr("want a list of texts"));
+  EXPECT_THAT(complaint(schema("{ enum: [] }")), HasSubstr("want at least one value"));
+  const Workflow workflow = load(schema(
+      "{ title: t, type: object, required: [n], properties: { n: { enum: [1, no] } }, additionalProperties: false }"));
+  EXPECT_EQ(workflow.tasks[1].checks[0].schema, (Json{{"type", "object"},
+                                                      {"required", {"n"}},
+                                                      {"properties", {{"n", {{"enum", {1, "no"}}}}}},
+                                                      {"additionalProperties", false}}));
+}
+
+TEST_F(WorkflowFile, RefusesBytesThatAreNoText) {
+  EXPECT_EQ(complaint("version: 1\nmatrix: { word: [a, \"\xff\"] }\ntasks: { a: { prompt: x } }\n"),
+            ":2:22: want UTF-8 without NULs, found another byte");
+  EXPECT_EQ(complaint("version: 1\nmatrix: { word: [\"a\\0b\"] }\ntasks: { a: { prompt: x } }\n"),
+            ":2:18: want a text, found one with a NUL in it");
+  dir_.write("bad.csv", "name\nfine\nM\xfcller\n");
+  EXPECT_THAT(complaint("version: 1\ninputs: { csv: bad.csv }\ntasks: { a: { prompt: x } }\n"),
+              HasSubstr("bad.csv:3: want UTF-8 without NULs, found another byte"));
+  dir_.write("logs/\xff.log", "");
+  EXPECT_THAT(complaint("version: 1\ninputs: { glob: 'logs/*' }\ntasks: { a: { prompt: x } }\n"),
+              HasSubstr(":2:17: glob: want names in UTF-8"));
+}
+
+TEST_F(WorkflowFile, RefusesNestingWithoutEnd) {
+  EXPECT_THAT(complaint("version: 1\ninputs: " + std::string(500'000, '[') + "\n"), HasSubstr("want at most 64 levels"));
+  EXPECT_THAT(complaint("version: 1\ninputs: &a [*a]\ntasks: { a: { prompt: x } }\n"), HasSubstr("levels"));
+}
+
+TEST_F(WorkflowFile, AFolderThatIsNotThereIsNamedWithItsLine) {
+  const auto planned = [&](const std::string& workdir) {
+    const Workflow workflow = load(with_task("    prompt: x\n    workdir: " + workdir + "\n"));
+    const std::string message = test::message_of([&] { make_plan(workflow, "m"); });
+    return message.substr(message.find("w.yaml") + 6);
+  };
+  EXPECT_EQ(planned("{ copy: nowhere }"), ":10:22: copy: no such folder to copy: " + (dir_ / "nowhere").string());
+  EXPECT_EQ(planned("{ copy: 'logs/${{ input.file }}' }"),
+            ":10:22: copy: no such folder to copy: " + (dir_ / "logs/a.log").string());
+  EXPECT_THAT(planned("{ git: nowhere }"), HasSubstr(":10:21: git: no such repository"));
+}
+
 TEST_F(WorkflowFile, RefusesAnAliasBomb) {
   std::string bomb = "version: 1\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 9; ++i) {

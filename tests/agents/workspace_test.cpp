@@ -1,0 +1,51 @@
+#include "agents/workspace.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/child.h"
+#include "tests/support/temp_dir.h"
+
+namespace corvid::agents {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Permissions bind nobody who is root.
+void become_nobody() {
+  if (geteuid() != 0) return;
+  if (setresgid(65534, 65534, 65534) != 0 || setresuid(65534, 65534, 65534) != 0) _exit(98);
+}
+
+TEST(Workspace, IsMadeAnewAlsoWhereFoldersAreReadOnly) {
+  const test::TempDir dir;
+  fs::permissions(dir.path(), fs::perms::all);
+  dir.write("source/inner/f.txt", "from the source");
+  fs::permissions(dir / "source/inner", fs::perms(0555));
+  fs::permissions(dir / "source", fs::perms(0555));
+  test::Child child([&] {
+    become_nobody();
+    Task task;
+    task.workdir.kind = Workdir::Kind::copy;
+    task.workdir.source = Template::parse("source");
+    Workflow workflow;
+    workflow.folder = dir.path();
+    const agents::Run run{&task, 0, Json::object(), Json::object(), {}, "k"};
+    const fs::path folder = dir / "out/work";
+    prepare_workspace(workflow, run, folder, {});
+    // The copy can be written to; then an agent locks it.
+    std::ofstream(folder / "inner/f.txt") << "changed";
+    if (dir.read("out/work/inner/f.txt") != "changed") return 1;
+    chmod((folder / "inner").c_str(), 0555);
+    chmod(folder.c_str(), 0);
+    prepare_workspace(workflow, run, folder, {});
+    return dir.read("out/work/inner/f.txt") == "from the source" ? 0 : 2;
+  });
+  EXPECT_EQ(child.wait(), 0);
+  fs::permissions(dir / "source", fs::perms::all);
+  fs::permissions(dir / "source/inner", fs::perms::all);
+}
+
+}  // namespace
+}  // namespace corvid::agents
