@@ -1,6 +1,7 @@
 // corvid batch, end to end with real processes, a real store and small real models.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <csignal>
@@ -225,6 +226,28 @@ TEST_F(BatchCommand, ShardsMakeTogetherWhatOneMakes) {
   for (const Json& row : rows())
     EXPECT_EQ(home.corvid({"sessions", "show", row["session_id"].get<std::string>()}).status, 0);
   EXPECT_EQ(Json::parse(home.corvid({"sessions", "list", "--output", "json"}).out).size(), 3u);
+}
+
+// The environment that Kubernetes gives a pod of the job, by the file that ships.
+TEST_F(BatchCommand, APodOfAnIndexedJobTakesItsPart) {
+  write_workflow("matrix: { k: [1, 2, 3, 4, 5, 6, 7, 8, 9] }\ntasks: { a: { prompt: x } }\n");
+  const YAML::Node spec = YAML::LoadFile(CORVID_SOURCE_DIR "/configs/cluster/kubernetes.yaml")["spec"];
+  const YAML::Node container = spec["template"]["spec"]["containers"][0];
+  EXPECT_EQ(spec["completionMode"].as<std::string>(), "Indexed");
+  EXPECT_EQ(container["command"][1].as<std::string>(), "batch");
+  for (const auto& variable : container["env"])
+    home.environment[variable["name"].as<std::string>()] = variable["value"].as<std::string>();
+  const int pods = spec["completions"].as<int>();
+  int64_t runs = 0;
+  for (int pod = 0; pod < pods; ++pod) {
+    home.environment["JOB_COMPLETION_INDEX"] = std::to_string(pod);
+    const Finished planned = home.corvid({"batch", "w.yaml", "--dry-run"});
+    ASSERT_EQ(planned.status, 0) << planned.err;
+    runs += std::count(planned.out.begin(), planned.out.end(), '\n') - 1;  // and a line of their number
+  }
+  EXPECT_EQ(runs, 9);
+  home.environment["JOB_COMPLETION_INDEX"] = std::to_string(pods);
+  EXPECT_EQ(home.corvid({"batch", "w.yaml", "--dry-run"}).status, 2);
 }
 
 TEST_F(BatchCommand, OneTaskAloneLeavesTheOthersRowsAndFallbacksAreNotMadeTwice) {

@@ -30,7 +30,7 @@ inputs: { jsonl: inputs.jsonl }
 tasks:
   count:
     prompt: "How many lines of ${{ input.file }} contain ERROR?"
-    workdir: { copy: logs }
+    workdir: { copy: "logs/${{ input.folder }}" }
     checks: [ { answer_matches: '\\b${{ input.errors }}\\b' } ]
 """
 
@@ -68,8 +68,9 @@ def write_chores(folder, count):
     lines = []
     for i in range(count):
         name, errors = f"app{i}.log", i % 7 + 1
-        (folder / "logs" / name).write_text("INFO fine\n" * (i % 3) + "ERROR bad\n" * errors + "INFO done\n")
-        lines.append(json.dumps({"file": name, "errors": errors}))
+        (folder / "logs" / str(i)).mkdir()
+        (folder / "logs" / str(i) / name).write_text("INFO fine\n" * (i % 3) + "ERROR bad\n" * errors + "INFO done\n")
+        lines.append(json.dumps({"file": name, "errors": errors, "folder": str(i)}))
     (folder / "inputs.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "w.yaml").write_text(WORKFLOW)
 
@@ -103,8 +104,8 @@ def process_a_task(corvid, folder, memory, jobs):
 
     def run(line):
         chore = json.loads(line)
-        work = folder / "work" / chore["file"]
-        shutil.copytree(folder / "logs", work)
+        work = folder / "work" / chore["folder"]
+        shutil.copytree(folder / "logs" / chore["folder"], work)
         out, _ = start(corvid, folder, memory, "run", "--workdir", work, "--output", "json", "--threads", threads,
                        f"How many lines of {chore['file']} contain ERROR?").communicate()
         result = json.loads(out.splitlines()[-1])
