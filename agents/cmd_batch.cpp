@@ -237,7 +237,8 @@ int run_batch_command(const Args& args) {
   const auto engine = model::Engine::create(
       model, engine_options_from(args, config, device, *model, runtime::LocalChatOptions{}.cache_format));
   std::atomic<int64_t> tokens{0};
-  const Shared shared{workflow, engine, context, store, out, prefix_cache(), tokens};
+  const int64_t guesses = speculate_from(args).value_or(runtime::LocalChatOptions{}.speculate);
+  const Shared shared{workflow, engine, context, guesses, store, out, prefix_cache(), tokens};
 
   const runtime::Interrupt interrupt;
   BatchDisplay display(tokens);
@@ -284,6 +285,7 @@ std::vector<Command> batch_commands() {
                  {"dry-run", "", "print the plan, run nothing"},
                  {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
                  device_flag(),
+                 {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
                  weights_flag(),
                  cache_memory_flag(),
                  threads_flag(),

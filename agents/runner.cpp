@@ -117,6 +117,7 @@ std::string Runner::ask(const Try& t, const tools::Sandbox& sandbox, const std::
   const auto make_chat = [this](runtime::SessionRecord& of) {
     runtime::LocalChatOptions options;
     options.context = shared_.context;
+    options.speculate = shared_.speculate;
     options.prefixes = shared_.prefixes;
     return make_local_chat(shared_.engine, std::move(options), of);
   };

@@ -21,6 +21,7 @@ struct Shared {
   const Workflow& workflow;
   std::shared_ptr<model::Engine> engine;  // one for all agents: what they evaluate at the same time is one batch
   int64_t context = 0;
+  int64_t speculate = 0;  // tokens guessed ahead, at most (runtime/local_chat.h)
   std::filesystem::path store;
   std::filesystem::path out;  // the output folder: work/NAME and collected/NAME for each run
   std::optional<runtime::PrefixCache> prefixes;
