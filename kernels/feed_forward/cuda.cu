@@ -49,7 +49,7 @@ bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
 }
 
 bool is_wide(const FeedForward::Mlp& mlp, int64_t rows) {
-  return kernels::is_wide(mlp.gate.format, mlp.gate.k, rows) && kernels::is_wide(mlp.down.format, mlp.down.k, rows);
+  return rows > kStreamRows && has_wide(mlp.gate.format, mlp.gate.k) && has_wide(mlp.down.format, mlp.down.k);
 }
 
 // The workspace, cut up.

@@ -11,7 +11,8 @@
 //   outside [first_expert,
 //            first_expert + n_experts) are another GPU's: they add nothing here. n_experts <= kMaxExperts.
 //   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Above
-//            kStreamRows rows each routed expert's output may be rounded to bf16, too, before it is weighed and added.
+//            kStreamRows rows weights in quantised formats are rounded to bf16 as in products.h, and each routed
+//            expert's output is, too, before it is weighed and added.
 //   Order    no atomics. A row's bits depend on that row and its experts alone, in each of these regimes: up to
 //            kStreamRows rows in the call; above that. In the second the kernels are those of large products.
 #pragma once

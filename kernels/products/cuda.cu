@@ -9,6 +9,8 @@
 namespace corvid::kernels {
 namespace {
 
+bool is_wide(const DeviceMatrix& w, int64_t rows) { return rows > kStreamRows && has_wide(w.format, w.k); }
+
 constexpr int kMaxProducts = kSplits;  // of a launch
 
 struct StreamProducts {
@@ -105,7 +107,7 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     a.count = blocks = 0;
   };
   for (const Product& p : all) {
-    if (p.w.format != kFormat || p.w.n == 0 || is_wide(kFormat, p.w.k, rows)) continue;
+    if (p.w.format != kFormat || p.w.n == 0 || is_wide(p.w, rows)) continue;
     const auto panels = static_cast<int>(panels_of(p.w.n));
     const int log_split = log_split_of(panels, p.w.k);
     a.all[a.count++] = {
@@ -127,13 +129,12 @@ WideProduct::Out wide_out(Product::Out out) {
 
 // x in another order, for the formats that want one.
 int64_t ordered_bytes(int64_t rows, int64_t k) { return (rows * k * 2 + 255) / 256 * 256; }
-bool is_wide(const Product& p, int64_t rows) { return is_wide(p.w.format, p.w.k, rows); }
 
 int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows) {
   int64_t bytes = 0;
   for (const XOrder order : {XOrder::eights, XOrder::fours})
     if (std::any_of(all.begin(), all.end(),
-                    [&](const Product& p) { return is_wide(p, rows) && x_order(p.w.format) == order; }))
+                    [&](const Product& p) { return is_wide(p.w, rows) && x_order(p.w.format) == order; }))
       bytes += ordered_bytes(rows, all[0].w.k);
   return bytes;
 }
@@ -163,12 +164,14 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
     require(p.w.n_experts == 1 && p.w.n >= 0 && p.w.k >= 8 && p.w.k % 8 == 0 && p.w.k == all[0].w.k,
             "products: want one matrix of rows of ", all[0].w.k, " numbers, a multiple of 8, found ", p.w.n_experts,
             " of ", p.w.k);
+  require(workspace != nullptr || products_workspace_bytes(all, rows) == 0, "products: want a workspace for ", rows,
+          " rows");
   if (rows == 0) return;
   auto* free = static_cast<unsigned char*>(workspace);
   for (const XOrder order : {XOrder::plain, XOrder::eights, XOrder::fours}) {
     const uint16_t* ordered = order == XOrder::plain ? x : nullptr;
     for (const Product& p : all) {
-      if (p.w.n == 0 || !is_wide(p, rows) || x_order(p.w.format) != order) continue;
+      if (p.w.n == 0 || !is_wide(p.w, rows) || x_order(p.w.format) != order) continue;
       if (ordered == nullptr) {
         auto* to = reinterpret_cast<uint16_t*>(free);
         sort_rows({x, nullptr, nullptr, to, rows, p.w.k, order}, stream);

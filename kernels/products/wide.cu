@@ -3,11 +3,11 @@
 // x 64 rows of weights each. Blocks stay, and take piece after piece, so that the next piece's stages arrive during
 // this one's end.
 //
-// With one matrix, pieces go through it for eight tiles of rows at a time, which the level-2 cache then holds; with
-// experts, tile by tile, so that all who read a tile's rows do it at once. Weights of an expert with no more than 192
-// rows are read once: with tiles of 128, half of the experts' second tiles read them again, and 4,096 rows of
-// MiniMax-M3 took 8.9 ms on an H100 in place of 6.4. There its memory is what binds: 17 GB at 2.9 TB/s. Hints to the
-// cache (weights out first, x last) made it slower.
+// Pieces go through the weights for eight tiles of rows at a time, which the level-2 cache then holds. Weights of an
+// expert with no more than 192 rows are read once: with tiles of 128, half of the experts' second tiles read them
+// again, and 4,096 rows of MiniMax-M3 took 8.9 ms on an H100 in place of 6.4. There its memory is what binds: 17 GB
+// at 2.9 TB/s. Hints to the cache (weights out first, x last) made it slower, and so did tile after tile of experts in
+// place of eight.
 #include <algorithm>
 
 #include "kernels/products/wide.cuh"

@@ -123,7 +123,7 @@ inline WideTask wide_task(const WideProduct& a, int tile, int block_rows) {
   return {.tiles = a.tiles,
           .n_tiles = a.n_tiles,
           .tile = tile,
-          .group = has_plan ? 1 : 8,
+          .group = 8,
           .max_tiles = static_cast<int>(has_plan ? a.max_tiles : (a.positions + tile - 1) / tile),
           .positions = static_cast<int>(a.positions),
           .n = static_cast<int>(a.first.n),

@@ -18,9 +18,7 @@ constexpr XOrder x_order(DeviceFormat format) {
 }
 
 // Whether there is a wide kernel for rows of k numbers.
-constexpr bool is_wide(DeviceFormat format, int64_t k, int64_t rows) {
-  return rows > kStreamRows && (format == DeviceFormat::bf16 || k % 32 == 0);
-}
+constexpr bool has_wide(DeviceFormat format, int64_t k) { return format == DeviceFormat::bf16 || k % 32 == 0; }
 
 struct WideProduct {
   enum class Out : uint8_t { bf16, f32, add_f32, activated };
