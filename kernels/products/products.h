@@ -1,4 +1,4 @@
-// y[r,j] = sum_i x[r,i] * w[j,i] with weights as device_matrix.h lays them, several products of the same x at once. GPU.
+// y[r,j] = sum_i x[r,i] * w[j,i] on a GPU, weights as device_matrix.h lays them; several products of one x at once.
 //
 //   Shapes   x: [rows, k] bf16, 16-byte aligned; each w: [n, k], n_experts == 1; y: [rows, n] row-major, bf16 or
 //            float32, or float32 that the sum is added to. y overlaps nothing else.
