@@ -65,6 +65,9 @@ fs::path real_folder(const fs::path& folder) {
 }
 
 std::unique_ptr<Agent::Impl> impl_of(agents::Agent agent) {
+  // Left out without a word they would be missed only when the agent fails.
+  if (!agent.agents.empty())
+    throw agents::UsageError(agent.agents[0].place + ": want no agents to ask (a host's tool may run another session)");
   auto impl = std::make_unique<Agent::Impl>();
   impl->policy = agents::load_policy(agent.policy);
   impl->agent = std::move(agent);
