@@ -4,13 +4,13 @@
 //            float32, or float32 that the sum is added to. y overlaps nothing else.
 //   Needs    rows >= 0, n >= 0, at least one product, all with the k of the first; k a multiple of 8.
 //   Numbers  products of bf16 numbers summed in float32 by the tensor cores. Up to kStreamRows rows the quants of q8_0,
-//            q4_k, q6_k and fp8 are exact in bf16, and their scales are applied in float32 to sums of 16 or 32 products;
-//            above that the weights themselves are rounded to bf16. |y - exact| <= products_tolerance(format, k, rows) *
-//            sum_i |x[r,i] * w[j,i]| plus y's own rounding; a weight that is scale * q - min counts as |scale * q| +
-//            |min|.
+//            q4_k, q6_k and fp8 are exact in bf16, and their scales are applied in float32 to sums of 16 or 32
+//            products; above that the weights themselves are rounded to bf16. |y - exact| <= products_tolerance(format,
+//            k, rows) * sum_i |x[r,i] * w[j,i]| plus y's own rounding; a weight that is scale * q - min counts as
+//            |scale * q| + |min|.
 //   Order    up to kStreamRows rows of a call the order of a sum depends on n, k and the format alone, so a row has the
-//            same bits in any company of at most that many rows. Above that another kernel takes over: there too a row's
-//            bits don't depend on the other rows, but they differ from those of small calls.
+//            same bits in any company of at most that many rows. Above that another kernel takes over: there too a
+//            row's bits don't depend on the other rows, but they differ from those of small calls.
 #pragma once
 #include <cfloat>
 #include <cstdint>
