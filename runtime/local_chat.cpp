@@ -9,6 +9,7 @@
 
 #include "model/prompt_lookup.h"
 #include "model/stop_strings.h"
+#include "model/tool_names.h"
 
 namespace corvid::runtime {
 
@@ -126,6 +127,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   model::Sampler sampler(params, &s.model->tokenizer());
   model::StopStrings stops(params.stop);
   model::ReplyParser parser(s.format, s.options.prompt, "call_", count_calls(messages) + 1);
+  model::ToolNames names(s.format, s.options.prompt.tools);
   std::vector<Token> timeline = prompt;  // and behind it the reply
   std::string answer;                    // what of the reply's text was shown
   const auto show = [&](Piece piece) {
@@ -155,8 +157,9 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
       row = 0;
     }
     const std::span<const float> logits = s.sequence.logits(row);
-    const Token token = sampler.sample(logits, timeline);
+    const Token token = sampler.sample(names.possible(logits), timeline);
     timeline.push_back(token);
+    names.push(token);
     if (s.options.speculate > 0) s.lookup.push(token);
     if (row < std::ssize(guess) && guess[size_t(row)] == token)
       ++reply.usage.accepted_tokens;

@@ -67,6 +67,23 @@ TEST_F(LocalChatTest, RepliesUntilTheEndOfTheTurnAndStreamsTheText) {
   EXPECT_EQ(reply.usage.cached_tokens, 0);
 }
 
+TEST_F(LocalChatTest, ACallNamesAToolThatThereIs) {
+  const test::TempDir dir;
+  const auto model = model::Model::load(test::write_tiny_model(dir.path(), "]<]minimax[>[<invoke name=\"xyz"));
+  const auto said = [&](std::vector<model::ToolDecl> tools) {
+    LocalChatOptions options;
+    options.prompt.tools = std::move(tools);
+    options.logprobs = 0;  // every token's text comes to the watcher, markup too
+    LocalChat chat(model, exec_, std::move(options));
+    std::string text;
+    chat.reply(messages_, 30, [&](const Piece& piece) { text += piece.logprobs ? piece.logprobs->chosen.text : ""; },
+               {});
+    return text;
+  };
+  EXPECT_THAT(said({}), HasSubstr("<invoke name=\"xyz"));
+  EXPECT_THAT(said({{"shell", "", model::Json::object()}}), HasSubstr("<invoke name=\"shell\">"));
+}
+
 TEST_F(LocalChatTest, TheNextPromptExtendsTheCachedOneAndChangesNothing) {
   LocalChat chat = answering();
   const Reply first = ask(chat);
