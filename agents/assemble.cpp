@@ -170,18 +170,19 @@ int threads_from(const Args& args, const Config& config) {
   return static_cast<int>(args.integer("threads", 1, 1024).value_or(config.threads.value_or(0)));
 }
 
-int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device) {
+int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device, const model::Model* model) {
   if (const auto bytes = args.bytes("cache-memory", 1, kMostCacheMemory)) return *bytes;
   if (config.cache_memory) return *config.cache_memory;
   if (device == kernels::Device::cuda) return model::KvPool::kNoLimit;
-  const int64_t available = model::available_memory();
+  const std::optional<int64_t> left = model != nullptr ? model->memory_left() : std::nullopt;
+  const int64_t available = left ? *left : model::available_memory();
   return available > 0 ? available / 2 : model::KvPool::kNoLimit;
 }
 
 model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
                                          const model::Model& model, model::CacheFormat cache_format) {
   const kernels::Device device = device_for(wish, model, args);
-  return {device, threads_from(args, config), cache_memory_from(args, config, device), cache_format};
+  return {device, threads_from(args, config), cache_memory_from(args, config, device, &model), cache_format};
 }
 
 model::LoadOptions load_options_from(const Args& args, const DeviceWish& device) {

@@ -34,15 +34,20 @@ tools::Fd locked(const fs::path& out) {
   throw UsageError(out.string() + ": another corvid batch is at work there");
 }
 
-// What was made before, here and by the parts; of two rows of one run the one that passed.
+// What was made before, here and by the parts. A part's row takes the place of one here only when it is younger (what
+// was made anew here counts), and not of one that passed unless it did too.
 std::map<std::string, Row> read_earlier(const fs::path& out, const std::vector<std::string>& parts) {
   std::map<std::string, Row> earlier = read_results(out / "results.jsonl");
   for (const std::string& part : parts) {
     const tools::Fd lock = locked(out / part);
-    for (auto& [key, row] : read_results(out / part / "results.jsonl")) {
+    const fs::path own = out / "results.jsonl", theirs = out / part / "results.jsonl";
+    const bool is_younger =
+        fs::exists(own) && fs::exists(theirs) && fs::last_write_time(theirs) > fs::last_write_time(own);
+    for (auto& [key, row] : read_results(theirs)) {
       for (std::string& path : row.collected) path.insert(0, part + "/");
       const auto [place, is_new] = earlier.try_emplace(key, row);
-      if (!is_new && place->second.status != RowStatus::passed && row.status == RowStatus::passed) place->second = row;
+      const bool passes = row.status == RowStatus::passed || place->second.status != RowStatus::passed;
+      if (!is_new && is_younger && passes) place->second = row;
     }
   }
   return earlier;

@@ -205,7 +205,7 @@ int run_logits(const Args& args) {
   const int64_t n_greedy = args.integer("greedy", 0, kMostTokens).value_or(0);
   const fs::path path = model_argument(args);
 
-  const auto loaded = model::Model::load(path);
+  const auto loaded = model::Model::load(path, {.memory = model::WeightMemory::mapped});  // they are read once
   for (const int64_t id : ids) {
     if (id < loaded->config().vocab_size) continue;
     throw UsageError("--prompt-ids: want ids from 0 to " + std::to_string(loaded->config().vocab_size - 1) +

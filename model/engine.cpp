@@ -100,8 +100,10 @@ struct Engine::Impl {
       try {
         step(lock);
       } catch (...) {  // no memory for the plan itself
-        order.error = std::current_exception();
-        finish(order);
+        if (!order.is_done) {
+          order.error = std::current_exception();
+          finish(order);
+        }
       }
       is_running = false;
     }

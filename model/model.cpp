@@ -5,6 +5,8 @@
 #include <atomic>
 #include <mutex>
 #include <optional>
+#include <stop_token>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -56,6 +58,7 @@ struct Model::Impl {
   // Made when first asked for: reading hundreds of thousands of tokens takes longer than starting the model.
   mutable std::once_flag tokenizer_once;
   mutable std::optional<Tokenizer> tokenizer;
+  std::optional<int64_t> memory_left;
   std::atomic<bool> is_copying{false};
   std::jthread copier;  // the last member: it ends before what it copies
 
@@ -79,27 +82,33 @@ struct Model::Impl {
   }
 
   // All but the embedding, of which a token reads one row, unless it is the output matrix too.
-  // All but the embedding, of which a token reads one row, unless it is the output matrix too.
   void copy_weights(WeightMemory kind) {
     int64_t bytes = 0;
     for (const Gguf& file : files) bytes += file.file_bytes();
     if (kind == WeightMemory::mapped) return;
-    if (kind == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available_memory() / 2)) return;
+    const int64_t available = available_memory();
+    if (kind == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available / 2)) return;
     const auto copy = [this](const std::stop_token& stop) {
       for (Gguf& file : files)
         file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), stop);
     };
     if (kind == WeightMemory::copied) return copy({});
+    memory_left = available - bytes;
     is_copying = true;
-    copier = std::jthread([this, copy](const std::stop_token& stop) {
-      try {
-        copy(stop);
-      } catch (const std::exception&) {
-        // What is not copied is used where it is mapped.
-      }
+    // What can't be copied, or by no thread, is used where it is mapped.
+    try {
+      copier = std::jthread([this, copy](const std::stop_token& stop) {
+        try {
+          copy(stop);
+        } catch (const std::exception&) {
+        }
+        is_copying = false;
+        is_copying.notify_all();
+      });
+    } catch (const std::system_error&) {
       is_copying = false;
-      is_copying.notify_all();
-    });
+      memory_left.reset();
+    }
   }
 
   void open_folder() {
@@ -168,6 +177,7 @@ std::shared_ptr<const Model> Model::make_up(const RandomShape& shape, bool for_g
 }
 
 void Model::wait_until_copied() const { impl_->is_copying.wait(true); }
+std::optional<int64_t> Model::memory_left() const noexcept { return impl_->memory_left; }
 const Config& Model::config() const noexcept { return impl_->config; }
 const Weights& Model::weights() const noexcept { return impl_->weights; }
 bool Model::has_tokenizer() const noexcept { return impl_->has_tokenizer; }

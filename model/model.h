@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/exec.h"
@@ -29,13 +30,15 @@ class Model {
  public:
   // `path` is a GGUF file, a Hugging Face folder, or one shard of a split GGUF. Throws std::runtime_error whose message
   // names the file, the thing, what was wanted and what was found.
-  static std::shared_ptr<const Model> load(const std::filesystem::path& path,
-                                           const LoadOptions& options = {});
+  static std::shared_ptr<const Model> load(const std::filesystem::path& path, const LoadOptions& options = {});
   // For measuring: weights made up in memory (random_model.h). Throws std::runtime_error when the sizes do not fit.
   // `for_gpu`: with a few rows of each matrix in the host's memory, for nothing but a GPU.
   static std::shared_ptr<const Model> make_up(const RandomShape& shape, bool for_gpu = false);
   ~Model();
   void wait_until_copied() const;  // for measuring: returns when no thread copies weights any more
+  // Of the memory that was free before, what weights leave that a thread copies: until it is done, the system still
+  // calls free what is theirs. Nothing where none does.
+  std::optional<int64_t> memory_left() const noexcept;
 
   const Config& config() const noexcept;
   const Weights& weights() const noexcept;

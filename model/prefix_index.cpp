@@ -38,8 +38,8 @@ std::vector<PrefixIndex::Place> PrefixIndex::path_of(AttentionKind kind, std::sp
 
 void PrefixIndex::keep(AttentionKind kind, std::span<const Token> tokens, const KvCache& cache) {
   const int64_t block = cache.block();
-  page_bytes_ = cache.page_bytes();
-  const int64_t count = std::min(std::ssize(tokens) / block, most_bytes_ / page_bytes_);
+  const int64_t bytes = cache.page_bytes();
+  const int64_t count = std::min(std::ssize(tokens) / block, most_bytes_ / bytes);
   tokens = tokens.first(static_cast<size_t>(count * block));
   std::vector<Place> path = path_of(kind, tokens, block);
   path.reserve(static_cast<size_t>(count));
@@ -48,12 +48,12 @@ void PrefixIndex::keep(AttentionKind kind, std::span<const Token> tokens, const 
     Node* const parent = path.empty() ? nullptr : &*path.back();
     const uint64_t hash = hash_of(own, parent != nullptr ? parent->hash : root_of(kind));
     std::list<Node> made;
-    made.push_back({parent, kind, {own.begin(), own.end()}, hash, cache.pages()[static_cast<size_t>(i)]});
+    made.push_back({parent, kind, {own.begin(), own.end()}, hash, cache.pages()[static_cast<size_t>(i)], bytes});
     places_.emplace(hash, made.begin());
     if (parent != nullptr) ++parent->n_children;
     path.push_back(made.begin());
     nodes_.splice(parent != nullptr ? std::next(path[path.size() - 2]) : nodes_.begin(), made);
-    bytes_ += page_bytes_;
+    bytes_ += bytes;
   }
   while (bytes_ > most_bytes_) remove(std::prev(nodes_.end()));
 }
@@ -89,7 +89,7 @@ void PrefixIndex::remove(Place node) noexcept {
   if (node->parent != nullptr) --node->parent->n_children;
   const auto [begin, end] = places_.equal_range(node->hash);
   places_.erase(std::find_if(begin, end, [&](const auto& entry) { return entry.second == node; }));
-  bytes_ -= page_bytes_;
+  bytes_ -= node->bytes;
   nodes_.erase(node);
 }
 

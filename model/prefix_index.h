@@ -45,6 +45,7 @@ class PrefixIndex {
     std::vector<Token> tokens;
     uint64_t hash;  // of these tokens and all before
     KvPage page;
+    int64_t bytes;  // of the page
     int64_t n_children = 0;
   };
   const std::list<Node>& nodes() const { return nodes_; }  // the last used first, and a page before those behind it
@@ -56,7 +57,7 @@ class PrefixIndex {
   void touch(std::span<const Place> path) noexcept;
   void remove(Place node) noexcept;
 
-  int64_t most_bytes_, bytes_ = 0, page_bytes_ = 0;
+  int64_t most_bytes_, bytes_ = 0;
   std::list<Node> nodes_;
   std::unordered_multimap<uint64_t, Place> places_;  // by hash
 };

@@ -38,8 +38,12 @@ class Merge {
     while (all.step()) ids.push_back(all.text(0));
     for (const std::string& id : ids) take(id);
     // A parent may come from another file, and later.
-    run("UPDATE main.sessions SET parent = theirs.parent FROM other.sessions theirs WHERE theirs.id = main.sessions.id"
-        " AND main.sessions.parent IS NULL AND theirs.parent IN (SELECT id FROM main.sessions)");
+    for (const std::string& id : taken_) {
+      run("UPDATE main.sessions SET parent = theirs.parent FROM other.sessions theirs WHERE main.sessions.id = ?"
+          " AND theirs.id = main.sessions.id AND main.sessions.parent IS NULL"
+          " AND theirs.parent IN (SELECT id FROM main.sessions)",
+          id);
+    }
     return std::move(result_);
   }
 
@@ -66,6 +70,7 @@ class Merge {
       result_.conflicts.push_back({id, reason});
       return;
     }
+    taken_.push_back(id);
     const int64_t copied = copy(id);
     ++(is_new ? result_.added : copied > 0 ? result_.continued : result_.unchanged);
   }
@@ -116,6 +121,7 @@ class Merge {
   Database& db_;
   const char* wanted_;
   MergeResult result_;
+  std::vector<std::string> taken_;  // sessions that are not in conflict
 };
 
 }  // namespace

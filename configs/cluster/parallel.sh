@@ -15,6 +15,8 @@ parts=$1 hosts=$2
 shift 2
 # shellcheck disable=SC2016  # expanded by the bash that gets it
 part='for try in 1 2 3 4 5; do corvid batch "$@" --shard "$part"; status=$?; [ $status -ge 75 ] || break; done; exit $status'
-seq "$parts" | parallel --sshlogin "$hosts" --jobs 1 --workdir "$PWD" --quote \
+jobs=1
+[ "$hosts" != : ] || jobs=$parts  # all at once on this machine, one on each of several
+seq "$parts" | parallel --sshlogin "$hosts" --jobs "$jobs" --workdir "$PWD" --quote \
   bash -c "part=\$1; shift; $part" corvid "{}/$parts" "$@"
 corvid batch "$@"
