@@ -136,7 +136,7 @@ std::optional<std::string> check_arguments(const ToolSpec& spec, const Json& arg
   for (const Json& name : spec.parameters.value("required", Json::array())) {
     if (!name.is_string() || args.contains(name.get_ref<const std::string&>())) continue;
     const Json schema = properties.value(name.get<std::string>(), Json::object());
-    const Json type = schema.value("type", Json("any"));
+    const Json type = schema.is_object() ? schema.value("type", Json("any")) : Json("any");  // `true` is a schema too
     missing += (missing.empty() ? "" : " and ") + shown(name) + " (" +
                (type.is_string() ? type.get<std::string>() : "any") + ")";
   }

@@ -9,6 +9,7 @@
 
 #include "tests/support/temp_dir.h"
 #include "tests/support/test_tools.h"
+#include "tools/schema.h"
 #include "tools/text.h"
 
 namespace corvid::tools {
@@ -59,6 +60,12 @@ TEST_F(ToolboxTest, WrongCallsAreAnsweredWithWhatWasWanted) {
   EXPECT_EQ(wrong("shell", std::string(100'000, '[')), "[error: the arguments are nested deeper than 64]");
   EXPECT_EQ(wrong("shell", R"({"command":"ls","sandbox":"none"})"),
             "[error: shell has no argument \"sandbox\"; it takes command, timeout_s]");
+}
+
+TEST(Schema, OneThatIsNoObjectAllowsAnything) {
+  const ToolSpec spec{"any", "Takes what comes", Json::parse(R"({"properties":{"x":true},"required":["x"]})")};
+  EXPECT_EQ(check_arguments(spec, Json::object()), "any needs \"x\" (any)");
+  EXPECT_EQ(check_arguments(spec, Json::parse(R"({"x":[7]})")), std::nullopt);
 }
 
 TEST_F(ToolboxTest, AToolThatThrowsIsAFailedCall) {
