@@ -7,16 +7,19 @@ Shows what any language with a C interface needs: the structs, the prototypes, a
 import ctypes
 import json
 import sys
-from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_int, c_int64, c_size_t, c_void_p
 
 
 class Text(ctypes.Structure):
-    _fields_ = [("data", c_char_p), ("size", c_size_t)]
+    # Not c_char_p: Python would read that up to the first NUL alone.
+    _fields_ = [("data", c_void_p), ("size", c_size_t)]
 
     @classmethod
     def of(cls, string):
         data = string.encode()
-        return cls(data, len(data))
+        text = cls(ctypes.cast(data, c_void_p), len(data))
+        text.keeps = data  # the struct has but its address
+        return text
 
     def __str__(self):
         return ctypes.string_at(self.data, self.size).decode() if self.size else ""
