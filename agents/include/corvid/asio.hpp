@@ -43,8 +43,9 @@ Dispatch dispatch_on(Executor executor) {
 
 // Runs the session on a thread of the library's. The handler, void(std::exception_ptr, Result), is called on its
 // associated executor, or on `executor`; it gets an exception where Session::begin throws one. Events come on
-// `executor`, before the handler when it is a strand or has one thread. `executor` has work until then. The session
-// must not be used meanwhile; options.stop cancels.
+// `executor`, before the handler when it is a strand or has one thread. `executor` has work until then, and its
+// io_context must outlive the run: to end early, request options.stop and keep it running until the handler was called.
+// The session must not be used meanwhile.
 template <class Executor, class CompletionToken>
 auto async_run(Session& session, std::string prompt, RunOptions options, Executor executor, CompletionToken&& token) {
   namespace net = detail::net;
