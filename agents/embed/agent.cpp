@@ -227,5 +227,10 @@ Limits Agent::limits() const {
   return {limits.turns, limits.tokens, limits.calls, limits.wall};
 }
 
+Sampler Agent::sampler() const {
+  const model::SamplerParams& inner = impl_->agent.sampler;
+  return {inner.temperature, inner.seed, inner.top_k, inner.top_p, inner.min_p, inner.stop};
+}
+
 }  // namespace v1
 }  // namespace corvid

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <corvid/corvid.hpp>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -49,17 +50,22 @@ struct corvid_request {
 };
 struct corvid_reply {
   corvid::ToolResult result;
+  std::exception_ptr failure = nullptr;  // instead of a result
 };
 
 namespace {
 
 corvid_text text_of(const std::string& text) { return {text.c_str(), text.size()}; }
 
-// Throws std::invalid_argument for text that is no UTF-8.
-std::string string_of(corvid_text text, const char* name) {
+std::string_view bytes_of(corvid_text text, const char* name) {
   if (text.size == 0) return {};
   if (text.data == nullptr) throw std::invalid_argument(std::string(name) + ": want text, found NULL");
-  const std::string_view bytes(text.data, text.size);
+  return {text.data, text.size};
+}
+
+// Throws std::invalid_argument for text that is no UTF-8.
+std::string string_of(corvid_text text, const char* name) {
+  const std::string_view bytes = bytes_of(text, name);
   for (std::string_view left = bytes; !left.empty();) {
     const int length = corvid::model::utf8_length(left);
     if (length <= 0) throw std::invalid_argument(std::string(name) + ": want UTF-8, found other bytes");
@@ -140,8 +146,19 @@ corvid::ToolFunction function_of(const corvid_tool& tool) {
     const corvid_request given{request, {}};
     corvid_reply reply;
     run(*data, &given, &reply);
+    if (reply.failure) std::rethrow_exception(reply.failure);
     return std::move(reply.result);
   };
+}
+
+// What goes wrong fails the call, once the host's function is back: an exception must not pass through it.
+void give(corvid_reply& reply, corvid::ToolStatus status, corvid_text text) noexcept {
+  try {
+    reply.result = corvid::ToolResult(status, std::string(bytes_of(text, "reply")));
+    reply.failure = nullptr;
+  } catch (...) {
+    reply.failure = std::current_exception();
+  }
 }
 
 template <class Add>
@@ -305,10 +322,10 @@ corvid_status corvid_agent_set_limits(corvid_agent* agent, int64_t turns, int64_
 }
 corvid_status corvid_agent_set_sampler(corvid_agent* agent, double temperature, uint64_t seed, corvid_error** error) {
   return guarded(error, [&] {
-    corvid::Sampler sampler;
+    corvid::Sampler sampler = wanted(agent, "agent").agent.sampler();
     sampler.temperature = temperature;
     sampler.seed = seed;
-    wanted(agent, "agent").agent.set_sampler(sampler);
+    agent->agent.set_sampler(sampler);
   });
 }
 corvid_status corvid_agent_set_policy(corvid_agent* agent, const corvid_policy* policy, corvid_error** error) {
@@ -348,17 +365,17 @@ corvid_text corvid_request_workdir(const corvid_request* request) {
   return text_of(request->request.workdir().native());
 }
 corvid_text corvid_request_argument(const corvid_request* request, corvid_text name) {
-  const auto found = request->request.text({name.data, name.size});
-  if (!found) return {nullptr, 0};
-  return text_of(*request->given.emplace_back(std::make_unique<std::string>(*found)));
+  try {
+    const auto found = request->request.text(bytes_of(name, "name"));
+    if (!found) return {nullptr, 0};
+    return text_of(*request->given.emplace_back(std::make_unique<std::string>(*found)));
+  } catch (...) {
+    return {nullptr, 0};
+  }
 }
 bool corvid_request_is_stopped(const corvid_request* request) { return request->request.stop().stop_requested(); }
-void corvid_reply_text(corvid_reply* reply, corvid_text text) {
-  reply->result = corvid::ToolResult(std::string(text.data, text.size));
-}
-void corvid_reply_failure(corvid_reply* reply, corvid_text text) {
-  reply->result = corvid::ToolResult(corvid::ToolStatus::failed, std::string(text.data, text.size));
-}
+void corvid_reply_text(corvid_reply* reply, corvid_text text) { give(*reply, corvid::ToolStatus::ok, text); }
+void corvid_reply_failure(corvid_reply* reply, corvid_text text) { give(*reply, corvid::ToolStatus::failed, text); }
 
 corvid_status corvid_session_start(const corvid_engine* engine, const corvid_store* store, const corvid_agent* agent,
                                    corvid_text workdir, corvid_session** session, corvid_error** error) {
@@ -384,8 +401,12 @@ corvid_text corvid_session_id(const corvid_session* session) {
 corvid_event_kind corvid_event_kind_of(const corvid_event* event) { return corvid_event_kind(event->event.index()); }
 corvid_text corvid_event_text(const corvid_event* event) { return text_of(std::visit(TextOfEvent{}, event->event)); }
 corvid_text corvid_event_json(const corvid_event* event) {
-  if (event->json.empty()) event->json = to_json(event->event);
-  return text_of(event->json);
+  try {
+    if (event->json.empty()) event->json = to_json(event->event);
+    return text_of(event->json);
+  } catch (...) {
+    return corvid_text_of("");
+  }
 }
 
 corvid_status corvid_session_run(corvid_session* session, corvid_text prompt, const corvid_run_options* options,
@@ -433,11 +454,21 @@ corvid_status corvid_session_call_tool(corvid_session* session, corvid_text name
 }
 void corvid_session_free(corvid_session* session) { delete session; }
 
-corvid_run_status corvid_result_status(const corvid_result* result) { return corvid_run_status(result->result.status); }
-corvid_text corvid_result_answer(const corvid_result* result) { return text_of(result->result.answer); }
-corvid_text corvid_result_error(const corvid_result* result) { return text_of(result->result.error); }
-corvid_text corvid_result_json(const corvid_result* result) { return text_of(result->json); }
+corvid_run_status corvid_result_status(const corvid_result* result) {
+  return result != nullptr ? corvid_run_status(result->result.status) : CORVID_RUN_FAILED;
+}
+corvid_text corvid_result_answer(const corvid_result* result) {
+  return result != nullptr ? text_of(result->result.answer) : corvid_text_of("");
+}
+corvid_text corvid_result_error(const corvid_result* result) {
+  return result != nullptr ? text_of(result->result.error) : corvid_text_of("");
+}
+corvid_text corvid_result_json(const corvid_result* result) {
+  return result != nullptr ? text_of(result->json) : corvid_text_of("");
+}
 void corvid_result_free(corvid_result* result) { delete result; }
 
-corvid_text corvid_output_text(const corvid_output* output) { return text_of(output->text); }
+corvid_text corvid_output_text(const corvid_output* output) {
+  return output != nullptr ? text_of(output->text) : corvid_text_of("");
+}
 void corvid_output_free(corvid_output* output) { delete output; }

@@ -134,7 +134,7 @@ CORVID_C_API corvid_status corvid_agent_set_tools(corvid_agent* agent, const cor
 /* Numbers below 1 leave what is there (calls: below 0). */
 CORVID_C_API corvid_status corvid_agent_set_limits(corvid_agent* agent, int64_t turns, int64_t tokens, int64_t calls,
                                                    int64_t wall_ms, corvid_error** error);
-/* Temperature 0 takes the likeliest token. */
+/* Temperature 0 takes the likeliest token. What else the agent file says of its sampler stays. */
 CORVID_C_API corvid_status corvid_agent_set_sampler(corvid_agent* agent, double temperature, uint64_t seed,
                                                     corvid_error** error);
 
@@ -255,7 +255,7 @@ CORVID_C_API corvid_status corvid_session_call_tool(corvid_session* session, cor
 /* Not while a run goes on. */
 CORVID_C_API void corvid_session_free(corvid_session* session);
 
-/* ---- Results and other output. */
+/* ---- Results and other output. NULL in the place of one gives the empty text, and CORVID_RUN_FAILED. */
 
 typedef enum corvid_run_status {
   CORVID_COMPLETED = 0,

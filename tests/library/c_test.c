@@ -92,7 +92,14 @@ static void stock(void* data, const corvid_request* request, corvid_reply* reply
   const corvid_text article = corvid_request_argument(request, text("article"));
   const corvid_text least = corvid_request_argument(request, text("least"));
   WANT(has(corvid_request_arguments(request), article.data));
+  const corvid_text broken = {NULL, 5};
+  WANT(corvid_request_argument(request, broken).data == NULL);
+  if (equal(article, "broken")) {
+    corvid_reply_text(reply, broken);
+    return;
+  }
   if (equal(article, "trouble")) {
+    corvid_reply_failure(reply, broken);
     corvid_reply_failure(reply, text("[error: the shelf is locked]"));
     return;
   }
@@ -132,6 +139,9 @@ static void test_engine_and_store_errors(void) {
   corvid_error_free(NULL);
   corvid_session_cancel(NULL);
   WANT(corvid_session_id(NULL).size == 0 && corvid_error_message(NULL).size == 0);
+  WANT(corvid_result_status(NULL) == CORVID_RUN_FAILED && corvid_output_text(NULL).size == 0);
+  WANT(equal(corvid_result_answer(NULL), "") && equal(corvid_result_error(NULL), ""));
+  WANT(equal(corvid_result_json(NULL), ""));
 }
 
 static void test_agent(struct heard* heard, corvid_agent** agent) {
@@ -216,6 +226,9 @@ static void test_calls(corvid_session* session, const struct heard* heard) {
   corvid_output_free(output);
   OK(corvid_session_call_tool(session, text("stock"), text("{\"article\":\"trouble\"}"), &output, error));
   WANT(has(corvid_output_text(output), "\"status\":\"error\"") && has(corvid_output_text(output), "locked"));
+  corvid_output_free(output);
+  OK(corvid_session_call_tool(session, text("stock"), text("{\"article\":\"broken\"}"), &output, error));
+  WANT(has(corvid_output_text(output), "\"status\":\"error\"") && has(corvid_output_text(output), "NULL"));
   corvid_output_free(output);
   const int before = heard->tool_calls;
   OK(corvid_session_call_tool(session, text("stock"), text("{}"), &output, error));

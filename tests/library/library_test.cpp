@@ -357,12 +357,18 @@ TEST_F(LibraryTest, WrongArgumentsAreSaid) {
 
 TEST_F(LibraryTest, AnAgentFileIsReadAndItsErrorsHaveALine) {
   std::ofstream(folder_ / "clerk.yaml") << "version: 1\nname: clerk\ninstructions: Count.\ntools: [list_dir]\n"
-                                           "limits: { turns: 3 }\n";
-  const corvid::Agent agent = corvid::Agent::load((folder_ / "clerk.yaml").string());
+                                           "limits: { turns: 3 }\n"
+                                           "sampler: { top_k: 5, stop: [END] }\n";
+  corvid::Agent agent = corvid::Agent::load((folder_ / "clerk.yaml").string());
   EXPECT_EQ(agent.name(), "clerk");
   EXPECT_EQ(agent.instructions(), "Count.");
   EXPECT_THAT(agent.tools(), ElementsAre("list_dir"));
   EXPECT_EQ(agent.limits().turns, 3);
+  corvid::Sampler sampler = agent.sampler();
+  EXPECT_EQ(sampler.top_k, 5);
+  EXPECT_THAT(sampler.stop, ElementsAre("END"));
+  sampler.temperature = 0.5;
+  EXPECT_EQ(agent.set_sampler(sampler).sampler().temperature, 0.5);
   std::ofstream(folder_ / "bad.yaml") << "version: 1\nintsructions: Count.\n";
   try {
     corvid::Agent::load((folder_ / "bad.yaml").string());

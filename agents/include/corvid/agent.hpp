@@ -71,6 +71,7 @@ class CORVID_API Agent {
   const std::string& instructions() const noexcept;
   std::vector<std::string> tools() const;  // all names, the host's last
   Limits limits() const;
+  Sampler sampler() const;
 
   struct Impl;
 
