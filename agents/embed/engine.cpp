@@ -1,7 +1,4 @@
 // Model, engine and store.
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <stdexcept>
 
 #include "agents/embed/parts.h"
@@ -27,15 +24,6 @@ kernels::Format format_of(CacheType type) {
       return kernels::Format::q8_0;
   }
   throw std::invalid_argument("cache_type: want f32, f16, bf16 or q8_0, found " + std::to_string(int(type)));
-}
-
-// What was said and read may be private; SQLite gives the files beside it the same mode. The process's mask is the
-// host's.
-void create_private(const fs::path& file) {
-  std::error_code failure;
-  if (file.has_parent_path()) fs::create_directories(file.parent_path(), failure);
-  const int fd = ::open(file.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-  if (fd >= 0) ::close(fd);  // what went wrong is said by SQLite
 }
 
 std::chrono::system_clock::time_point time_of(int64_t ms) {
@@ -82,7 +70,9 @@ Engine::Engine(const Model& model, const EngineOptions& options) {
   const runtime::NoSignals quiet;
   impl_ = std::make_shared<Impl>(
       Impl{model.impl_, model::Engine::create(model.impl_->model, inner), std::nullopt, options.logger});
-  if (!options.prefix_folder.empty()) impl_->prefixes.emplace(options.prefix_folder, agents::code_identity());
+  // Used by later sessions, when the host may be in another folder.
+  if (!options.prefix_folder.empty())
+    impl_->prefixes.emplace(fs::absolute(options.prefix_folder), agents::code_identity());
   impl_->log(LogLevel::info, "engine: " + model.name() + " from " + model.file().string());
 }
 
@@ -93,10 +83,8 @@ EngineStats Engine::stats() const {
   return {stats.passes, stats.rows, stats.most_sequences, stats.evictions};
 }
 
-Store::Store(const fs::path& file) {
-  create_private(file);
-  impl_ = std::make_shared<Impl>(file);
-}
+// Absolute: every session opens the file anew, and the host may be in another folder by then.
+Store::Store(const fs::path& file) : impl_(std::make_shared<Impl>(fs::absolute(file))) {}
 
 const fs::path& Store::file() const noexcept { return impl_->file; }
 

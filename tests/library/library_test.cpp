@@ -89,6 +89,16 @@ TEST_F(LibraryTest, TheStoreIsPrivateAndReadWhileSessionsWrite) {
   EXPECT_THROW(store_->messages("last"), std::runtime_error);
 }
 
+TEST_F(LibraryTest, ARelativeStoreStaysWhereItWasOpened) {
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_);
+  store_.emplace("here.db");
+  fs::current_path(before);
+  EXPECT_TRUE(store_->file().is_absolute());
+  const corvid::Session session = start();
+  EXPECT_EQ(store_->list().at(0).id, session.id());
+}
+
 TEST_F(LibraryTest, EventsComeInOrderOnTheRunsThread) {
   corvid::Session session = start();
   std::vector<std::string> kinds;

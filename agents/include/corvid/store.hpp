@@ -31,7 +31,7 @@ class CORVID_API Store {
   // is not possible or the file is something else.
   explicit Store(const std::filesystem::path& file);
 
-  const std::filesystem::path& file() const noexcept;
+  const std::filesystem::path& file() const noexcept;        // absolute
   std::vector<SessionInfo> list(int64_t limit = 100) const;  // last touched first; a negative limit: all
   // `id`: an id, the unambiguous beginning of one, or "last". Throws std::runtime_error when there is none.
   std::vector<Message> messages(std::string_view id) const;
