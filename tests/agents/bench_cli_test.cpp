@@ -89,7 +89,7 @@ TEST(BenchCommand, NamesWhatIsWrong) {
       {{}, "want MODEL or --random SHAPE, and not both"},
       {{"missing.gguf"}, "no such file or folder: missing.gguf"},
       {{"--random", "minimax-m4"}, "found \"minimax-m4\"; did you mean \"minimax-m3\"?"},
-      {{"--random", "qwen3-30b-a3b:type=q9"}, "found \"q9\"; did you mean \"q4_0\"?"},
+      {{"--random", "qwen3-30b-a3b:type=q4_1"}, "found \"q4_1\"; did you mean \"q4_0\"?"},
       {{"--random", "qwen3moe:layer=2"}, "found \"layer\"; did you mean \"layers\"?"},
       {{"--random", "qwen3moe:block=2"}, "--random: key: want type, layers"},  // only for families that select blocks
       {{"--random", "qwen3moe:layers"}, "--random: want KEY=VALUE, found \"layers\""},

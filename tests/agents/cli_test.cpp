@@ -167,7 +167,9 @@ TEST(Cli, CompletionScriptsAreValidAndKnowTheCommands) {
   EXPECT_EQ(result.out, "sessions\nlist show resume rm fork merge export replay --help\n--device\nauto cpu cuda\n");
   const Finished zsh = home.corvid({"completion", "zsh"});
   EXPECT_THAT(zsh.out, StartsWith("#compdef corvid\n"));
-  EXPECT_THAT(zsh.out, HasSubstr("'--device[where the model computes]:DEVICE:(auto cpu cuda)'"));
+  EXPECT_THAT(zsh.out,
+              HasSubstr("'--device[where the model computes; auto\\: a GPU that can, else the CPU (default\\: auto, or "
+                        "what config.yaml says)]:DEVICE:(auto cpu cuda)'"));
 }
 
 TEST(Cli, ColourComesOnATerminalAndNoColorTurnsItOff) {
