@@ -42,9 +42,11 @@ std::span<const float> ToolNames::possible(std::span<const float> logits) {
   changed_.assign(logits.begin(), logits.end());
   bool is_any_left = false;
   for (size_t i = 0; i < changed_.size(); ++i) {
-    with_ = tag_;
-    with_ += format_.tokenizer().piece(static_cast<Token>(i));
-    if (!is_possible(with_)) changed_[i] = -std::numeric_limits<float>::infinity();
+    const std::string_view piece = format_.tokenizer().piece(static_cast<Token>(i));
+    if (tag_.size() + piece.size() > kOpening.size()) {  // else no name has begun: most tokens need no look
+      with_.assign(tag_).append(piece);
+      if (!is_possible(with_)) changed_[i] = -std::numeric_limits<float>::infinity();
+    }
     is_any_left |= std::isfinite(changed_[i]);
   }
   return is_any_left ? std::span<const float>(changed_) : logits;
