@@ -182,7 +182,7 @@ int64_t cache_memory_from(const Args& args, const Config& config, kernels::Devic
 model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,
                                          const model::Model& model, model::CacheFormat cache_format) {
   const kernels::Device device = device_for(wish, model, args);
-  return {device, threads_from(args, config), cache_memory_from(args, config, device, &model), cache_format};
+  return {device, wish.gpus, threads_from(args, config), cache_memory_from(args, config, device, &model), cache_format};
 }
 
 model::LoadOptions load_options_from(const Args& args, const DeviceWish& device) {

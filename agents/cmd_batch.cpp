@@ -285,6 +285,7 @@ std::vector<Command> batch_commands() {
                  {"dry-run", "", "print the plan, run nothing"},
                  {"out", "DIR", "the folder for results (default: the file's outputs.dir)", {}, Completes::folders},
                  device_flag(),
+                 gpus_flag(),
                  {"speculate", "N|off", "tokens guessed ahead and verified in one pass, at most (default: 16)"},
                  weights_flag(),
                  cache_memory_flag(),

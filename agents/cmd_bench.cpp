@@ -51,21 +51,25 @@ double ms_since(std::chrono::steady_clock::time_point begin) {
 // How fast the memory is that the model's weights and caches are in.
 class Memory {
  public:
-  explicit Memory(kernels::Exec& exec) : exec_(exec) {
+  Memory(kernels::Exec& exec, size_t gpus) : exec_(exec), gpus_(gpus) {
     if (exec.device() == kernels::Device::cuda)
       gpu_.emplace();
     else
       cpu_.emplace();
   }
-  double measure() const { return gpu_ ? gpu_->measure(exec_.stream()) : cpu_->measure(exec_); }
+  double measure() const {  // of GPUs that share the model, all together, as fast as the first
+    return gpu_ ? gpu_->measure(exec_.stream()) * static_cast<double>(gpus_) : cpu_->measure(exec_);
+  }
   int64_t host_bytes() const { return cpu_ ? cpu_->bytes() : 0; }
   std::string machine() const {
-    if (gpu_) return kernels::cuda::gpu_info().name;
+    const std::string count = gpus_ > 1 ? std::to_string(gpus_) + " x " : "";
+    if (gpu_) return count + kernels::cuda::gpu_info().name;
     return std::to_string(exec_.pool().threads()) + " threads, " + kernels::isa_name(exec_.isa());
   }
 
  private:
   kernels::Exec& exec_;
+  size_t gpus_;
   mutable std::optional<kernels::ReadSpeed> cpu_;
   mutable std::optional<kernels::GpuReadSpeed> gpu_;
 };
@@ -162,9 +166,10 @@ int run_bench_command(const Args& args) {
   const kernels::Device device = device_for(wish, *loaded, args);
   const auto exec = device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(device)
                                                     : std::make_unique<kernels::Exec>(threads_from(args, defaults));
-  const Memory memory(*exec);
+  const Memory memory(*exec, wish.gpus.size());
   const auto begin = std::chrono::steady_clock::now();
-  const auto engine = model::Engine::create(loaded, *exec, nullptr, cache_format_from(args, kernels::Format::f16));
+  const auto engine =
+      model::Engine::create(loaded, *exec, nullptr, cache_format_from(args, kernels::Format::f16), wish.gpus);
   model::Sequence(engine, 1).append(0);  // a mapped file is read when it is first used
   const double first_token_ms = load_ms + ms_since(begin);
   loaded->wait_until_copied();
@@ -223,6 +228,7 @@ std::vector<Command> bench_commands() {
                  index_type_flag(),
                  {"repeat", "N", "measure each case so often, and take the median (default: 5)"},
                  device_flag(),
+                 gpus_flag(),
                  weights_flag(),
                  threads_flag(),
                  output_flag({"table", "json"})},

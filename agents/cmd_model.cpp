@@ -213,6 +213,7 @@ int run_logits(const Args& args) {
   }
   const std::vector<Token> prompt(ids.begin(), ids.end());
   const auto engine = model::Engine::create(loaded, {.device = device_for(device, *loaded, args),
+                                                     .gpus = device.gpus,
                                                      .threads = threads_from(args, defaults),
                                                      .cache_format = cache_format_from(args, kernels::Format::f32)});
   model::Sequence sequence(engine, std::ssize(prompt) + n_greedy, attention_from(args));
@@ -290,6 +291,7 @@ std::vector<Command> model_commands() {
                  {"positions", "0,2", "whose logits (default: the last position's)"},
                  {"greedy", "N", "then generate N tokens, the likeliest each time"},
                  device_flag("cpu, which computes in float32"),
+                 gpus_flag(),
                  attention_flag(),
                  cache_type_flag("f32, as the reference computes"),
                  index_type_flag(),

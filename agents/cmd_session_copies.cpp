@@ -187,6 +187,7 @@ std::vector<Command> session_copy_commands() {
            .positionals = {id},
            .flags = {model_flag(),
                      device_flag(),
+                     gpus_flag(),
                      attention_flag(),
                      cache_type_flag("f16"),
                      {"context", "N", "tokens of context, at most"},

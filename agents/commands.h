@@ -18,6 +18,7 @@ std::vector<Command> doctor_commands();        // doctor
 
 // Flags that several commands share.
 Flag model_flag();
+Flag gpus_flag();
 Flag device_flag(const char* standard = "auto, or what config.yaml says");
 Flag attention_flag();
 Flag cache_type_flag(const char* standard);

@@ -12,6 +12,7 @@
 #include "agents/paths.h"
 #include "agents/sampler_options.h"
 #include "agents/yaml.h"
+#include "kernels/comm/all_reduce.h"
 
 namespace corvid::agents {
 
@@ -26,7 +27,7 @@ bool is_file_name(const std::string& name) {
 }
 
 const std::vector<std::string> kConfigKeys{"version", "model",   "device",       "agent", "policy",
-                                           "context", "threads", "cache_memory", "db"};
+                                           "context", "threads", "cache_memory", "db",    "gpus"};
 const std::vector<std::string> kAgentKeys{"version", "name",   "description", "instructions", "tools",
                                           "policy",  "limits", "sampler",     "thinking",     "agents"};
 constexpr int64_t kMaxDepth = 8;  // of agents that ask agents
@@ -124,6 +125,7 @@ Config load_config() {
   if (const auto value = map.find("model")) config.model = resolve(value->text(), folder);
   if (const auto value = map.find("db")) config.db = resolve(value->text(), folder);
   if (const auto value = map.find("device")) config.device = value->choice({"auto", "cpu", "cuda"});
+  if (const auto value = map.find("gpus")) config.gpus = value->integer(1, kernels::kMostGpus);
   if (const auto value = map.find("agent")) config.agent = beside(value->text(), folder);
   if (const auto value = map.find("policy")) config.policy = beside(value->text(), folder);
   if (const auto value = map.find("context")) config.context = value->integer(1, 1 << 24);

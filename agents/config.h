@@ -23,7 +23,7 @@ struct Config {
   std::string device = "auto";
   std::string agent = "default";
   std::string policy = "default";  // "default" or a file
-  std::optional<int64_t> context, threads, cache_memory;
+  std::optional<int64_t> context, threads, cache_memory, gpus;
 };
 
 // $XDG_CONFIG_HOME/corvid/config.yaml; the defaults when there is none.

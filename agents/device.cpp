@@ -1,7 +1,9 @@
 #include "agents/device.h"
 
+#include <numeric>
 #include <optional>
 
+#include "kernels/comm/all_reduce.h"
 #include "kernels/gpu.h"
 #include "model/gpu_backend.h"
 
@@ -18,8 +20,20 @@ DeviceWish device_wish(const Args& args, const Config& config, const std::string
   } else {
     wish = {config.device, config.file.string() + ": device: " + config.device};
   }
+  const auto flag = args.integer("gpus", 1, kernels::kMostGpus);
+  wish.gpus.resize(static_cast<size_t>(flag ? *flag : config.gpus.value_or(1)));
+  std::iota(wish.gpus.begin(), wish.gpus.end(), 0);
+  if (wish.name == "cpu") {
+    if (flag && *flag > 1) throw UsageError("--gpus " + std::to_string(*flag) + ": want --device cuda, found cpu");
+    wish.gpus = {0};
+  }
+  if (wish.gpus.size() > 1 && wish.name == "auto") {
+    wish.name = "cuda";
+    wish.origin =
+        flag ? "--gpus " + std::to_string(*flag) : config.file.string() + ": gpus: " + std::to_string(*config.gpus);
+  }
   if (wish.name == "cuda") {
-    if (const auto obstacle = kernels::cuda::gpu_obstacle()) throw UsageError(wish.origin + ": " + *obstacle);
+    if (const auto obstacle = kernels::cuda::gpu_obstacle(wish.gpus)) throw UsageError(wish.origin + ": " + *obstacle);
   }
   return wish;
 }
@@ -27,7 +41,7 @@ DeviceWish device_wish(const Args& args, const Config& config, const std::string
 kernels::Device device_for(const DeviceWish& wish, const model::Model& model, const Args& args) {
   if (wish.name == "cpu") return kernels::Device::cpu;
   const bool selects = args.text("attention").value_or("auto").find("sparse") != std::string::npos;
-  std::optional<std::string> obstacle = model::gpu_obstacle(model, selects);
+  std::optional<std::string> obstacle = model::gpu_obstacle(model, wish.gpus, selects);
   for (const std::string flag : {"cache-type", "index-type"}) {
     if (const auto type = args.text(flag); !obstacle && type && *type != "bf16")
       obstacle = "want --" + flag + " bf16 on a GPU, found " + *type;

@@ -1,6 +1,7 @@
-// Where the model computes: a GPU that can run it, or the CPU.
+// Where the model computes: a GPU that can run it, several that share it, or the CPU.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "agents/args.h"
 #include "agents/config.h"
@@ -13,10 +14,12 @@ namespace corvid::agents {
 struct DeviceWish {
   std::string name;    // auto, cpu or cuda
   std::string origin;  // who said so, for messages: "--device cuda"
+  std::vector<int> gpus{0};
 };
 
-// --device; else what `file` says under device:, unless that is auto; else config.yaml. Throws UsageError for cuda
-// where there is no GPU that this build can use.
+// --gpus, else config.yaml's gpus: the first so many; several mean cuda. --device; else what `file` says under device:,
+// unless that is auto; else config.yaml. Throws UsageError for cuda where there are not as many GPUs that this build
+// can use.
 DeviceWish device_wish(const Args& args, const Config& config);
 DeviceWish device_wish(const Args& args, const Config& config, const std::string& device, const std::string& file);
 

@@ -56,8 +56,9 @@ Check gpu() {
   const auto version = [](int number) {
     return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
   };
+  const int count = kernels::cuda::gpu_count();
   return {"gpu", Check::State::ok,
-          info.name + ", " + std::to_string(info.free_bytes >> 20) + " of " + std::to_string(info.total_bytes >> 20) +
+          (count > 1 ? std::to_string(count) + " x " : "") + info.name + ", " + std::to_string(info.free_bytes >> 20) + " of " + std::to_string(info.total_bytes >> 20) +
               " MB free, the driver for CUDA " + version(info.driver) + ", this build of CUDA " +
               version(info.runtime)};
 }

@@ -19,6 +19,10 @@ Flag device_flag(const char* standard) {
           {"auto", "cpu", "cuda"}};
 }
 
+Flag gpus_flag() {
+  return {"gpus", "N", "GPUs that share the model, the first so many (default: 1, or what config.yaml says)"};
+}
+
 Flag attention_flag() {
   return {"attention",
           "KIND",
@@ -70,7 +74,7 @@ std::vector<Flag> confinement_flags() {
 }
 
 std::vector<Flag> session_flags() {
-  std::vector<Flag> flags{model_flag(), device_flag()};
+  std::vector<Flag> flags{model_flag(), device_flag(), gpus_flag()};
   for (const Flag& flag : confinement_flags()) flags.push_back(flag);
   for (const Flag& flag : std::initializer_list<Flag>{
            {"agent", "NAME|FILE", "the agent (default: default)", {}, Completes::files},

@@ -20,19 +20,42 @@ cuda::GpuInfo cuda::gpu_info() {
   return info;
 }
 
-std::optional<std::string> cuda::gpu_obstacle() {
+std::optional<std::string> cuda::gpu_obstacle(std::span<const int> gpus) {
   int devices = 0;
   const cudaError_t found = cudaGetDeviceCount(&devices);
   if (found != cudaSuccess) return std::string("no GPU was found: ") + cudaGetErrorString(found);
   if (devices == 0) return "no GPU was found";
-  try {
-    const GpuInfo info = gpu_info();
-    if (info.compute == 90) return std::nullopt;
-    return "want a GPU of compute capability 9.0, found " + info.name + " of " + std::to_string(info.compute / 10) +
-           "." + std::to_string(info.compute % 10);
-  } catch (const std::runtime_error& error) {
-    return error.what();
+  for (const int gpu : gpus) {
+    if (gpu >= devices) return "want " + std::to_string(gpus.size()) + " GPUs, found " + std::to_string(devices);
+    try {
+      const GpuScope on(gpu);
+      const GpuInfo info = gpu_info();
+      if (info.compute == 90) continue;
+      return "want a GPU of compute capability 9.0, found " + info.name + " of " + std::to_string(info.compute / 10) +
+             "." + std::to_string(info.compute % 10);
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
   }
+  return std::nullopt;
+}
+
+std::optional<std::string> cuda::gpu_obstacle() {
+  constexpr int kFirst = 0;
+  return gpu_obstacle({&kFirst, 1});
+}
+
+int cuda::gpu_count() noexcept {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+cuda::GpuScope::GpuScope(int gpu) : gpu_(gpu) {
+  check(cudaGetDevice(&before_), "cudaGetDevice");
+  if (gpu_ != before_) check(cudaSetDevice(gpu_), "cudaSetDevice");
+}
+cuda::GpuScope::~GpuScope() {
+  if (gpu_ != before_) cudaSetDevice(before_);
 }
 
 void cuda::queue_copy(void* to, const void* from, int64_t bytes, CUstream_st* stream) {
@@ -65,19 +88,49 @@ PinnedBuffer::~PinnedBuffer() {
 }
 
 Graph::Graph(CUstream_st* stream, const std::function<void()>& queue) {
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-  cudaGraph_t graph = nullptr;
+  int gpu = 0;
+  check(cudaGetDevice(&gpu), "cudaGetDevice");
+  *this = std::move(record({&gpu, 1}, {&stream, 1}, queue).front());
+}
+
+std::vector<Graph> Graph::record(std::span<const int> gpus, std::span<CUstream_st* const> streams,
+                                 const std::function<void()>& queue) {
+  std::vector<cudaGraph_t> recorded;
+  size_t begun = 0;
+  const auto end_all = [&] {  // the first error of them
+    cudaError_t first = cudaSuccess;
+    for (size_t i = 0; i < begun; ++i) {
+      const cuda::GpuScope on(gpus[i]);
+      cudaGraph_t graph = nullptr;
+      const cudaError_t status = cudaStreamEndCapture(streams[i], &graph);
+      if (first == cudaSuccess) first = status;
+      if (graph != nullptr) recorded.push_back(graph);
+    }
+    return first;
+  };
+  const auto forget_all = [&] {
+    for (const cudaGraph_t graph : recorded) cudaGraphDestroy(graph);
+  };
   try {
+    for (; begun < streams.size(); ++begun) {
+      const cuda::GpuScope on(gpus[begun]);
+      check(cudaStreamBeginCapture(streams[begun], cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    }
     queue();
   } catch (...) {
-    cudaStreamEndCapture(stream, &graph);
-    if (graph != nullptr) cudaGraphDestroy(graph);
+    end_all();
+    forget_all();
     throw;
   }
-  check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
-  const cudaError_t made = cudaGraphInstantiate(&graph_, graph, 0);
-  cudaGraphDestroy(graph);
-  check(made, "cudaGraphInstantiate");
+  cudaError_t status = end_all();
+  std::vector<Graph> graphs(recorded.size());
+  for (size_t i = 0; i < recorded.size() && status == cudaSuccess; ++i) {
+    const cuda::GpuScope on(gpus[i]);
+    status = cudaGraphInstantiate(&graphs[i].graph_, recorded[i], 0);
+  }
+  forget_all();
+  check(status, "recording for a GPU");
+  return graphs;
 }
 Graph::~Graph() {
   if (graph_ != nullptr) cudaGraphExecDestroy(graph_);

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "kernels/exec.h"
 
@@ -23,8 +25,23 @@ struct GpuInfo {
   int driver = 0, runtime = 0;  // CUDA's version: 13000 for 13.0
 };
 GpuInfo gpu_info();  // of the current GPU; throws std::runtime_error without one
-// Why this build can't use a GPU here; nothing when it can.
-std::optional<std::string> gpu_obstacle();
+// Why this build can't use these GPUs here; nothing when it can.
+std::optional<std::string> gpu_obstacle(std::span<const int> gpus);
+std::optional<std::string> gpu_obstacle();  // the first
+
+int gpu_count() noexcept;  // of this machine, or of those that CUDA_VISIBLE_DEVICES names
+
+// This thread's calls mean this GPU, as long as it lives.
+class GpuScope {
+ public:
+  explicit GpuScope(int gpu);  // throws std::runtime_error without such a one
+  ~GpuScope();
+  GpuScope(const GpuScope&) = delete;
+  GpuScope& operator=(const GpuScope&) = delete;
+
+ private:
+  int before_ = 0, gpu_ = 0;
+};
 
 // Device to device, done when it returns.
 void copy(void* to, const void* from, int64_t bytes, CUstream_st* stream);
@@ -73,6 +90,9 @@ class Graph {
     return *this;
   }
   ~Graph();
+  // As the first, for several GPUs: `queue` queues on all the streams, and each gets a recording of its own.
+  static std::vector<Graph> record(std::span<const int> gpus, std::span<CUstream_st* const> streams,
+                                   const std::function<void()>& queue);
 
   void launch(CUstream_st* stream) const;
 

@@ -26,7 +26,11 @@ void route(const Route&, CUstream_st*) { no_cuda(); }
 void matmul(const Matmul&, CUstream_st*) { no_cuda(); }
 
 GpuInfo gpu_info() { no_cuda(); }
+std::optional<std::string> gpu_obstacle(std::span<const int>) { return gpu_obstacle(); }
 std::optional<std::string> gpu_obstacle() { return "this build of corvid has no CUDA"; }
+int gpu_count() noexcept { return 0; }
+GpuScope::GpuScope(int) { no_cuda(); }
+GpuScope::~GpuScope() = default;
 void copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 void queue_copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 void queue_to_device(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
@@ -41,6 +45,9 @@ PinnedBuffer::PinnedBuffer(int64_t) { no_cuda(); }
 PinnedBuffer::~PinnedBuffer() = default;
 Graph::Graph(CUstream_st*, const std::function<void()>&) { no_cuda(); }
 Graph::~Graph() = default;
+std::vector<Graph> Graph::record(std::span<const int>, std::span<CUstream_st* const>, const std::function<void()>&) {
+  no_cuda();
+}
 void Graph::launch(CUstream_st*) const { no_cuda(); }
 Event::Event() { no_cuda(); }
 Event::~Event() = default;

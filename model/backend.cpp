@@ -31,9 +31,9 @@ class CpuBackend final : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> Backend::create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                         std::shared_ptr<KvPool> pool, CacheFormat format) {
+                                         std::shared_ptr<KvPool> pool, CacheFormat format, std::span<const int> gpus) {
   if (exec.device() == kernels::Device::cuda) {
-    return make_gpu_backend(std::move(model), exec, pool ? pool->budget_bytes() : KvPool::kNoLimit);
+    return make_gpu_backend(std::move(model), exec, gpus, pool ? pool->budget_bytes() : KvPool::kNoLimit);
   }
   return std::make_unique<CpuBackend>(std::move(model), exec, std::move(pool), format);
 }

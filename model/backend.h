@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/exec.h"
+#include "model/engine.h"
 #include "model/forward.h"
 #include "model/kv_cache.h"
 #include "model/kv_pool.h"
@@ -19,11 +20,12 @@ namespace corvid::model {
 class Backend {
  public:
   // For the device of `exec`, which must outlive it. On the CPU `pool` gives the cache's memory (null: without a
-  // limit) and `format` says how it is kept. A GPU has a pool of its own, of at most the pool's budget and what memory
-  // is left, and keeps bf16 whatever `format` says; the weights are copied to it. Throws std::runtime_error when they
-  // do not fit.
+  // limit) and `format` says how it is kept. `gpus`: those that share the model, the first of them that of `exec`. A
+  // GPU has a pool of its own, of at most the pool's budget and what memory is left, and keeps bf16 whatever `format`
+  // says; the weights are copied to it. Throws std::runtime_error when they do not fit.
   static std::unique_ptr<Backend> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                         std::shared_ptr<KvPool> pool, CacheFormat format);
+                                         std::shared_ptr<KvPool> pool, CacheFormat format,
+                                         std::span<const int> gpus = kFirstGpu);
   virtual ~Backend() = default;
 
   const std::shared_ptr<KvPool>& pool() const { return pool_; }

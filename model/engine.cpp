@@ -387,14 +387,15 @@ std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, const
   auto exec = options.device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(options.device)
                                                       : std::make_unique<kernels::Exec>(options.threads);
   kernels::Exec* const lent = exec.get();
-  auto backend = Backend::create(model, *exec, KvPool::create(options.cache_bytes), options.cache_format);
+  auto backend = Backend::create(model, *exec, KvPool::create(options.cache_bytes), options.cache_format, options.gpus);
   return std::shared_ptr<Engine>(
       new Engine(std::unique_ptr<Impl>(new Impl{std::move(model), std::move(exec), lent, std::move(backend)})));
 }
 
 std::shared_ptr<Engine> Engine::create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                       std::shared_ptr<KvPool> pool, CacheFormat cache_format) {
-  auto backend = Backend::create(model, exec, std::move(pool), cache_format);
+                                       std::shared_ptr<KvPool> pool, CacheFormat cache_format,
+                                       std::span<const int> gpus) {
+  auto backend = Backend::create(model, exec, std::move(pool), cache_format, gpus);
   return std::shared_ptr<Engine>(
       new Engine(std::unique_ptr<Impl>(new Impl{std::move(model), nullptr, &exec, std::move(backend)})));
 }

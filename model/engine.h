@@ -27,6 +27,7 @@
 #include <optional>
 #include <span>
 #include <stop_token>
+#include <vector>
 
 #include "kernels/exec.h"
 #include "model/kv_cache.h"
@@ -40,8 +41,11 @@ class Backend;
 class KvCache;
 struct Timeline;
 
+inline constexpr int kFirstGpu[] = {0};
+
 struct EngineOptions {
   kernels::Device device = kernels::Device::cpu;
+  std::vector<int> gpus = {0};             // on cuda: those that share the model
   int threads = 0;                         // 0: one for each core that this process may use
   int64_t cache_bytes = KvPool::kNoLimit;  // of all sequences together
   CacheFormat cache_format = {};           // of keys and values, and of index keys; a GPU keeps bf16
@@ -66,7 +70,8 @@ class Engine {
   // On threads, or a GPU, that the caller lends: `exec` must outlive the engine and be used by nobody else while it
   // works. `pool` null: memory without a limit.
   static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                        std::shared_ptr<KvPool> pool = nullptr, CacheFormat cache_format = {});
+                                        std::shared_ptr<KvPool> pool = nullptr, CacheFormat cache_format = {},
+                                        std::span<const int> gpus = kFirstGpu);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

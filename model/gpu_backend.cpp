@@ -7,9 +7,9 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "kernels/store_heads/store_heads.h"
+#include "kernels/comm/all_reduce.h"
 #include "model/error.h"
-#include "model/gpu_forward.h"
+#include "model/gpu_group.h"
 #include "model/schedule.h"
 
 namespace corvid::model {
@@ -28,10 +28,10 @@ constexpr double kCacheShare = 0.9;      // of what is left when nobody says how
 // The lines of the page table: which slots the pages of a sequence are in, as the kernels read them.
 class PageTable {
  public:
-  PageTable(int64_t max_pages) : max_pages_(max_pages), table_(kMostSequences * max_pages * 4, Device::cuda) {}
+  explicit PageTable(GpuGroup& group) : group_(group) {}
 
   // The line of a cache, brought up to date. At most kMostSequences caches between two calls of next_pass().
-  int32_t line_of(const KvCache& cache, CUstream_st* stream) {
+  int32_t line_of(const KvCache& cache) {
     Line* line = &lines_[0];
     for (Line& other : lines_) {
       if (other.owner == &cache) {
@@ -47,14 +47,11 @@ class PageTable {
     const int64_t index = line - lines_.data(), same = differ - slots.begin();
     if (differ != slots.end()) {
       line->slots.assign(slots.begin(), slots.end());
-      kernels::cuda::to_device(table_.as<int32_t>() + index * max_pages_ + same, line->slots.data() + same,
-                               (std::ssize(slots) - same) * 4, stream);
+      group_.set_line(index, same, std::span(line->slots).subspan(static_cast<size_t>(same)));
     }
     return static_cast<int32_t>(index);
   }
   void next_pass() { ++pass_; }
-  const int32_t* data() const { return table_.as<int32_t>(); }
-  int64_t max_pages() const { return max_pages_; }
 
  private:
   struct Line {
@@ -62,32 +59,21 @@ class PageTable {
     int64_t last_pass = -1;
     std::vector<int32_t> slots = {};  // what the device has
   };
-  const int64_t max_pages_;
-  Buffer table_;
+  GpuGroup& group_;
   std::array<Line, kMostSequences> lines_;
   int64_t pass_ = 0;
 };
 
 class GpuBackend final : public Backend {
  public:
-  GpuBackend(std::shared_ptr<const Model> model, kernels::Exec& exec, std::unique_ptr<GpuWeights> weights,
+  GpuBackend(std::shared_ptr<const Model> model, kernels::Exec& exec, std::unique_ptr<GpuGroup> group,
              std::shared_ptr<KvPool> pool)
       : Backend(std::move(pool), kernels::Format::bf16),
         model_(std::move(model)),
         exec_(exec),
-        weights_(std::move(weights)),
-        forward_(model_->config(), *weights_, kMostRows),
-        table_(this->pool()->n_slots()),
-        logits_(kStreamRows * model_->config().vocab_size * 4) {
-    const KvCache cache(model_->config(), this->pool(), kernels::Format::bf16);
-    pages_.first_slot = this->pool()->first_slot();
-    pages_.page_bytes = cache.page_bytes();
-    pages_.table = table_.data();
-    pages_.max_pages = table_.max_pages();
-    for (int64_t i = 0; i < model_->config().n_layers(); ++i) pages_.layer_offsets.push_back(cache.layer_offset(i));
-    pages_.values_offset = cache.values_offset();
-    pages_.index_offset = cache.index_offset();
-    pages_.block = cache.block();
+        group_(std::move(group)),
+        table_(*group_) {
+    group_->set_pool(*this->pool(), kMostSequences);
   }
 
   int64_t most_rows() const override { return kMostRows; }
@@ -118,24 +104,7 @@ class GpuBackend final : public Backend {
 
   void fill(int64_t n_tokens, KvCache& cache) override {
     cache.prepare(0, n_tokens);
-    const Config& c = model_->config();
-    const std::span<const int32_t> slots = cache.slots();
-    Buffer on_device(std::ssize(slots) * 4, Device::cuda);
-    if (slots.empty()) return;
-    kernels::cuda::to_device(on_device.as<int32_t>(), slots.data(), on_device.bytes(), exec_.stream());
-    for (int64_t i = 0; i < c.n_layers(); ++i) {
-      std::byte* const layer = pages_.first_slot + pages_.layer_offsets[static_cast<size_t>(i)];
-      const auto make_up = [&](int64_t offset, int64_t count, uint64_t seed) {
-        kernels::cuda::make_up({layer + offset, on_device.as<int32_t>(), std::ssize(slots), pages_.page_bytes, count, 1,
-                                static_cast<uint64_t>(3 * i) + seed},
-                               exec_.stream());
-      };
-      make_up(0, c.n_kv_heads * pages_.block * c.head_dim, 0);
-      make_up(pages_.values_offset, c.n_kv_heads * pages_.block * c.head_dim, 1);
-      if (c.layers[static_cast<size_t>(i)].sparse_attention)
-        make_up(pages_.index_offset, pages_.block * c.index_dim, 2);
-    }
-    exec_.wait();
+    group_->fill(cache.slots());
   }
 
   std::optional<StepProfile> profile_last_step() override {
@@ -144,12 +113,12 @@ class GpuBackend final : public Backend {
     StepProfile profile;
     profile.rows = last_step_.rows;
     // Replays write what is there already.
-    const kernels::Graph& step = record_step(last_step_);
+    const std::vector<kernels::Graph>& step = record_step(last_step_);
     kernels::Event begin, end;
     std::vector<double> ms;
     for (int i = 0; i < kTimes; ++i) {
       begin.record(exec_.stream());
-      step.launch(exec_.stream());
+      group_->launch(step);
       end.record(exec_.stream());
       exec_.wait();
       ms.push_back(end.ms_since(begin));
@@ -157,21 +126,21 @@ class GpuBackend final : public Backend {
     profile.ms = median(ms);
 
     std::vector<std::pair<std::string, kernels::Event>> marks;
-    forward_.set_mark([&](const char* part) {
+    group_->set_mark([&](const char* part) {
       marks.emplace_back(part, kernels::Event());
       marks.back().second.record_in_graph(exec_.stream());
     });
-    const kernels::Graph marked(exec_.stream(), [&] {
-      forward_.rows().queue_copy(exec_.stream());
+    const std::vector<kernels::Graph> marked = group_->record([&] {
+      group_->queue_rows();
       marks.emplace_back("", kernels::Event());
       marks.back().second.record_in_graph(exec_.stream());
-      forward_.queue_layers(last_step_, pages_, workspace_.as<std::byte>(), exec_.stream());
-      forward_.queue_logits(last_step_, workspace_.as<std::byte>(), exec_.stream());
+      group_->queue_layers(last_step_);
+      group_->queue_logits(last_step_);
     });
-    forward_.set_mark({});
+    group_->set_mark({});
     std::vector<std::vector<double>> times(marks.size());
     for (int i = 0; i < kTimes; ++i) {
-      marked.launch(exec_.stream());
+      group_->launch(marked);
       exec_.wait();
       for (size_t m = 1; m < marks.size(); ++m) times[m].push_back(marks[m].second.ms_since(marks[m - 1].second));
     }
@@ -184,7 +153,7 @@ class GpuBackend final : public Backend {
   }
 
  private:
-  using Batch = GpuForward::Batch;
+  using Batch = GpuGroup::Batch;
 
   static double median(std::vector<double> values) {
     std::ranges::nth_element(values, values.begin() + std::ssize(values) / 2);
@@ -193,11 +162,11 @@ class GpuBackend final : public Backend {
 
   // The rows of the segments, and idle ones up to `padded`. Returns how many positions there are, at most.
   int64_t place_rows(std::span<const Segment* const> part, int64_t padded) {
-    GpuRows& rows = forward_.rows();
+    GpuRows& rows = group_->rows();
     table_.next_pass();
     int64_t at = 0, n_wanted = 0, max_keys = 0;
     for (const Segment* segment : part) {
-      const int32_t line = table_.line_of(*segment->cache, exec_.stream());
+      const int32_t line = table_.line_of(*segment->cache);
       for (const int64_t i : segment->wanted) rows.wanted()[n_wanted++] = static_cast<int32_t>(at + i);
       for (size_t i = 0; i < segment->tokens.size(); ++i, ++at) {
         rows.tokens()[at] = segment->tokens[i];
@@ -219,24 +188,19 @@ class GpuBackend final : public Backend {
     return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
   }
 
-  std::byte* workspace(int64_t bytes) {
-    if (bytes > workspace_.bytes()) {
-      steps_.clear();  // they have the old one's place
-      workspace_ = Buffer();
-      workspace_ = Buffer(bytes, Device::cuda);
-    }
-    return workspace_.as<std::byte>();
+  void reserve(std::span<const Batch> batches) {
+    if (group_->reserve(batches)) steps_.clear();  // they have the old workspace's place
   }
 
   // A decode step of so many rows, recorded when it is first asked for.
-  const kernels::Graph& record_step(const Batch& batch) {
+  const std::vector<kernels::Graph>& record_step(const Batch& batch) {
     const std::tuple key(batch.rows, batch.max_keys, batch.dense);
     if (const auto step = steps_.find(key); step != steps_.end()) return step->second;
-    std::byte* const space = workspace(forward_.workspace_bytes(batch, pages_));
-    kernels::Graph recorded(exec_.stream(), [&] {
-      forward_.rows().queue_copy(exec_.stream());
-      forward_.queue_layers(batch, pages_, space, exec_.stream());
-      forward_.queue_logits(batch, space, exec_.stream());
+    reserve({&batch, 1});
+    auto recorded = group_->record([&] {
+      group_->queue_rows();
+      group_->queue_layers(batch);
+      group_->queue_logits(batch);
     });
     return steps_.emplace(key, std::move(recorded)).first->second;
   }
@@ -247,19 +211,19 @@ class GpuBackend final : public Backend {
     batch.max_keys = keys_for(place_rows(part, padded));
     batch.rows = padded;
     batch.dense = dense;
-    record_step(batch).launch(exec_.stream());
+    group_->launch(record_step(batch));
     last_step_ = batch;
     int64_t at = 0;
     for (const Segment* segment : part) {
       for (size_t i = 0; i < segment->wanted.size();) {
         size_t end = i + 1;  // neighbours are copied together
         while (end < segment->wanted.size() && segment->wanted[end] == segment->wanted[end - 1] + 1) ++end;
-        take_logits(at + segment->wanted[i], static_cast<int64_t>(end - i), segment->logits + vocab() * i);
+        group_->take_logits(at + segment->wanted[i], static_cast<int64_t>(end - i), segment->logits + vocab() * i);
         i = end;
       }
       at += std::ssize(segment->tokens);
     }
-    hand_out();
+    group_->wait();
   }
 
   void run_prompts(std::span<const Segment* const> part, int64_t rows, bool dense) {
@@ -279,11 +243,10 @@ class GpuBackend final : public Backend {
     Batch few = batch;
     few.runs = {};
     few.rows = std::min(n_wanted, kStreamRows);
-    std::byte* const space =
-        workspace(std::max(forward_.workspace_bytes(batch, pages_), forward_.workspace_bytes(few, pages_)));
-    forward_.rows().queue_copy(exec_.stream());
-    forward_.queue_layers(batch, pages_, space, exec_.stream());
-    if (n_wanted == 0) exec_.wait();
+    reserve(std::array{batch, few});
+    group_->queue_rows();
+    group_->queue_layers(batch);
+    if (n_wanted == 0) group_->wait();
 
     std::vector<float*> targets;
     for (const Segment* segment : part) {
@@ -291,47 +254,20 @@ class GpuBackend final : public Backend {
     }
     for (int64_t first = 0; first < n_wanted; first += kStreamRows) {
       const int64_t count = std::min(kStreamRows, n_wanted - first);
-      forward_.queue_wanted(batch, first, count, pages_, space, exec_.stream());
-      for (int64_t i = 0; i < count; ++i) take_logits(i, 1, targets[static_cast<size_t>(first + i)]);
-      hand_out();
+      group_->queue_logits(group_->queue_wanted(batch, first, count));
+      for (int64_t i = 0; i < count; ++i) group_->take_logits(i, 1, targets[static_cast<size_t>(first + i)]);
+      group_->wait();
     }
   }
 
   size_t vocab() const { return static_cast<size_t>(model_->config().vocab_size); }
 
-  // Rows of logits to where they are wanted: queued, and handed out when the stream is done.
-  void take_logits(int64_t row, int64_t count, float* to) {
-    const auto size = static_cast<int64_t>(vocab());
-    float* const staged = logits_.as() + n_staged_ * size;
-    kernels::cuda::queue_to_host(staged, forward_.logits() + row * size, count * size * 4, exec_.stream());
-    taken_.push_back({staged, to, count * size});
-    n_staged_ += count;
-  }
-  void hand_out() {
-    exec_.wait();
-    for (const auto& [from, to, count] : taken_) std::copy_n(from, count, to);
-    taken_.clear();
-    n_staged_ = 0;
-  }
-
-  struct Taken {
-    const float* from;
-    float* to;
-    int64_t count;
-  };
-
   std::shared_ptr<const Model> model_;
   kernels::Exec& exec_;
-  std::unique_ptr<GpuWeights> weights_;
-  GpuForward forward_;
+  std::unique_ptr<GpuGroup> group_;
   PageTable table_;
-  GpuForward::Pages pages_;
-  Buffer workspace_;
-  std::map<std::tuple<int64_t, int64_t, bool>, kernels::Graph> steps_;  // by rows, positions, dense
-  kernels::PinnedBuffer logits_;                                        // [kStreamRows, vocab]
+  std::map<std::tuple<int64_t, int64_t, bool>, std::vector<kernels::Graph>> steps_;  // by rows, positions, dense
   Batch last_step_;
-  std::vector<Taken> taken_;
-  int64_t n_staged_ = 0;
 };
 
 // What of a model's shape the kernels don't take.
@@ -352,47 +288,54 @@ std::optional<std::string> shape_obstacle(const Config& c) {
   return std::nullopt;
 }
 
-int64_t page_bytes_of(const Config& c) {
-  const auto on_128 = [](int64_t bytes) { return (bytes + 127) / 128 * 128; };
-  const int64_t block = c.block != 0 ? c.block : kDefaultBlock;
-  int64_t bytes = 0;
-  for (const Config::Layer& layer : c.layers) {
-    bytes += 2 * on_128(c.n_kv_heads * block * c.head_dim * 2) +
-             (layer.sparse_attention ? on_128(block * c.index_dim * 2) : 0);
-  }
-  return bytes;
+// Weights, what lies between the layers, and a little for caches: on one GPU.
+int64_t bytes_wanted(const Model& model, const GpuShare& share, const KvPool::Share& pages) {
+  return GpuGroup::bytes(model, share, kMostRows) + kReserve + kLeastPages * pages.page_bytes();
 }
 
-// Weights, what lies between the layers, and a little for caches.
-int64_t bytes_wanted(const Model& model) {
-  const Config& c = model.config();
-  return GpuWeights::bytes(c, model.weights()) + GpuForward::bytes(c, kMostRows) + kReserve +
-         kLeastPages * page_bytes_of(c);
+// Bytes free for one of those that share a model.
+int64_t free_bytes(int gpu, std::span<const int> gpus) {
+  const kernels::cuda::GpuScope on(gpu);
+  return kernels::cuda::gpu_info().free_bytes / std::ranges::count(gpus, gpu);
 }
 
 }  // namespace
 
-std::optional<std::string> gpu_obstacle(const Model& model, bool selects_untrained) {
-  if (const auto obstacle = kernels::cuda::gpu_obstacle()) return obstacle;
-  if (const auto obstacle = shape_obstacle(model.config())) return obstacle;
-  if (selects_untrained && !model.config().has_sparse_attention())
-    return concat("want a model that selects blocks for --attention sparse, found ", model.config().architecture());
-  const int64_t wanted = bytes_wanted(model), free = kernels::cuda::gpu_info().free_bytes;
-  if (wanted > free) return concat("want ", wanted >> 20, " MB of its memory, found ", free >> 20, " MB free");
+std::optional<std::string> gpu_obstacle(const Model& model, std::span<const int> gpus, bool selects_untrained) {
+  if (const auto obstacle = kernels::cuda::gpu_obstacle(gpus)) return obstacle;
+  const Config& c = model.config();
+  if (const auto obstacle = share_obstacle(c, model.weights(), std::ssize(gpus))) return obstacle;
+  const auto shares = shares_of(c, model.weights(), std::ssize(gpus));
+  if (const auto obstacle = shape_obstacle(shares.front().config(c))) return obstacle;
+  if (selects_untrained && !c.has_sparse_attention())
+    return concat("want a model that selects blocks for --attention sparse, found ", c.architecture());
+  if (const auto obstacle = kernels::AllReduce::obstacle(gpus)) return obstacle;
+  const auto pages = GpuGroup::page_shares(c, shares, gpus);
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    const int64_t wanted = bytes_wanted(model, shares[i], pages[i]), free = free_bytes(gpus[i], gpus);
+    if (wanted <= free) continue;
+    return concat("want ", wanted >> 20, " MB of ", gpus.size() == 1 ? "its" : "each GPU's", " memory, found ",
+                  free >> 20, " MB free");
+  }
   return std::nullopt;
 }
 
 std::unique_ptr<Backend> make_gpu_backend(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                          int64_t budget_bytes) {
-  if (const auto obstacle = gpu_obstacle(*model)) fail(model->name(), " on the GPU: ", *obstacle);
+                                          std::span<const int> gpus, int64_t budget_bytes) {
+  if (const auto obstacle = gpu_obstacle(*model, gpus)) fail(model->name(), " on the GPU: ", *obstacle);
   const Config& c = model->config();
-  const int64_t page_bytes = page_bytes_of(c), free = kernels::cuda::gpu_info().free_bytes;
-  const auto most =
-      static_cast<int64_t>(static_cast<double>(free - bytes_wanted(*model)) * kCacheShare) + kLeastPages * page_bytes;
-  const int64_t n_pages = std::max<int64_t>(1, std::min(budget_bytes, most) / page_bytes);
-  auto weights = std::make_unique<GpuWeights>(GpuWeights::upload(c, model->weights(), exec));
-  return std::make_unique<GpuBackend>(std::move(model), exec, std::move(weights),
-                                      KvPool::create_on_gpu(n_pages, page_bytes));
+  const auto shares = shares_of(c, model->weights(), std::ssize(gpus));
+  auto pages = GpuGroup::page_shares(c, shares, gpus);
+  int64_t n_pages = budget_bytes / GpuGroup::page_bytes(c);
+  for (size_t i = 0; i < gpus.size(); ++i) {
+    const int64_t left = free_bytes(gpus[i], gpus) - bytes_wanted(*model, shares[i], pages[i]);
+    n_pages = std::min(
+        n_pages, static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / pages[i].page_bytes() + kLeastPages);
+  }
+  n_pages = std::max<int64_t>(1, n_pages);
+  auto group = std::make_unique<GpuGroup>(*model, exec, gpus, kMostRows);
+  return std::make_unique<GpuBackend>(std::move(model), exec, std::move(group),
+                                      KvPool::create_on_gpus(n_pages, GpuGroup::page_bytes(c), std::move(pages)));
 }
 
 }  // namespace corvid::model

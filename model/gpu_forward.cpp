@@ -29,12 +29,13 @@ Buffer halves(int64_t rows, int64_t columns) { return Buffer(rows * columns * 2,
 GpuRows::GpuRows(int64_t most_rows)
     : most(most_rows), host(4 * most_rows * 4), device(4 * most_rows * 4, Device::cuda) {}
 
-void GpuRows::queue_copy(CUstream_st* stream) {
-  kernels::cuda::queue_to_device(device.as<int32_t>(), host.as<int32_t>(), device.bytes(), stream);
+void GpuRows::queue_copy(GpuRows& from, CUstream_st* stream) {
+  kernels::cuda::queue_to_device(device.as<int32_t>(), from.host.as<int32_t>(), device.bytes(), stream);
 }
 
-GpuForward::Stage::Stage(const Config& c, int64_t rows)
+GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
     : x(floats(rows, c.dim)),
+      partial(is_shared ? floats(rows, c.dim) : Buffer()),
       h(halves(rows, c.dim)),
       q(halves(rows, c.n_heads * c.head_dim)),
       q_turned(halves(rows, c.n_heads * c.head_dim)),
@@ -52,20 +53,20 @@ GpuForward::Stage::Stage(const Config& c, int64_t rows)
       seq(ints(rows, 1)),
       pos(ints(rows, 1)) {}
 
-int64_t GpuForward::bytes(const Config& c, int64_t most_rows) {
-  const int64_t row = 4 * c.dim +
+int64_t GpuForward::bytes(const Config& c, int64_t most_rows, bool is_shared) {
+  const int64_t row = (is_shared ? 8 : 4) * c.dim +
                       2 * (c.dim + 3 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim +
                            2 * c.n_index_heads * c.index_dim + c.index_dim) +
                       4 * (c.rotary_dim + c.n_kv_heads * (c.top_blocks + 1) + 2 * c.top_k + 6);
   return (most_rows + kStreamRows) * row + kStreamRows * c.vocab_size * 4;
 }
 
-GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows)
+GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared)
     : c_(config),
       w_(weights),
       rows_(most_rows),
-      all_(config, most_rows),
-      some_(config, kStreamRows),
+      all_(config, most_rows, is_shared),
+      some_(config, kStreamRows, is_shared),
       logits_(floats(kStreamRows, config.vocab_size)) {}
 
 namespace {
@@ -83,6 +84,7 @@ kernels::FeedForward expert_ffn(const Config& c, const GpuWeights::Layer& l) {
   a.experts = {l.expert_gate, l.expert_up, l.expert_down};
   a.shared = {l.shared_gate, l.shared_up, l.shared_down};
   a.top_k = c.top_k;
+  a.first_expert = l.first_expert;
   return a;
 }
 
@@ -147,41 +149,45 @@ int64_t GpuForward::workspace_bytes(const Batch& batch, const Pages& pages) cons
   return most;
 }
 
-void GpuForward::queue_layers(const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream) {
-  kernels::cuda::embed_rows({w_.embedding, rows_.device_tokens(), all_.x.as(), batch.rows}, stream);
-  kernels::cuda::row_angles({rows_.device_pos(), all_.cos_sin.as(), batch.rows, c_.rotary_dim, c_.rope_theta}, stream);
+void GpuForward::queue_begin(const Batch& batch, const Place& at) {
+  kernels::cuda::embed_rows({w_.embedding, rows_.device_tokens(), all_.x.as(), batch.rows}, at.stream);
+  kernels::cuda::row_angles({rows_.device_pos(), all_.cos_sin.as(), batch.rows, c_.rotary_dim, c_.rope_theta},
+                            at.stream);
   mark("embedding");
-  const bool is_step = batch.runs.empty();
-  kernels::PagedRows attending{};
-  attending.seq = rows_.device_seq();
-  attending.pos = rows_.device_pos();
-  attending.pages = pages.table;
-  attending.rows = is_step ? batch.rows : batch.real_rows;
-  attending.max_pages = pages.max_pages;
-  attending.decode_rows = is_step ? batch.rows : 0;
-  attending.max_keys = is_step ? batch.max_keys : 0;
-  attending.runs = batch.runs;
-  for (size_t i = 0; i < c_.layers.size(); ++i) {
-    queue_store(i, batch, pages, workspace, stream);
-    if (!is_step && i + 1 == c_.layers.size()) return;
-    queue_rest(i, all_, batch.rows, attending, batch.dense, pages, workspace, stream);
-  }
 }
 
-void GpuForward::queue_store(size_t i, const Batch& batch, const Pages& pages, std::byte* workspace,
-                             CUstream_st* stream) {
+void GpuForward::queue_norm(const Batch& batch, const float* weights, const Place& at) {
+  Stage& s = stage(batch);
+  kernels::cuda::rms_norm_rows({s.x.as(), weights, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, at.stream);
+  mark("norms");
+}
+
+kernels::PagedRows GpuForward::attending(const Batch& batch, const Pages& pages) const {
+  const bool is_step = batch.runs.empty();
+  kernels::PagedRows rows{};
+  rows.seq = batch.are_wanted ? some_.seq.as<int32_t>() : rows_.device_seq();
+  rows.pos = batch.are_wanted ? some_.pos.as<int32_t>() : rows_.device_pos();
+  rows.pages = pages.table;
+  rows.rows = is_step ? batch.rows : batch.real_rows;
+  rows.max_pages = pages.max_pages;
+  rows.decode_rows = is_step ? batch.rows : 0;
+  rows.max_keys = is_step ? batch.max_keys : 0;
+  rows.runs = batch.runs;
+  return rows;
+}
+
+void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
+  const Pages& pages = at.pages;
   Stage& s = all_;
   const bool selects = c_.layers[i].sparse_attention && !batch.dense;
-  kernels::cuda::rms_norm_rows({s.x.as(), l.attn_norm, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, stream);
-  mark("norms");
   const std::array<Product, 5> products{Product{l.q, s.q.as<void>()},
                                         {l.k, s.k.as<void>()},
                                         {l.v, s.v.as<void>()},
                                         {l.index_k, s.index_k.as<void>()},
                                         {l.index_q, s.index_q.as<void>()}};
-  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, std::span(products).first(selects ? 5 : 3), workspace,
-                          stream);
+  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, std::span(products).first(selects ? 5 : 3), at.workspace,
+                          at.stream);
   mark("projections");
   kernels::StoreHeads store{};
   store.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim};
@@ -216,94 +222,88 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Pages& pages, s
   store.block = pages.block;
   store.eps = c_.norm_eps;
   store.whole_norms = c_.family->whole_qk_norms;
-  kernels::cuda::store_heads(store, stream);
+  kernels::cuda::store_heads(store, at.stream);
   mark("heads");
 }
 
-// Attention and feed-forward of one layer: x += ...
-void GpuForward::queue_rest(size_t i, Stage& s, int64_t rows, const kernels::PagedRows& attending, bool dense,
-                            const Pages& pages, std::byte* workspace, CUstream_st* stream) {
+void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
+  const Pages& pages = at.pages;
+  Stage& s = stage(batch);
   const std::byte* const base = pages.first_slot + pages.layer_offsets[i];
   kernels::PagedAttention attend = attention(c_, pages.block);
-  attend.rows = attending;
+  attend.rows = attending(batch, pages);
   attend.q = s.q_turned.as<uint16_t>();
   attend.keys = base;
   attend.values = base + pages.values_offset;
   attend.page_bytes = pages.page_bytes;
   attend.o = s.attended.as<uint16_t>();
-  attend.workspace = workspace;
-  if (c_.layers[i].sparse_attention && !dense) {
+  attend.workspace = at.workspace;
+  if (c_.layers[i].sparse_attention && !batch.dense) {
     kernels::PagedBlockSelect select = selection(c_, pages.block);
-    select.rows = attending;
+    select.rows = attend.rows;
     select.q = s.index_q_turned.as<uint16_t>();
     select.index_keys = base + pages.index_offset;
     select.page_bytes = pages.page_bytes;
     select.ids = s.ids.as<int32_t>();
     select.counts = s.counts.as<int32_t>();
-    select.workspace = workspace;
+    select.workspace = at.workspace;
     attend.ids = select.ids;
     attend.counts = select.counts;
-    attend.workspace = workspace + aligned(kernels::block_select_workspace(select));
-    kernels::cuda::select_and_attend(select, attend, stream);
+    attend.workspace = at.workspace + aligned(kernels::block_select_workspace(select));
+    kernels::cuda::select_and_attend(select, attend, at.stream);
     mark("sparse attention");
   } else {
-    kernels::cuda::attention(attend, stream);
+    kernels::cuda::attention(attend, at.stream);
     mark("dense attention");
   }
-  const Product output{l.attn_output, s.x.as<void>(), Product::Out::add_f32};
-  kernels::cuda::products(s.attended.as<uint16_t>(), rows, {&output, 1}, workspace, stream);
+  const Product output{l.attn_output, sums(s), Product::Out::add_f32};
+  kernels::cuda::products(s.attended.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream);
   mark("attention output");
+}
 
-  kernels::cuda::rms_norm_rows({s.x.as(), l.ffn_norm, s.h.as<uint16_t>(), rows, c_.dim, c_.norm_eps}, stream);
-  mark("norms");
+void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& at) {
+  const GpuWeights::Layer& l = w_.layers[i];
+  Stage& s = stage(batch);
   kernels::FeedForward ffn = c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l);
   if (c_.layers[i].moe) {
     kernels::cuda::route_rows(
-        {s.h.as<uint16_t>(), l.router, l.router_bias, s.expert_ids.as<int32_t>(), s.expert_weights.as(), rows,
+        {s.h.as<uint16_t>(), l.router, l.router_bias, s.expert_ids.as<int32_t>(), s.expert_weights.as(), batch.rows,
          c_.n_experts, c_.top_k, c_.routed_scale, c_.family->gating, c_.normalised_weights},
-        workspace, stream);
+        at.workspace, at.stream);
     mark("router");
     ffn.ids = s.expert_ids.as<int32_t>();
     ffn.weights = s.expert_weights.as();
   }
   ffn.h = s.h.as<uint16_t>();
-  ffn.x = s.x.as();
-  ffn.rows = rows;
-  kernels::cuda::feed_forward(ffn, workspace, stream);
+  ffn.x = sums(s);
+  ffn.rows = batch.rows;
+  kernels::cuda::feed_forward(ffn, at.workspace, at.stream);
   mark(c_.layers[i].moe ? "experts" : "dense feed-forward");
 }
 
-void GpuForward::queue_logits(const Batch& batch, std::byte* workspace, CUstream_st* stream) {
-  Stage& s = batch.runs.empty() ? all_ : some_;
-  kernels::cuda::rms_norm_rows({s.x.as(), w_.output_norm, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, stream);
+void GpuForward::queue_logits(const Batch& batch, const Place& at) {
   const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
-  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, {&output, 1}, workspace, stream);
+  kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream);
   mark("logits");
 }
 
-void GpuForward::queue_wanted(const Batch& batch, int64_t first, int64_t count, const Pages& pages,
-                              std::byte* workspace, CUstream_st* stream) {
+GpuForward::Batch GpuForward::queue_gather(const Batch& batch, int64_t first, int64_t count, const Place& at) {
   const int32_t* const wanted = rows_.device_wanted() + first;
   const auto gather = [&](const auto& from, auto& to, int64_t bytes) {
-    if (bytes > 0) kernels::cuda::gather_rows({from, wanted, to.template as<void>(), count, bytes}, stream);
+    if (bytes > 0) kernels::cuda::gather_rows({from, wanted, to.template as<void>(), count, bytes}, at.stream);
   };
   gather(all_.x.as<void>(), some_.x, c_.dim * 4);
   gather(all_.q_turned.as<void>(), some_.q_turned, c_.n_heads * c_.head_dim * 2);
   gather(all_.index_q_turned.as<void>(), some_.index_q_turned, c_.n_index_heads * c_.index_dim * 2);
   gather(rows_.device_seq(), some_.seq, 4);
   gather(rows_.device_pos(), some_.pos, 4);
-  kernels::PagedRows attending{};
-  attending.seq = some_.seq.as<int32_t>();
-  attending.pos = some_.pos.as<int32_t>();
-  attending.pages = pages.table;
-  attending.rows = attending.decode_rows = count;
-  attending.max_pages = pages.max_pages;
-  attending.max_keys = batch.max_keys;
-  queue_rest(c_.layers.size() - 1, some_, count, attending, batch.dense, pages, workspace, stream);
-  Batch few = batch;
+  Batch few;
   few.rows = count;
-  queue_logits(few, workspace, stream);
+  few.max_keys = batch.max_keys;
+  few.dense = batch.dense;
+  few.are_wanted = true;
+  return few;
 }
 
 }  // namespace corvid::model

@@ -33,7 +33,7 @@ struct GpuRows {
   const int32_t* device_seq() const { return device_tokens() + most; }
   const int32_t* device_pos() const { return device_seq() + most; }
   const int32_t* device_wanted() const { return device_pos() + most; }
-  void queue_copy(CUstream_st* stream);
+  void queue_copy(GpuRows& from, CUstream_st* stream);  // what the host says in `from`
 
   int64_t most;
   kernels::PinnedBuffer host;
@@ -42,7 +42,9 @@ struct GpuRows {
 
 class GpuForward {
  public:
-  GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows);
+  // `config`: the sizes of this GPU's share. With `is_shared` what attention and feed-forward add to the rows' sums
+  // goes to partial() instead of x().
+  GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared);
 
   // Where the caches' pages are.
   struct Pages {
@@ -60,32 +62,50 @@ class GpuForward {
     bool dense = false;
     std::span<const kernels::PrefillRun> runs;  // empty: a decode step, at most kStreamRows rows
     int64_t real_rows = 0;                      // of runs: those before are in one each; the others are idle
+    bool are_wanted = false;                    // rows that queue_gather() took, at most kStreamRows
+  };
+  // What a pass works with.
+  struct Place {
+    const Pages& pages;
+    std::byte* workspace;
+    CUstream_st* stream;
   };
 
   // Bytes of workspace for such batches, of which only rows, max_keys, dense and whether there are runs count.
   int64_t workspace_bytes(const Batch& batch, const Pages& pages) const;
 
-  // Queues all layers, but of the last only what fills the caches when there are runs.
-  void queue_layers(const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream);
-  // After a decode step: the logits of all its rows, to logits().
-  void queue_logits(const Batch& batch, std::byte* workspace, CUstream_st* stream);
-  // After runs: the last layer and the logits of rows wanted[first, first + count) of them, count <= kStreamRows.
-  void queue_wanted(const Batch& batch, int64_t first, int64_t count, const Pages& pages, std::byte* workspace,
-                    CUstream_st* stream);
+  // The parts of a pass, in this order: begin; of each layer norm, store, attention, norm, feed-forward; norm, logits.
+  // Those that share a model add up their partial() behind attention and feed-forward.
+  void queue_begin(const Batch& batch, const Place& at);
+  void queue_norm(const Batch& batch, const float* weights, const Place& at);  // h = norm(x)
+  void queue_store(size_t layer, const Batch& batch, const Place& at);         // fills the caches
+  void queue_attention(size_t layer, const Batch& batch, const Place& at);
+  void queue_feed_forward(size_t layer, const Batch& batch, const Place& at);
+  void queue_logits(const Batch& batch, const Place& at);  // of all its rows, to logits()
+  // After the last layer's queue_store() of runs: rows wanted[first, first + count) of them, as a batch.
+  Batch queue_gather(const Batch& batch, int64_t first, int64_t count, const Place& at);
 
   // Called with its name after each part is queued; empty: not at all.
   void set_mark(std::function<void(const char*)> mark) { mark_ = std::move(mark); }
+  void mark(const char* part) const {
+    if (mark_) mark_(part);
+  }
+
+  float* x(const Batch& batch) { return stage(batch).x.as(); }              // [rows, dim]
+  float* partial(const Batch& batch) { return stage(batch).partial.as(); }  // [rows, dim]; zeros to begin with
+  uint16_t* h(const Batch& batch) { return stage(batch).h.as<uint16_t>(); }
 
   GpuRows& rows() { return rows_; }
   const float* logits() const { return logits_.as(); }  // [kStreamRows, vocab], device
   int64_t most_rows() const { return rows_.most; }
-  static int64_t bytes(const Config& config, int64_t most_rows);  // of the buffers here
+  static int64_t bytes(const Config& config, int64_t most_rows, bool is_shared);  // of the buffers here
 
  private:
   // Some rows between the layers.
   struct Stage {
-    Stage(const Config& config, int64_t rows);
+    Stage(const Config& config, int64_t rows, bool is_shared);
     kernels::Buffer x;                      // [rows, dim] float32
+    kernels::Buffer partial;                // the same; none where nobody shares
     kernels::Buffer h;                      // [rows, dim] bf16, as all below
     kernels::Buffer q, q_turned, attended;  // [rows, n_heads * head_dim]
     kernels::Buffer k, v;                   // [rows, n_kv_heads * head_dim]
@@ -95,13 +115,9 @@ class GpuForward {
     kernels::Buffer expert_ids, expert_weights;  // [rows, top_k]
     kernels::Buffer seq, pos;                    // [rows]; of rows that were gathered
   };
-  void queue_store(size_t layer, const Batch& batch, const Pages& pages, std::byte* workspace, CUstream_st* stream);
-  void queue_rest(size_t layer, Stage& s, int64_t rows, const kernels::PagedRows& attending, bool dense,
-                  const Pages& pages, std::byte* workspace, CUstream_st* stream);
-
-  void mark(const char* part) const {
-    if (mark_) mark_(part);
-  }
+  Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
+  static float* sums(Stage& s) { return s.partial.bytes() > 0 ? s.partial.as() : s.x.as(); }
+  kernels::PagedRows attending(const Batch& batch, const Pages& pages) const;
 
   const Config& c_;
   const GpuWeights& w_;

@@ -1,4 +1,5 @@
-// The tensors of a model in a GPU's memory, in the layout of its kernels (kernels/device_matrix/device_matrix.h).
+// The tensors of a model in a GPU's memory, or its share of them (gpu_share.h), in the layout of its kernels
+// (kernels/device_matrix/device_matrix.h).
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -6,6 +7,7 @@
 #include "kernels/device_matrix/device_matrix.h"
 #include "kernels/exec.h"
 #include "model/config.h"
+#include "model/gpu_share.h"
 #include "model/weights.h"
 
 namespace corvid::model {
@@ -23,6 +25,7 @@ struct GpuWeights {
     Matrix router;  // repack_router()
     const float* router_bias = nullptr;
     Matrix expert_gate, expert_up, expert_down;
+    int64_t first_expert = 0;  // of those that this GPU has
     Matrix shared_gate, shared_up, shared_down;
   };
 
@@ -31,11 +34,11 @@ struct GpuWeights {
   const float* output_norm = nullptr;
   Matrix output;
 
-  // Copies all of them, a few megabytes at a time, repacked by all processors. Throws std::runtime_error when the GPU
-  // has not so much memory.
-  static GpuWeights upload(const Config& config, const Weights& weights, kernels::Exec& exec);
+  // Copies the share to the current GPU, on one of its streams, a few megabytes at a time, repacked by all processors.
+  // `config` is the whole model's. Throws std::runtime_error when the GPU has not so much memory.
+  static GpuWeights upload(const Config& config, const Weights& weights, const GpuShare& share, CUstream_st* stream);
   // What upload() takes.
-  static int64_t bytes(const Config& config, const Weights& weights);
+  static int64_t bytes(const Config& config, const Weights& weights, const GpuShare& share = {});
 
  private:
   std::vector<kernels::Buffer> memory_;

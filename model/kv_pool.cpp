@@ -77,17 +77,29 @@ std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
   return std::shared_ptr<KvPool>(new KvPool(budget_bytes));
 }
 
-std::shared_ptr<KvPool> KvPool::create_on_gpu(int64_t n_pages, int64_t page_bytes) {
+int64_t KvPool::Share::page_bytes() const {
+  int64_t bytes = 0;
+  for (const Piece& piece : pieces) bytes += piece.bytes;
+  return bytes;
+}
+
+std::shared_ptr<KvPool> KvPool::create_on_gpus(int64_t n_pages, int64_t page_bytes, std::vector<Share> shares) {
   std::shared_ptr<KvPool> pool(new KvPool(n_pages * page_bytes));
-  Arena arena{kernels::Buffer((n_pages + 1) * page_bytes, kernels::Device::cuda), page_bytes, n_pages + 1, {}};
-  for (int64_t i = n_pages; i > 0; --i) arena.free.push_back(arena.memory.as<std::byte>() + i * page_bytes);
+  for (Share& share : shares) {
+    const kernels::cuda::GpuScope on(share.gpu);
+    kernels::Buffer memory((n_pages + 1) * share.page_bytes(), kernels::Device::cuda);
+    CUstream_st* const stream = kernels::cuda::create_stream();
+    pool->on_gpus_.push_back({std::move(share), std::move(memory), stream});
+  }
+  Arena arena{{}, page_bytes, n_pages + 1, {}};
+  const int64_t step = pool->on_gpus_.front().share.page_bytes();
+  for (int64_t i = n_pages; i > 0; --i) arena.free.push_back(pool->first_slot() + i * step);
   pool->arenas_.push_back(std::move(arena));  // for good: slot 0 is never free
-  pool->stream_ = kernels::cuda::create_stream();
   return pool;
 }
 
 KvPool::~KvPool() {
-  if (stream_ != nullptr) kernels::cuda::destroy_stream(stream_);
+  for (const OnGpu& one : on_gpus_) kernels::cuda::destroy_stream(one.stream);
 }
 
 KvPage KvPool::allocate(int64_t bytes) {
@@ -96,29 +108,47 @@ KvPage KvPool::allocate(int64_t bytes) {
 }
 
 void KvPool::copy(std::byte* page, const std::byte* from_page, int64_t bytes) const {
-  if (stream_ != nullptr)
-    kernels::cuda::copy(page, from_page, bytes, stream_);
-  else
-    std::memcpy(page, from_page, static_cast<size_t>(bytes));
+  if (on_gpus_.empty()) std::memcpy(page, from_page, static_cast<size_t>(bytes));
+  for (const OnGpu& one : on_gpus_) {
+    const kernels::cuda::GpuScope on(one.share.gpu);
+    const int64_t size = one.share.page_bytes();
+    auto* const slots = const_cast<std::byte*>(one.memory.as<std::byte>());
+    kernels::cuda::copy(slots + slot_of(page) * size, slots + slot_of(from_page) * size, size, one.stream);
+  }
 }
 
 void KvPool::read(std::byte* host, const std::byte* page, int64_t bytes) const {
-  if (stream_ != nullptr)
-    kernels::cuda::to_host(host, page, bytes, stream_);
-  else
-    std::memcpy(host, page, static_cast<size_t>(bytes));
+  if (on_gpus_.empty()) std::memcpy(host, page, static_cast<size_t>(bytes));
+  for (const OnGpu& one : on_gpus_) {
+    const kernels::cuda::GpuScope on(one.share.gpu);
+    kernels::Buffer part(one.share.page_bytes());
+    auto* at = part.as<std::byte>();
+    kernels::cuda::to_host(at, one.memory.as<std::byte>() + slot_of(page) * part.bytes(), part.bytes(), one.stream);
+    for (const Share::Piece& piece : one.share.pieces) {
+      std::memcpy(host + piece.at, at, static_cast<size_t>(piece.bytes));
+      at += piece.bytes;
+    }
+  }
 }
 
 void KvPool::write(std::byte* page, const std::byte* host, int64_t bytes) const {
-  if (stream_ != nullptr)
-    kernels::cuda::to_device(page, host, bytes, stream_);
-  else
-    std::memcpy(page, host, static_cast<size_t>(bytes));
+  if (on_gpus_.empty()) std::memcpy(page, host, static_cast<size_t>(bytes));
+  for (const OnGpu& one : on_gpus_) {
+    const kernels::cuda::GpuScope on(one.share.gpu);
+    kernels::Buffer part(one.share.page_bytes());
+    auto* at = part.as<std::byte>();
+    for (const Share::Piece& piece : one.share.pieces) {
+      std::memcpy(at, host + piece.at, static_cast<size_t>(piece.bytes));
+      at += piece.bytes;
+    }
+    auto* const slots = const_cast<std::byte*>(one.memory.as<std::byte>());
+    kernels::cuda::to_device(slots + slot_of(page) * part.bytes(), part.as<std::byte>(), part.bytes(), one.stream);
+  }
 }
 
 int32_t KvPool::slot_of(const std::byte* page) const {
-  const Arena& arena = arenas_.front();
-  return static_cast<int32_t>((page - arena.memory.as<std::byte>()) / arena.page_bytes);
+  const OnGpu& first = on_gpus_.front();
+  return static_cast<int32_t>((page - first.memory.as<std::byte>()) / first.share.page_bytes());
 }
 
 void KvPool::take_share(int64_t bytes) {

@@ -22,7 +22,7 @@ struct KvPage {
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
     if (is_mapped || bytes.use_count() != 1) return false;
-    // After the reads of who let go last, on any thread.
+      // After the reads of who let go last, on any thread.
 #ifdef __SANITIZE_THREAD__  // which knows no fences; counting up and down acquires too
     const std::shared_ptr<std::byte> acquired = bytes;
 #else
@@ -39,9 +39,18 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   static constexpr int64_t kNoLimit = INT64_MAX;
   // Throws std::invalid_argument for a negative budget.
   static std::shared_ptr<KvPool> create(int64_t budget_bytes = kNoLimit);
-  // Slots for pages of one size, a multiple of 128 bytes, in one piece of a GPU's memory. Slot 0 is nobody's. Throws
-  // std::runtime_error when the GPU has not so much memory.
-  static std::shared_ptr<KvPool> create_on_gpu(int64_t n_pages, int64_t page_bytes);
+  // A GPU's part of each page: these pieces, one after the other in its own memory.
+  struct Share {
+    struct Piece {
+      int64_t at, bytes;  // in the whole page
+    };
+    int gpu = 0;
+    std::vector<Piece> pieces;
+    int64_t page_bytes() const;
+  };
+  // Slots for pages of one size, in one piece of each GPU's memory; the parts' sizes are multiples of 128 bytes. Slot 0
+  // is nobody's. Throws std::runtime_error when a GPU has not so much memory.
+  static std::shared_ptr<KvPool> create_on_gpus(int64_t n_pages, int64_t page_bytes, std::vector<Share> shares);
   ~KvPool();
 
   // A page of `bytes`, 64-byte aligned (on a GPU 128), contents not initialised; its bytes come back to the budget with
@@ -51,16 +60,17 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
 
   int64_t budget_bytes() const { return budget_; }
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
-  kernels::Device device() const { return stream_ != nullptr ? kernels::Device::cuda : kernels::Device::cpu; }
+  kernels::Device device() const { return on_gpus_.empty() ? kernels::Device::cpu : kernels::Device::cuda; }
 
   // From page to page, and between a page and the host's memory; done when they return. A page that is written must not
-  // be in use otherwise.
+  // be in use otherwise. On GPUs that share a model `bytes` is the whole page's, which they have in parts.
   void copy(std::byte* page, const std::byte* from_page, int64_t bytes) const;
   void read(std::byte* host, const std::byte* page, int64_t bytes) const;
   void write(std::byte* page, const std::byte* host, int64_t bytes) const;
 
-  // On a GPU: where slot 0 is, how many slots there are, and which one a page has.
-  std::byte* first_slot() { return arenas_.front().memory.as<std::byte>(); }
+  // On GPUs: where slot 0 is in the memory of each, how many slots there are, and which one a page has. (A page's
+  // address is then that of its slot in the first one's memory.)
+  std::byte* first_slot(size_t gpu = 0) { return on_gpus_[gpu].memory.as<std::byte>(); }
   int64_t n_slots() const { return arenas_.front().n_pages; }
   int32_t slot_of(const std::byte* page) const;
 
@@ -71,15 +81,20 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
     int64_t n_pages;
     std::vector<std::byte*> free;  // the one to give next is last
   };
+  struct OnGpu {
+    Share share;
+    kernels::Buffer memory;
+    CUstream_st* stream;  // of copies. A pass, which may be recorded meanwhile, has its own
+  };
   class Page;
   explicit KvPool(int64_t budget_bytes) : budget_(budget_bytes) {}
   void take_share(int64_t bytes);
 
   const int64_t budget_;
   std::atomic<int64_t> used_{0};
-  std::mutex mutex_;               // of what follows
-  std::list<Arena> arenas_;        // on a GPU always the same one
-  CUstream_st* stream_ = nullptr;  // on a GPU: of copies. A pass, which may be recorded meanwhile, has its own
+  std::mutex mutex_;         // of what follows
+  std::list<Arena> arenas_;  // on GPUs always the same one, without memory
+  std::vector<OnGpu> on_gpus_;
 };
 
 }  // namespace corvid::model

@@ -54,7 +54,7 @@ TEST_F(ConfigTest, WithoutAFileThereAreDefaults) {
 TEST_F(ConfigTest, PathsAreBeneathTheFileThatNamesThem) {
   dir.write("corvid/config.yaml",
             "version: 1\nmodel: models/a.gguf\ndb: /x/y.db\nagent: ./mine.yaml\npolicy: strict\ncontext: "
-            "4096\nthreads: 2\ncache_memory: 3MiB\ndevice: cpu\n");
+            "4096\nthreads: 2\ncache_memory: 3MiB\ndevice: cpu\ngpus: 2\n");
   const Config config = load_config();
   EXPECT_EQ(config.model, dir / "corvid/models/a.gguf");
   EXPECT_EQ(config.db, "/x/y.db");
@@ -62,6 +62,7 @@ TEST_F(ConfigTest, PathsAreBeneathTheFileThatNamesThem) {
   EXPECT_EQ(config.policy, "strict");
   EXPECT_EQ(config.context, 4096);
   EXPECT_EQ(config.threads, 2);
+  EXPECT_EQ(config.gpus, 2);
   EXPECT_EQ(config.cache_memory, 3 << 20);
 }
 

@@ -1,4 +1,5 @@
 // The backend of a GPU: the reference's logits, and the laws that sequences keep there. SKIPPED where there is no GPU.
+// The same for GPUs that share a model: two, where there are, and two shares on one.
 #include "kernels/gpu.h"
 
 #include <gmock/gmock.h>
@@ -12,9 +13,11 @@
 #include <optional>
 #include <thread>
 
+#include "kernels/comm/all_reduce.h"
 #include "model/backend.h"
 #include "model/chat_format.h"
 #include "model/error.h"
+#include "model/gpu_backend.h"
 #include "model/gpu_weights.h"
 #include "model/json_file.h"
 #include "model/random_model.h"
@@ -68,27 +71,56 @@ class GpuTest : public testing::Test {
   void SetUp() override {
     if (const auto obstacle = kernels::cuda::gpu_obstacle()) GTEST_SKIP() << *obstacle;
   }
-  static std::shared_ptr<Engine> engine(std::shared_ptr<const Model> model, int64_t cache_bytes = 256 << 20) {
-    return Engine::create(std::move(model), {.device = kernels::Device::cuda, .cache_bytes = cache_bytes});
+  static std::shared_ptr<Engine> engine(std::shared_ptr<const Model> model, int64_t cache_bytes = 256 << 20,
+                                        std::vector<int> gpus = {0}) {
+    return Engine::create(std::move(model),
+                          {.device = kernels::Device::cuda, .gpus = std::move(gpus), .cache_bytes = cache_bytes});
   }
 };
 
-class GpuFamilyTest : public GpuTest, public testing::WithParamInterface<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Golden, GpuFamilyTest, testing::ValuesIn(kFamilies), [](const auto& instance) {
-  std::string name = instance.param;
+struct GpuCase {
+  std::string family, place;
+  std::vector<int> gpus;
+};
+void PrintTo(const GpuCase& c, std::ostream* out) { *out << c.family << c.place; }
+
+class GpuFamilyTest : public GpuTest, public testing::WithParamInterface<GpuCase> {
+ protected:
+  void SetUp() override {
+    if (const auto obstacle = kernels::cuda::gpu_obstacle(GetParam().gpus)) GTEST_SKIP() << *obstacle;
+    if (const auto obstacle = kernels::AllReduce::obstacle(GetParam().gpus)) GTEST_SKIP() << *obstacle;
+  }
+  static std::string family() { return GetParam().family; }
+  static std::shared_ptr<Engine> engine(std::shared_ptr<const Model> model, int64_t cache_bytes = 256 << 20) {
+    return GpuTest::engine(std::move(model), cache_bytes, GetParam().gpus);
+  }
+};
+
+std::vector<GpuCase> gpu_cases() {
+  std::vector<GpuCase> cases;
+  for (const std::string family : kFamilies) {
+    cases.push_back({family, "", {0}});
+    if (family == "minimax-m2") continue;  // whose norms go over all heads: not shared
+    cases.push_back({family, "_on_two", {0, 1}});
+    cases.push_back({family, "_in_two_shares", {0, 0}});
+  }
+  return cases;
+}
+INSTANTIATE_TEST_SUITE_P(Golden, GpuFamilyTest, testing::ValuesIn(gpu_cases()), [](const auto& instance) {
+  std::string name = instance.param.family + instance.param.place;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
 
 TEST_P(GpuFamilyTest, LogitsAreTheReferencesAsFarAsBf16Goes) {
-  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", GetParam(), "/expected.json"));
+  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", family(), "/expected.json"));
   const std::vector<int64_t> positions = expected["prefill_positions"];
   const std::vector<std::vector<float>> wanted = expected["prefill_logits"];
-  const std::vector<double>& in_bf16 = kReferenceInBf16.at(GetParam());
-  Sequence sequence(engine(golden(GetParam())), 300);
+  const std::vector<double>& in_bf16 = kReferenceInBf16.at(family());
+  Sequence sequence(engine(golden(family())), 300);
   const auto logits = sequence.logits_at(expected["prompt"].get<std::vector<Token>>(), positions);
   ASSERT_EQ(logits.size(), in_bf16.size());
-  std::printf("%s:", GetParam());
+  std::printf("%s%s:", family().c_str(), GetParam().place.c_str());
   for (size_t i = 0; i < logits.size(); ++i) {
     const double apart = difference(logits[i], wanted[i]);
     EXPECT_LT(apart, allowed(in_bf16[i])) << "position " << positions[i];
@@ -99,21 +131,21 @@ TEST_P(GpuFamilyTest, LogitsAreTheReferencesAsFarAsBf16Goes) {
 }
 
 TEST_P(GpuFamilyTest, GreedyDecodingGivesTheReferencesTokens) {
-  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", GetParam(), "/expected.json"));
+  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/", family(), "/expected.json"));
   const std::vector<Token> prompt = expected["prompt"], greedy = expected["greedy"];
-  Sequence sequence(engine(golden(GetParam())), 300);
+  Sequence sequence(engine(golden(family())), 300);
   sequence.sync(prompt);
   size_t same = 0;
   for (const Token token : greedy) {  // told the reference's tokens, so that one close call is counted once
     same += best(sequence.logits()) == token;
     sequence.append(token);
   }
-  std::printf("%s: %zu of %zu greedy tokens\n", GetParam(), same, greedy.size());
+  std::printf("%s: %zu of %zu greedy tokens\n", family().c_str(), same, greedy.size());
   EXPECT_GE(4 * same, 3 * greedy.size());
 }
 
 TEST_P(GpuFamilyTest, APromptAtOnceIsCloseToItsTokensOneByOne) {
-  const auto on = engine(golden(GetParam()));
+  const auto on = engine(golden(family()));
   const std::vector<Token> prompt = prompt_of(60, 3, 500);  // no block is left out
   Sequence at_once(on, 300), one_by_one(on, 300);
   for (const Token token : prompt) one_by_one.append(token);
@@ -123,7 +155,7 @@ TEST_P(GpuFamilyTest, APromptAtOnceIsCloseToItsTokensOneByOne) {
 }
 
 TEST_P(GpuFamilyTest, ReplaysAndForksGiveTheSameBits) {
-  const auto model = golden(GetParam());
+  const auto model = golden(family());
   const TempDir dir;
   std::vector<std::vector<float>> seen;
   for (int time = 0; time < 2; ++time) {
@@ -151,7 +183,7 @@ TEST_P(GpuFamilyTest, ReplaysAndForksGiveTheSameBits) {
 }
 
 TEST_P(GpuFamilyTest, WhatWasTakenBackLeavesNoTrace) {
-  const auto model = golden(GetParam());
+  const auto model = golden(family());
   Sequence sequence(engine(model), 400), other(engine(model), 400);  // which share no pages, so they cut alike
   sequence.sync(prompt_of(140, 4, 500));
   sequence.extend(prompt_of(9, 5, 500));
@@ -167,10 +199,10 @@ TEST_P(GpuFamilyTest, WhatWasTakenBackLeavesNoTrace) {
 // A row's bits don't depend on what shares the pass: one token of each of many sequences, a few of one, chunks of
 // prompts of others.
 TEST_P(GpuFamilyTest, ABatchGivesEachSequenceTheBitsThatItHasAlone) {
-  const auto model = golden(GetParam());
+  const auto model = golden(family());
   const Config& c = model->config();
   kernels::Exec exec(kernels::Device::cuda);
-  const auto backend = Backend::create(model, exec, KvPool::create(256 << 20), kernels::Format::bf16);
+  const auto backend = Backend::create(model, exec, KvPool::create(256 << 20), kernels::Format::bf16, GetParam().gpus);
   std::vector<std::vector<Token>> prompts;
   for (const int64_t length : {1, 7, 24, 65, 130, 200, 40, 300})
     prompts.push_back(prompt_of(length, uint64_t(length), 500));
@@ -215,7 +247,7 @@ TEST_P(GpuFamilyTest, ABatchGivesEachSequenceTheBitsThatItHasAlone) {
 // Sequences of an engine with too little memory: evicted, evaluated again, prefixes shared; and each within rounding of
 // what it says alone.
 TEST_P(GpuFamilyTest, RandomLivesOnOneEngineComeOutAsAlone) {
-  const auto model = golden(GetParam());
+  const auto model = golden(family());
   const int64_t page = [&] {
     Sequence probe(engine(model), 10);
     return probe.cache_bytes(1);
@@ -268,7 +300,7 @@ TEST_P(GpuFamilyTest, RandomLivesOnOneEngineComeOutAsAlone) {
     }
   }
   EXPECT_LE(20 * n_far, n_moments);
-  std::printf("%s: %d of %d moments are more than %.2f apart, %lld evictions\n", GetParam(), n_far, n_moments,
+  std::printf("%s: %d of %d moments are more than %.2f apart, %lld evictions\n", family().c_str(), n_far, n_moments,
               kCutTolerance, static_cast<long long>(on->stats().evictions));
 }
 
@@ -379,6 +411,91 @@ TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
   std::printf("%zu of %zu replies are the same, of %zu tokens\n", n_same, n_replies, n_tokens);
   EXPECT_EQ(n_replies, 40U);
   EXPECT_GE(10 * n_same, 9 * n_replies);
+}
+
+// Those that share a model, against one alone: the same snapshots, and nearly the same numbers.
+class GpuShareTest : public GpuTest, public testing::WithParamInterface<std::vector<int>> {
+ protected:
+  void SetUp() override {
+    if (const auto obstacle = kernels::cuda::gpu_obstacle(GetParam())) GTEST_SKIP() << *obstacle;
+    if (const auto obstacle = kernels::AllReduce::obstacle(GetParam())) GTEST_SKIP() << *obstacle;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Gpus, GpuShareTest, testing::Values(std::vector{0, 0}, std::vector{0, 1}),
+                         [](const auto& instance) { return instance.param[1] == 0 ? "in_two_shares" : "on_two"; });
+
+TEST_P(GpuShareTest, SnapshotsGoFromOneGpuToSeveralAndBack) {
+  const TempDir dir;
+  const auto model = golden("minimax-m3");
+  Sequence alone(engine(model), 300), shared(engine(model, 256 << 20, GetParam()), 300);
+  const std::vector<Token> prompt = prompt_of(150, 4, 500);
+  for (Sequence* from : {&alone, &shared}) {
+    Sequence* const to = from == &alone ? &shared : &alone;
+    from->truncate(0);
+    from->sync(prompt);
+    from->save(dir / "one.kv", 150);
+    to->restore(dir / "one.kv");
+    to->save(dir / "other.kv", 150);
+    Sequence again(engine(model, 256 << 20, from == &alone ? std::vector{0} : GetParam()), 300);
+    again.restore(dir / "other.kv");  // by both ways, and still what it was
+    for (Sequence* s : {from, to, &again}) s->append(7);
+    EXPECT_EQ(copy(from->logits()), copy(again.logits()));
+    EXPECT_LT(difference(from->logits(), to->logits()), kCutTolerance);
+    EXPECT_NE(copy(from->logits()), copy(to->logits()));
+  }
+}
+
+TEST_P(GpuShareTest, EveryWeightFormatComesCloseToOneGpus) {
+  const std::vector<Token> prompt = prompt_of(200, 3, 250);
+  for (const TensorType type : {TensorType::bf16, TensorType::q8_0, TensorType::q4_k, TensorType::q6_k}) {
+    for (const int64_t ffn : {512, 256}) {  // in halves; of formats with blocks of 256 whole experts
+      RandomShape shape{.family = &kMiniMaxM3, .type = type, .vocab = 250, .context = 1024, .dim = 256, .layers = 3};
+      shape.heads = 8, shape.kv_heads = 2, shape.head_dim = 64, shape.experts = 8, shape.top_k = 2, shape.ffn = ffn;
+      shape.dense_ffn = 512, shape.index_dim = 64, shape.shared = ffn == 512 ? 1 : 2;
+      const auto model = Model::make_up(shape);
+      Sequence alone(engine(model), 300), shared(engine(model, 256 << 20, GetParam()), 300);
+      double apart = 0;
+      for (Sequence* s : {&alone, &shared}) s->sync(prompt);
+      apart = difference(alone.logits(), shared.logits());
+      for (const Token token : {1, 2, 3}) {
+        for (Sequence* s : {&alone, &shared}) s->append(token);
+        apart = std::max(apart, difference(alone.logits(), shared.logits()));
+      }
+      EXPECT_LT(apart, kCutTolerance) << tensor_layout(type).name << ' ' << ffn;
+      EXPECT_GT(apart, 0) << tensor_layout(type).name << ' ' << ffn;
+    }
+  }
+}
+
+// Greedy replies of the model that ships. Told the same tokens, so that one close call is counted once.
+TEST_P(GpuShareTest, TheModelThatShipsChoosesTheTokensThatItDoesOnOne) {
+  const auto model = Model::load(std::filesystem::path(CORVID_SOURCE_DIR) / "configs/models/corvid-small.gguf");
+  Sequence alone(engine(model), 2048), shared(engine(model, 256 << 20, GetParam()), 2048);
+  const ChatFormat format(model->tokenizer());
+  Message asked;
+  asked.role = Role::user;
+  asked.text = "how many lines of notes.txt contain ERROR? Write the number into report.txt";
+  const std::vector<Token> tokens = format.render(test::golden_prompt(), std::span(&asked, 1));
+  for (Sequence* s : {&alone, &shared}) s->sync(tokens);
+  int n_apart = 0, n_close = 0;
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> logits = copy(alone.logits());
+    const Token token = best(logits);
+    if (token != best(shared.logits())) {
+      ++n_apart;
+      std::ranges::nth_element(logits, logits.begin() + 1, std::greater());
+      n_close += logits[0] - logits[1] < 0.1F;
+    }
+    for (Sequence* s : {&alone, &shared}) s->append(token);
+  }
+  std::printf("%d of 200 tokens are others, %d of them close calls\n", n_apart, n_close);
+  EXPECT_EQ(n_apart, n_close);
+  EXPECT_LE(n_apart, 10);
+}
+
+TEST_F(GpuTest, AModelThatDoesNotDivideIsRefused) {
+  const std::vector<int> three{0, 0, 0};
+  EXPECT_EQ(gpu_obstacle(*golden("minimax-m3"), three), "want key-value heads that 3 GPUs can share evenly, found 2");
 }
 
 TEST_F(GpuTest, AProfileNamesThePartsOfAStep) {

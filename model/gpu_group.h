@@ -1,0 +1,103 @@
+// The GPUs that compute a model together, one or several, each with its share (gpu_share.h). One thread queues on all
+// of them, part by part:
+//
+//   GPU 0   norm, store, attention -+- sum, norm, feed-forward -+- sum, norm, ...
+//   GPU 1   norm, store, attention -+- sum, norm, feed-forward -+- sum, norm, ...
+//
+// Nothing behind a sum is queued on any GPU before the sum is on all of them, as there they wait for each other. All
+// have the same bits between the layers. Decode steps are recorded, a recording for each GPU with its sums inside.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "kernels/comm/all_reduce.h"
+#include "kernels/exec.h"
+#include "kernels/gpu.h"
+#include "model/gpu_forward.h"
+#include "model/gpu_share.h"
+#include "model/gpu_weights.h"
+#include "model/kv_pool.h"
+#include "model/model.h"
+
+namespace corvid::model {
+
+class GpuGroup {
+ public:
+  using Batch = GpuForward::Batch;
+
+  // Copies the weights to the GPUs, one of which may be named twice, for tests. The first one's stream is that of
+  // `exec`, which must outlive it. Throws std::runtime_error when there is no room.
+  GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int> gpus, int64_t most_rows);
+  // Before anything is queued: pages of `pool` are where keys and values are. `lines`: of the page table.
+  void set_pool(KvPool& pool, int64_t lines);
+
+  // Bytes that one of the GPUs needs without caches.
+  static int64_t bytes(const Model& model, const GpuShare& share, int64_t most_rows);
+  // What each GPU has of a page.
+  static std::vector<KvPool::Share> page_shares(const Config& config, std::span<const GpuShare> shares,
+                                                std::span<const int> gpus);
+  static int64_t page_bytes(const Config& config);  // of a whole one
+
+  GpuRows& rows() { return members_.front()->forward.rows(); }  // that all GPUs get
+  int64_t most_rows() const { return members_.front()->forward.most_rows(); }
+  // slots[first, ...) of a line of the page table; done when it returns.
+  void set_line(int64_t line, int64_t first, std::span<const int32_t> slots);
+  int64_t max_pages() const { return members_.front()->pages.max_pages; }
+
+  // Room for such batches; what was recorded before is void when it says true.
+  bool reserve(std::span<const Batch> batches);
+  void queue_rows();                      // copies rows()
+  void queue_layers(const Batch& batch);  // all, but of the last only what fills the caches when there are runs
+  void queue_logits(const Batch& batch);  // of a decode step, or of what queue_wanted() gave
+  // After runs: the last layer of rows wanted[first, first + count) of them, count <= kStreamRows.
+  Batch queue_wanted(const Batch& batch, int64_t first, int64_t count);
+  std::vector<kernels::Graph> record(const std::function<void()>& queue);
+  void launch(const std::vector<kernels::Graph>& recorded);
+
+  // Logits [row, row + count) of the last queue_logits() to to[0, count * vocab): queued, and handed out by wait().
+  void take_logits(int64_t row, int64_t count, float* to);
+  void wait();
+
+  void fill(std::span<const int32_t> slots);  // with numbers that mean nothing
+  void set_mark(std::function<void(const char*)> mark) { members_.front()->forward.set_mark(std::move(mark)); }
+
+ private:
+  struct Member {
+    Member(const Model& model, const GpuShare& its_share, int its_gpu, CUstream_st* lent_stream, int64_t most_rows);
+    GpuForward::Place place() { return {pages, workspace.as<std::byte>(), stream}; }
+
+    int gpu;
+    std::unique_ptr<CUstream_st, void (*)(CUstream_st*)> own_stream;  // null: lent
+    CUstream_st* stream;
+    GpuShare share;
+    Config config;  // of the share
+    GpuWeights weights;
+    GpuForward forward;
+    GpuForward::Pages pages;
+    kernels::Buffer table, workspace;
+    kernels::PinnedBuffer logits;  // [kStreamRows, its logits]
+  };
+  template <class Fn>
+  void each(const Fn& fn);
+  using Norm = const float* (*)(const GpuWeights& weights, size_t layer);
+  // x += the GPUs' sums, where there are several; then h = norm(x).
+  void queue_sum(const Batch& batch, Norm norm, size_t layer);
+  void queue_rest(size_t layer, const Batch& batch);  // of a layer, from attention to the norm that comes next
+
+  const Config& config_;
+  std::vector<int> gpus_;
+  std::vector<std::unique_ptr<Member>> members_;
+  std::optional<kernels::AllReduce> sum_;  // of several
+  struct Taken {
+    int64_t first, count;  // staged rows
+    float* to;
+  };
+  std::vector<Taken> taken_;
+  int64_t n_staged_ = 0;
+};
+
+}  // namespace corvid::model

@@ -1,0 +1,97 @@
+#include "model/gpu_share.h"
+
+#include "model/error.h"
+
+namespace corvid::model {
+namespace {
+
+// Whether a GPU's part of `width` columns is a whole number of the matrix's blocks, and what the kernels take.
+bool cuts(const kernels::Matrix& matrix, int64_t width, int64_t gpus) {
+  return matrix.data == nullptr ||
+         (width % gpus == 0 && width / gpus % 8 == 0 && width / gpus % kernels::format_block(matrix.format) == 0);
+}
+
+bool experts_cut(const Config& c, const Weights& w, int64_t gpus) {
+  for (const Weights::Layer& layer : w.layers) {
+    if (!cuts(layer.expert_down, c.expert_ffn, gpus)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int64_t GpuShare::first_logit(int64_t vocab) const {
+  return index == count ? vocab : kernels::panels_of(vocab) * index / count * kernels::kPanelRows;
+}
+
+int64_t GpuShare::logits(int64_t vocab) const {
+  const GpuShare next{index + 1, count};
+  return next.first_logit(vocab) - first_logit(vocab);
+}
+
+Config GpuShare::config(const Config& whole) const {
+  Config c = whole;
+  if (count == 1) return c;
+  for (int64_t* size : {&c.n_heads, &c.n_kv_heads, &c.n_index_heads, &c.dense_ffn, &c.shared_ffn}) *size /= count;
+  if (!whole_experts) c.expert_ffn /= count;
+  c.vocab_size = logits(whole.vocab_size);
+  return c;
+}
+
+std::optional<std::string> share_obstacle(const Config& c, const Weights& w, int64_t gpus) {
+  if (gpus == 1) return std::nullopt;
+  if (c.family->whole_qk_norms)
+    return concat("want norms of single heads for several GPUs, found those of ", c.architecture(), " over all heads");
+  if (c.n_kv_heads % gpus != 0)
+    return concat("want key-value heads that ", gpus, " GPUs can share evenly, found ", c.n_kv_heads);
+  if (kernels::panels_of(c.vocab_size) < gpus)
+    return concat("want a vocabulary of at least ", gpus * kernels::kPanelRows, ", found ", c.vocab_size);
+  for (const Weights::Layer& layer : w.layers) {
+    const struct {
+      const kernels::Matrix& matrix;
+      int64_t width;
+      const char* name;
+    } columns[] = {{layer.attn_output, c.n_heads * c.head_dim, "attention heads"},
+                   {layer.down, c.dense_ffn, "dense feed-forward"},
+                   {layer.shared_down, c.shared_ffn, "shared expert"}};
+    for (const auto& [matrix, width, name] : columns) {
+      if (cuts(matrix, width, gpus)) continue;
+      return concat("want a width of the ", name, " that ", gpus, " GPUs can share in multiples of ",
+                    std::max<int64_t>(8, kernels::format_block(matrix.format)), ", found ", width);
+    }
+  }
+  if (!experts_cut(c, w, gpus) && c.n_experts % gpus != 0)
+    return concat("want experts, or widths of experts, that ", gpus, " GPUs can share evenly, found ", c.n_experts,
+                  " of ", c.expert_ffn);
+  return std::nullopt;
+}
+
+std::vector<GpuShare> shares_of(const Config& c, const Weights& w, int64_t gpus) {
+  if (const auto obstacle = share_obstacle(c, w, gpus)) fail(*obstacle);
+  std::vector<GpuShare> shares;
+  for (int64_t i = 0; i < gpus; ++i) shares.push_back({i, gpus, gpus > 1 && !experts_cut(c, w, gpus)});
+  return shares;
+}
+
+kernels::MatrixPart part_of(const GpuShare& share, Cut cut, int64_t n, int64_t k, int64_t n_experts) {
+  kernels::MatrixPart part{n, k, 0, n_experts, 0, n, 0, k};
+  switch (cut) {
+    case Cut::whole:
+      break;
+    case Cut::rows:
+      part.first_row = share.first(n), part.rows = share.size(n);
+      break;
+    case Cut::columns:
+      part.first_column = share.first(k), part.columns = share.size(k);
+      break;
+    case Cut::experts:
+      part.first_expert = share.first(n_experts), part.n_experts = share.size(n_experts);
+      break;
+    case Cut::logits:
+      part.first_row = share.first_logit(n), part.rows = share.logits(n);
+      break;
+  }
+  return part;
+}
+
+}  // namespace corvid::model
