@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -17,8 +18,8 @@ std::optional<int64_t> number_in(const fs::path& file) {
   return in >> value ? std::optional(value) : std::nullopt;  // "max" is no limit
 }
 
-int64_t system_memory() {
-  std::ifstream in("/proc/meminfo");
+int64_t system_memory(const fs::path& root) {
+  std::ifstream in(root / "proc/meminfo");
   for (std::string name; in >> name; in.ignore(256, '\n')) {
     int64_t kib = 0;
     if (name == "MemAvailable:" && in >> kib) return kib * 1024;
@@ -26,25 +27,40 @@ int64_t system_memory() {
   return 0;
 }
 
-// The group of version 2 that this process is in.
-std::string control_group() {
-  std::ifstream in("/proc/self/cgroup");
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("0::/")) return line.substr(4);
+// Where the groups of one version that limit memory lie, and what the files of a group are called.
+struct Groups {
+  fs::path top;
+  const char *most, *used;
+};
+
+// What is left in the group, and in those above it: each limits those below.
+int64_t room_in(const Groups& groups, fs::path group) {
+  int64_t room = std::numeric_limits<int64_t>::max();
+  for (;; group = group.parent_path()) {
+    const auto most = number_in(groups.top / group / groups.most), used = number_in(groups.top / group / groups.used);
+    if (most && used) room = std::min(room, std::max<int64_t>(0, *most - *used));
+    if (group.empty()) return room;
   }
-  return {};
 }
 
 }  // namespace
 
-int64_t available_memory() {
-  int64_t room = system_memory();
-  const fs::path root = "/sys/fs/cgroup";
-  for (fs::path group = control_group();; group = group.parent_path()) {  // each limits those below it
-    const auto most = number_in(root / group / "memory.max"), used = number_in(root / group / "memory.current");
-    if (most && used) room = std::min(room, std::max<int64_t>(0, *most - *used));
-    if (group.empty()) return room;
+int64_t available_memory(const fs::path& root) {
+  const fs::path groups = root / "sys/fs/cgroup";
+  int64_t room = system_memory(root);
+  // Lines of hierarchy:controllers:/group; version 2 has no controllers there. Both may be in use at once. In a
+  // container the group may be named as the host sees it, and its files lie at the top.
+  std::ifstream in(root / "proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {
+    const size_t first = line.find(':'), second = line.find(":/", first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
+    const fs::path group = line.substr(second + 2);
+    if (controllers == ",,") room = std::min(room, room_in({groups, "memory.max", "memory.current"}, group));
+    if (controllers.find(",memory,") != std::string::npos)
+      room = std::min(room, room_in({groups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"}, group));
   }
+  return room;
 }
 
 }  // namespace corvid::model

@@ -62,7 +62,7 @@ struct Model::Impl {
   std::atomic<bool> is_copying{false};
   std::jthread copier;  // the last member: it ends before what it copies
 
-  void open_gguf(WeightMemory memory_kind) {
+  void open_gguf(const LoadOptions& options) {
     files = open_gguf_files(path);
     config = Config::from_gguf(files[0]);
     const TensorTable table = tensors_of(files);
@@ -78,21 +78,22 @@ struct Model::Impl {
     const bool named = files[0].has("tokenizer.ggml.model");
     const std::string_view kind = named ? files[0].text("tokenizer.ggml.model") : "none";
     has_tokenizer = kind != "none" && kind != "no_vocab";
-    copy_weights(memory_kind);
+    copy_weights(options);
   }
 
   // All but the embedding, of which a token reads one row, unless it is the output matrix too.
-  void copy_weights(WeightMemory kind) {
+  void copy_weights(const LoadOptions& options) {
     int64_t bytes = 0;
     for (const Gguf& file : files) bytes += file.file_bytes();
-    if (kind == WeightMemory::mapped) return;
+    if (options.memory == WeightMemory::mapped) return;
     const int64_t available = available_memory();
-    if (kind == WeightMemory::automatic && (bytes < kLeastCopied || bytes > available / 2)) return;
+    const bool is_worth_it = bytes >= options.least_copied && bytes <= available / 2;
+    if (options.memory == WeightMemory::automatic && !is_worth_it) return;
     const auto copy = [this](const std::stop_token& stop) {
       for (Gguf& file : files)
         file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), stop);
     };
-    if (kind == WeightMemory::copied) return copy({});
+    if (options.memory == WeightMemory::copied) return copy({});
     memory_left = available - bytes;
     is_copying = true;
     // What can't be copied, or by no thread, is used where it is mapped.
@@ -161,7 +162,7 @@ std::shared_ptr<const Model> Model::load(const fs::path& path, const LoadOptions
   if (fs::is_directory(path)) {
     impl->open_folder();
   } else {
-    impl->open_gguf(options.memory);
+    impl->open_gguf(options);
   }
   const std::shared_ptr<Model> model(new Model);
   model->impl_ = std::move(impl);

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 
+#include "model/gguf.h"
 #include "model/model.h"
 #include "model/sequence.h"
 #include "model/token_cost.h"
@@ -69,9 +71,37 @@ TEST(RandomModel, WeightsCopiedIntoMemoryAreTheSameModel) {
   shape.vocab = 60'000;
   const auto file = dir / "made-up.gguf";
   ASSERT_GT(RandomModel(shape).write(file), 3 * kernels::kLargePage);
-  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}), copied = Model::load(file, {.memory = WeightMemory::copied});
+  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}),
+             copied = Model::load(file, {.memory = WeightMemory::copied});
   EXPECT_EQ(copied->fingerprint(), mapped->fingerprint());
   EXPECT_EQ(logits_of(copied, 100), logits_of(mapped, 100));
+}
+
+// As large models are by default.
+TEST(RandomModel, WeightsCopiedMeanwhileAreTheSameModelAndThenNotTheFileAnyMore) {
+  const test::TempDir dir;
+  RandomShape shape = small_shape(kMiniMaxM3);
+  shape.vocab = 60'000;
+  const auto file = dir / "made-up.gguf";
+  const int64_t bytes = RandomModel(shape).write(file);
+  EXPECT_EQ(Model::load(file, {.least_copied = bytes + 1})->memory_left(), std::nullopt);
+  const auto mapped = Model::load(file, {.memory = WeightMemory::mapped}),
+             copied = Model::load(file, {.least_copied = bytes});
+  EXPECT_GT(copied->memory_left(), 0);
+  const std::vector<float> wanted = logits_of(mapped, 100);
+  EXPECT_EQ(logits_of(copied, 100), wanted);  // maybe not copied yet
+  copied->wait_until_copied();
+  EXPECT_EQ(logits_of(copied, 100), wanted);
+
+  // All but the header and the embedding, which stays mapped.
+  const Gguf gguf = Gguf::open(file);
+  const auto* begin = gguf.find("token_embd.weight")->data.data() + gguf.find("token_embd.weight")->data.size();
+  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+  out.seekp(begin - gguf.header().data());
+  const std::string zeros(static_cast<size_t>(bytes - (begin - gguf.header().data())), '\0');
+  out.write(zeros.data(), std::ssize(zeros)).flush();
+  EXPECT_NE(logits_of(mapped, 100), wanted);
+  EXPECT_EQ(logits_of(copied, 100), wanted);
 }
 
 TEST(RandomModel, TheMadeUpCacheMakesTheSelectionMatter) {
