@@ -26,10 +26,10 @@ namespace corvid::model {
 // How numbers are kept: f32, f16, bf16 or q8_0.
 struct CacheFormat {
   kernels::Format kv;
-  kernels::Format index;  // index keys: where nothing else is rounded they are not either, else bf16
+  kernels::Format index;  // index keys: f32 and bf16 as keys and values, else q8_0
 
   CacheFormat(kernels::Format kv_format = kernels::Format::f32)
-      : CacheFormat(kv_format, kv_format == kernels::Format::f32 ? kernels::Format::f32 : kernels::Format::bf16) {}
+      : CacheFormat(kv_format, kv_format == kernels::Format::f16 ? kernels::Format::q8_0 : kv_format) {}
   CacheFormat(kernels::Format kv_format, kernels::Format index_format) : kv(kv_format), index(index_format) {}
 };
 

@@ -11,10 +11,11 @@
 //            row sees present. Blocks are anchored to position 0.
 //   Numbers  Scores in float32, |S - exact| <= block_select_tolerance(dim) * max_j sum_i |q_i key_ji|; a choice may
 //            differ from the exact one only among blocks whose scores lie that close. NaN scores count as -inf. Rows
-//            that see at most top_k blocks choose all of them and compute no scores. Keys in f16, bf16 and q8_0 become
-//            float32 exactly, in registers: "exact" is about the keys as they are stored.
-//   Order    A row's choice depends on that row, the keys it sees and the tier alone.
-//   Memory   Scores of [rows, n_heads, nb], of some 4 MiB at once; never rows x keys.
+//            that see at most top_k blocks choose all of them and compute no scores. Keys in f16 and bf16 become
+//            float32 exactly, in registers. Where keys are in q8_0, queries are rounded to 8 bits too (query8.h), and
+//            32 products at a time are summed exactly: "exact" is about keys and queries as they meet.
+//   Order    A row's choice depends on that row, the keys it sees and the tier alone; with q8_0 not on the tier either.
+//   Memory   Scores of [rows, n_heads, nb] and queries in 8 bits, some 4 MiB at once; never rows x keys.
 //   Tried    Bounds of blocks and of parts of them, to leave unread what cannot win: with the model that ships they
 //            are more bytes than they save (docs/attention.md), so all is read.
 #pragma once

@@ -2,8 +2,10 @@
 #include <atomic>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "kernels/block_select/block_select.h"
+#include "kernels/block_select/query8.h"
 #include "kernels/block_select/top_scores.h"
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
@@ -16,12 +18,20 @@ constexpr int64_t kDecodedGroups = 4;
 #define CORVID_BODY "kernels/block_select/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
 
+#if defined(__x86_64__)
+CORVID_BEGIN_VNNI
+namespace corvid::kernels::avx512::vnni {
+#include "kernels/block_select/scan_bytes.inc"
+}  // namespace corvid::kernels::avx512::vnni
+CORVID_END_TIER
+#endif
+
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kTileRows = 16;  // rows scored together: a block of keys is read once for all of them
+constexpr int64_t kTileRows = 32;  // rows scored together: a block of keys is read once for all of them
 constexpr int64_t kBlocksPerTask = 8;
-constexpr int64_t kScoresAtOnce = int64_t{1} << 20;
+constexpr int64_t kFloatsAtOnce = int64_t{1} << 20;
 
 void check(const BlockSelect& a) {
   require(a.rows >= 0 && a.n_heads >= 1 && a.dim >= 1 && a.block >= 1,
@@ -47,17 +57,20 @@ int64_t scored_blocks(const BlockSelect& a, int64_t row) {
 struct Tile {
   const BlockSelect* a;
   int64_t first, rows;
-  int64_t most;        // scored blocks of the row that sees most
+  int64_t most;    // scored blocks of the row that sees most
+  const float* q;  // [rows, n_heads, query_size], as the scorer wants them
+  int64_t query_size;
   float* scores;       // [rows, n_heads, most]
   int64_t first_task;  // among those of all tiles
   int32_t unfinished;  // tasks; accessed through std::atomic_ref
 
   int64_t tasks() const { return std::max<int64_t>(1, (most + kBlocksPerTask - 1) / kBlocksPerTask); }
-  int64_t n_scores() const { return rows * a->n_heads * most; }
+  int64_t n_queries() const { return rows * a->n_heads; }
+  int64_t n_scores() const { return n_queries() * most; }
 };
 
 Tile make_tile(const BlockSelect& a, int64_t first) {
-  Tile tile{&a, first, std::min(kTileRows, a.rows - first), 0, nullptr, 0, 0};
+  Tile tile{&a, first, std::min(kTileRows, a.rows - first), 0, a.q + first * a.n_heads * a.dim, a.dim, nullptr, 0, 0};
   for (int64_t r = first; r < first + tile.rows; ++r) tile.most = std::max(tile.most, scored_blocks(a, r));
   tile.unfinished = static_cast<int32_t>(tile.tasks());
   return tile;
@@ -82,6 +95,46 @@ class Tiles {
   int64_t first_ = 0;
 };
 
+// How keys in q8_0 are scored: queries in 8 bits, as bytes where the tier multiplies bytes, as floats elsewhere.
+struct Scorer {
+  decltype(&scalar::score_block) score;
+  bool as_bytes = false;
+
+  Scorer(Isa isa, Format format) : score(CORVID_PICK(isa, score_block)) {
+#if defined(__x86_64__)
+    if (isa < Isa::vnni || format != Format::q8_0) return;
+    score = &avx512::vnni::score_bytes;
+    as_bytes = true;
+#else
+    static_cast<void>(format);
+#endif
+  }
+  // Floats of a query in 8 bits.
+  int64_t query_size(int64_t dim) const {
+    return as_bytes ? scale_groups(Format::q8_0, dim) * int64_t{sizeof(ByteQuery) / sizeof(float)}
+                    : float_query_size(dim);
+  }
+  void prepare(const float* q, int64_t dim, float* out) const {
+    if (as_bytes)
+      byte_query(q, dim, reinterpret_cast<ByteQuery*>(out));
+    else
+      float_query(q, dim, out);
+  }
+};
+
+// Floats that the tile's queries take when they are prepared; 0: they are used as they are.
+int64_t prepared_size(const Tile& tile, Isa isa) {
+  const BlockSelect& a = *tile.a;
+  return a.format != Format::q8_0 || tile.most == 0 ? 0 : tile.n_queries() * Scorer(isa, a.format).query_size(a.dim);
+}
+void prepare(Tile& tile, Isa isa, float* out) {
+  const Scorer scorer(isa, tile.a->format);
+  const float* q = std::exchange(tile.q, out);
+  tile.query_size = scorer.query_size(tile.a->dim);
+  for (int64_t i = 0; i < tile.n_queries(); ++i)
+    scorer.prepare(q + i * tile.a->dim, tile.a->dim, out + i * tile.query_size);
+}
+
 // What a task needs besides the scores.
 struct Scratch {
   const float** queries;  // [kTileRows, n_heads] of the rows that score the block
@@ -95,20 +148,19 @@ struct Scratch {
   }
 };
 
-template <class Score>
-void score_blocks(const Tile& tile, int64_t b0, int64_t b1, Score score, const Scratch& s) {
+void score_blocks(const Tile& tile, int64_t b0, int64_t b1, const Scorer& scorer, const Scratch& s) {
   const BlockSelect& a = *tile.a;
   for (int64_t b = b0; b < b1; ++b) {
     int64_t n = 0;
     for (int64_t r = 0; r < tile.rows; ++r) {
       if (b >= scored_blocks(a, tile.first + r)) continue;
       for (int64_t h = 0; h < a.n_heads; ++h, ++n) {
-        s.queries[n] = a.q + ((tile.first + r) * a.n_heads + h) * a.dim;
+        s.queries[n] = tile.q + (r * a.n_heads + h) * tile.query_size;
         s.score_of[n] = tile.scores + (r * a.n_heads + h) * tile.most + b;
       }
     }
     const std::byte* ahead = b + 1 < tile.most ? a.key_pages[b + 1] : nullptr;
-    if (n > 0) score(s.queries, n, a.key_pages[b], a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
+    if (n > 0) scorer.score(s.queries, n, a.key_pages[b], a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
   }
 }
 
@@ -135,7 +187,6 @@ void block_select(std::span<const BlockSelect> all, Exec& exec) {
 }
 
 void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
-  const auto score = CORVID_PICK(isa, score_block);
   int64_t scratch_bytes = 0;
   for (const BlockSelect& a : all) {
     Arena size;
@@ -146,25 +197,29 @@ void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
 
   for (Tiles next(all); !next.at_end();) {
     // As many tiles as may have scores in memory at once.
-    int64_t n_tiles = 0, n_scores = 0;
+    int64_t n_tiles = 0, n_floats = 0;
     for (Tiles ahead = next; !ahead.at_end(); ahead.advance(), ++n_tiles) {
-      const int64_t more = ahead.here().n_scores();
-      if (n_tiles > 0 && n_scores + more > kScoresAtOnce) break;
-      n_scores += more;
+      const Tile tile = ahead.here();
+      const int64_t more = tile.n_scores() + prepared_size(tile, isa);
+      if (n_tiles > 0 && n_floats + more > kFloatsAtOnce) break;
+      n_floats += more;
     }
     Arena size;
     size.take<Tile>(n_tiles);
-    size.take<float>(n_scores);
+    size.take<float>(n_floats);
     Arena arena(pool.workspace<std::byte>(size.bytes()));
     Tile* tiles = arena.take<Tile>(n_tiles);
-    float* scores = arena.take<float>(n_scores);
+    float* floats = arena.take<float>(n_floats);
     int64_t tasks = 0;
     for (int64_t i = 0; i < n_tiles && !next.at_end(); ++i, next.advance()) {
-      tiles[i] = next.here();
-      tiles[i].scores = scores;
-      tiles[i].first_task = tasks;
-      scores += tiles[i].n_scores();
-      tasks += tiles[i].tasks();
+      Tile& tile = tiles[i] = next.here();
+      tile.first_task = tasks;
+      tasks += tile.tasks();
+      tile.scores = std::exchange(floats, floats + tile.n_scores());
+      if (const int64_t prepared = prepared_size(tile, isa); prepared > 0) {
+        prepare(tile, isa, floats);
+        floats += prepared;
+      }
     }
     pool.run(tasks, [&](int64_t task, int worker) {
       Tile& tile = *(std::upper_bound(tiles, tiles + n_tiles, task,
@@ -172,7 +227,8 @@ void cpu::block_select(std::span<const BlockSelect> all, Isa isa, Pool& pool) {
                      1);
       Arena own(scratch[worker]);
       const int64_t b0 = (task - tile.first_task) * kBlocksPerTask;
-      score_blocks(tile, b0, std::min(tile.most, b0 + kBlocksPerTask), score, Scratch(own, *tile.a));
+      score_blocks(tile, b0, std::min(tile.most, b0 + kBlocksPerTask), Scorer(isa, tile.a->format),
+                   Scratch(own, *tile.a));
       if (std::atomic_ref(tile.unfinished).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
       for (int64_t r = 0; r < tile.rows; ++r)
         for (int64_t h = 0; h < tile.a->n_heads; ++h) choose(tile, r, h);

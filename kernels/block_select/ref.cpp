@@ -4,8 +4,22 @@
 #include <vector>
 
 #include "kernels/block_select/block_select.h"
+#include "kernels/block_select/query8.h"
 
 namespace corvid::kernels {
+
+namespace {
+// As it meets the keys.
+std::vector<double> query(const BlockSelect& a, const float* q) {
+  if (a.format != Format::q8_0) return {q, q + a.dim};
+  std::vector<float> rounded(static_cast<size_t>(float_query_size(a.dim)));
+  float_query(q, a.dim, rounded.data());
+  std::vector<double> out;
+  for (int64_t i = 0; i < a.dim; ++i)
+    out.push_back(double(rounded[size_t(i)]) * double(rounded[size_t(a.dim + i / kQ8Block)]));
+  return out;
+}
+}  // namespace
 
 void ref::block_select(const BlockSelect& a, int32_t* ids, int32_t* counts, double* scores) {
   const double inf = std::numeric_limits<double>::infinity();
@@ -18,10 +32,11 @@ void ref::block_select(const BlockSelect& a, int32_t* ids, int32_t* counts, doub
     for (int64_t h = 0; h < a.n_heads; ++h) {
       const int64_t at = r * a.n_heads + h, nb = a.pos[r] / a.block + 1;
       double* score = scores + at * blocks;
+      const std::vector<double> q = query(a, a.q + at * a.dim);
       std::fill(score, score + blocks, -inf);
       for (int64_t j = 0; j <= a.pos[r]; ++j) {
         const double* key = keys.data() + j * a.dim;
-        score[j / a.block] = std::max(score[j / a.block], std::inner_product(key, key + a.dim, a.q + at * a.dim, 0.0));
+        score[j / a.block] = std::max(score[j / a.block], std::inner_product(q.begin(), q.end(), key, 0.0));
       }
       for (int64_t b = std::max<int64_t>(0, nb - a.local_blocks); b < nb; ++b) score[b] = inf;
       std::vector<int32_t> order(static_cast<size_t>(nb));

@@ -132,10 +132,24 @@ TEST_P(BlockSelectTest, TiesGoToTheLowerBlockAndTheLocalBlockIsAlwaysIn) {
 
 TEST_P(BlockSelectTest, NaNScoresLoseAndNothingBreaks) {
   const auto exec = GetParam().exec();
-  Case c(80, 3, 2, 4, 8, 3, 1, *exec);
-  std::fill(c.q.begin(), c.q.begin() + 4, std::numeric_limits<float>::quiet_NaN());
-  const Chosen found = run(*exec, c.args);
-  EXPECT_EQ(std::vector<int32_t>(found.ids.begin(), found.ids.begin() + 3), (std::vector<int32_t>{0, 1, 9}));
+  for (const Format format : kFormats) {
+    Case c(80, 3, 2, 4, 8, 3, 1, *exec, format);
+    std::fill(c.q.begin(), c.q.begin() + 4, std::numeric_limits<float>::quiet_NaN());
+    const Chosen found = run(*exec, c.args);
+    EXPECT_EQ(std::vector<int32_t>(found.ids.begin(), found.ids.begin() + 3), (std::vector<int32_t>{0, 1, 9}))
+        << c.name();
+  }
+}
+
+// Keys in q8_0 meet queries in 8 bits, and the sums are exact.
+TEST_P(BlockSelectTest, ChoosesTheSameInEveryTierWithKeysOfEightBits) {
+  const auto exec = GetParam().exec();
+  Exec scalar(1, kernels::Isa::scalar);
+  for (const int64_t dim : {3, 32, 70, 128})
+    for (const int64_t rows : {1, 5, 40}) {
+      const Case c(1500, rows, 2, dim, 16, 8, 1, *exec, Format::q8_0);
+      EXPECT_EQ(run(*exec, c.args), run(scalar, c.args)) << c.name() << ", dim " << dim << ", rows " << rows;
+    }
 }
 
 TEST_P(BlockSelectTest, GivesARowTheSameChoiceInAnyCompany) {

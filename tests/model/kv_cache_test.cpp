@@ -71,8 +71,8 @@ TEST(CacheFormat, ChangesNoLawOfASequence) {
   const std::vector<Token> prompt = prompt_of(110);
   int64_t bytes = INT64_MAX;
   using kernels::Format;
-  for (const CacheFormat format : {CacheFormat(Format::f32), CacheFormat(Format::f16),
-                                   CacheFormat(Format::f16, Format::q8_0), CacheFormat(Format::q8_0, Format::q8_0)}) {
+  for (const CacheFormat format : {CacheFormat(Format::f32), CacheFormat(Format::f16, Format::bf16),
+                                   CacheFormat(Format::f16), CacheFormat(Format::q8_0)}) {
     for (const TinyCheckpoint& shape :
          {TinyCheckpoint{}, TinyCheckpoint{.head_dim = 10, .rotary_dim = 6, .block = 5}}) {
       const auto model = made_of(shape);
