@@ -123,21 +123,25 @@ __device__ inline uint32_t cluster_rank() {
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
-__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // Into the shared memory of another block of the cluster, where `address` is in this block's.
-__device__ inline void store_to(uint32_t rank, uint32_t address, float4 v) {
-  asm volatile(
-      "{.reg .u32 a; mapa.shared::cluster.u32 a, %0, %1; st.shared::cluster.v4.f32 [a], {%2, %3, %4, %5};}" ::"r"(
-          address),
-      "r"(rank), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
-      : "memory");
-}
-__device__ inline void store_to(uint32_t rank, uint32_t address, float2 v) {
-  asm volatile(
-      "{.reg .u32 a; mapa.shared::cluster.u32 a, %0, %1; st.shared::cluster.v2.f32 [a], {%2, %3};}" ::"r"(address),
-      "r"(rank), "f"(v.x), "f"(v.y)
-      : "memory");
+// They count for the barrier, which lies there at the address that `barrier` has here.
+template <int kN>
+__device__ inline void send(uint32_t rank, uint32_t address, const float (&v)[kN], uint64_t* barrier) {
+  static_assert(kN == 2 || kN == 4);
+  if constexpr (kN == 4)
+    asm volatile(
+        "{.reg .u32 a, b; mapa.shared::cluster.u32 a, %0, %2; mapa.shared::cluster.u32 b, %1, %2;\n"
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [a], {%3, %4, %5, %6}, [b];}" ::"r"(address),
+        "r"(shared_address(barrier)), "r"(rank), "f"(v[0]), "f"(v[1]), "f"(v[2]), "f"(v[3])
+        : "memory");
+  else
+    asm volatile(
+        "{.reg .u32 a, b; mapa.shared::cluster.u32 a, %0, %2; mapa.shared::cluster.u32 b, %1, %2;\n"
+        "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [a], {%3, %4}, [b];}" ::"r"(address),
+        "r"(shared_address(barrier)), "r"(rank), "f"(v[0]), "f"(v[1])
+        : "memory");
 }
 
 }  // namespace corvid::kernels::ptx

@@ -65,8 +65,8 @@ __global__ void __launch_bounds__(kThreads) choose_kernel(Part part) {
   __shared__ cuda::TopBlocksShared shared;
   const float* scores =
       reinterpret_cast<const float*>(a.workspace) + (blockIdx.y * a.n_heads + blockIdx.x) * part.stride;
-  const int count = cuda::top_blocks(scores, nb, static_cast<int>(a.top_k), static_cast<int>(a.local_blocks),
-                                     a.ids + list * a.top_k, shared, kThreads);
+  const int count = cuda::top_blocks<kThreads>(scores, nb, static_cast<int>(a.top_k), static_cast<int>(a.local_blocks),
+                                               a.ids + list * a.top_k, shared);
   if (threadIdx.x == 0) a.counts[list] = count;
 }
 

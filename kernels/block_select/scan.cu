@@ -5,11 +5,11 @@
 // A product doesn't care for the order of its dimensions as long as both sides agree. So a lane reads 16 bytes of a key
 // from shared memory, and these are its operands of two steps of 16 dimensions (four, of e4m3): no shuffles.
 //
-// A block of threads takes a range of blocks of keys, each of its four warps 32 of the 128 keys. These lie one
-// behind the other, so one lane asks the copy engine for them, kStages blocks ahead, into a ring of the warp's own.
-// What bounds it: memory (1M keys) and the latency of a few dependent reads (8k). Loads straight into registers were as
-// fast alone, but they need the L1 cache for what is under way, and beside a kernel that wants shared memory (the
-// attention that begins early) there is little: 123 us instead of 101 for 1M keys on an H100.
+// The blocks of all rows, one row's behind the other's, are cut into equal ranges, whatever the rows' lengths; a block
+// of threads takes one range, each of its four warps 32 of a block's 128 keys. These lie one behind the other, so one
+// lane asks the copy engine for them, kStages blocks ahead, into a ring of the warp's own. There are some times more
+// ranges than run at once: multiprocessors read at different speeds (1M keys cut into 132 ranges ended after 57 to 103
+// us on an H100), and who is done early takes another.
 #include <algorithm>
 #include <type_traits>
 
@@ -21,14 +21,17 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int kDim = 128, kBlock = 128, kThreads = 128, kWarps = kThreads / 32;
+constexpr int kDim = 128, kBlock = 128, kThreads = 128, kWarps = kThreads / 32, kKeys = kBlock / kWarps;
 constexpr int kColumns = 16;  // at most: heads times rows of a group
+constexpr int kFlush = 8;
+constexpr int kRows = kThreads;        // of a window, at most
+constexpr int kWaves = 4, kLeast = 4;  // ranges are of kLeast blocks and more, but as many as run at once at least
 
-// A warp's 32 keys of a block.
+// A warp's keys of a block.
 template <bool kE4m3>
 struct Share {
-  static constexpr int kRowBytes = kE4m3 ? kDim : 2 * kDim, kBytes = 32 * kRowBytes, kStages = kE4m3 ? 4 : 3;
-  static constexpr int kSharedBytes = kWarps * kStages * kBytes, kPerMultiprocessor = kE4m3 ? 3 : 2;
+  static constexpr int kRowBytes = kE4m3 ? kDim : 2 * kDim, kBytes = kKeys * kRowBytes, kStages = kE4m3 ? 4 : 2;
+  static constexpr int kSharedBytes = kWarps * kStages * kBytes, kPerMultiprocessor = 3;
 };
 
 struct Scan {
@@ -39,64 +42,156 @@ struct Scan {
   const std::byte* keys;
   float* scores;
   int64_t page_bytes, stride;
-  int rows, max_pages, n_heads, top_k, local_blocks, group;  // group: rows that may share a pass
+  int rows, max_pages, n_heads, top_k, local_blocks;
+  int group, window;  // rows that may share a pass; rows that a line of the grid serves, a multiple of group
 };
 
-// Columns of the tile beyond the row's own heads belong to the rows behind it.
-template <bool kE4m3, int kN>
-__device__ void scan(const Scan& a, int row, int columns, int blocks, uint64_t* barriers) {
-  using S = Share<kE4m3>;
-  const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
-  __shared__ float shared_max[2][kWarps][kColumns];
-  extern __shared__ __align__(128) char rings[];
-  const char* ring = rings + warp * S::kStages * S::kBytes;
+// Rows that share a pass: blocks [0, end - begin) of their sequence are blocks [begin, end) of the window.
+struct Segment {
+  int64_t begin, end;
+  int row, seq, columns;
+};
 
-  // Blocks [first, first + n): one range, so that their scores fill whole sectors of memory.
-  const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
-  const auto begin_of = [&](unsigned x) { return static_cast<int>(static_cast<int64_t>(blocks) * x / gridDim.x); };
-  const int first = begin_of(blockIdx.x), n = begin_of(blockIdx.x + 1) - first;
-  const auto load = [&](int i, int32_t slot) {
-    uint64_t* barrier = &barriers[warp * S::kStages + i % S::kStages];
-    ptx::arrive_expecting(barrier, S::kBytes);
-    ptx::copy_bulk(ptx::shared_address(ring + i % S::kStages * S::kBytes),
-                   a.keys + slot * a.page_bytes + warp * S::kBytes, S::kBytes, barrier);
-  };
-  int32_t next_slot = 0;
-  if (lane == 0) {
-    for (int i = 0; i < S::kStages && i < n; ++i) load(i, pages[first + i]);
-    if (S::kStages < n) next_slot = pages[first + S::kStages];
+struct Shared {
+  Segment segments[kRows];
+  float most[2][kFlush][kWarps][kColumns];
+  int seq[kRows], pos[kRows];
+  int64_t before[kWarps + 1];
+  int first;
+};
+
+// The segments of the window's rows, in order; returns the number of their blocks.
+__device__ int64_t find_segments(const Scan& a, Shared& shared) {
+  const int t = static_cast<int>(threadIdx.x), lane = t % 32, window = static_cast<int>(blockIdx.y) * a.window;
+  const int rows = min(a.window, a.rows - window);
+  if (rows == 1) {
+    const int pos = a.pos[window], seen = pos < 0 ? 0 : pos / kBlock + 1;
+    const int64_t blocks = seen > a.top_k ? seen - a.local_blocks : 0;
+    if (t == 0) {
+      shared.segments[0] = {0, blocks, window, a.seq[window], a.n_heads};
+      shared.first = 0;
+    }
+    __syncthreads();
+    return blocks;
   }
+  if (t < rows) {
+    shared.seq[t] = a.seq[window + t];
+    shared.pos[t] = a.pos[window + t];
+  }
+  __syncthreads();
+  // Rows are grouped within runs of `group`, so that a row knows its group from its neighbours alone.
+  int members = 0, blocks = 0;
+  if (t < rows && (t % a.group == 0 || shared.seq[t - 1] != shared.seq[t]))
+    for (; members < a.group && t + members < rows; ++members) {
+      if (members > 0 && ((t + members) % a.group == 0 || shared.seq[t + members] != shared.seq[t])) break;
+      const int pos = shared.pos[t + members], seen = pos < 0 ? 0 : pos / kBlock + 1;
+      if (seen > a.top_k) blocks = max(blocks, seen - a.local_blocks);
+    }
+  constexpr int64_t kOne = int64_t{1} << 40;  // counts segments above, blocks below
+  const int64_t own = blocks > 0 ? kOne + blocks : 0;
+  int64_t sum = own;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int64_t x = __shfl_up_sync(ptx::kAll, sum, step);
+    if (lane >= step) sum += x;
+  }
+  if (lane == 31) shared.before[t / 32 + 1] = sum;
+  if (t == 0) shared.before[0] = 0;
+  __syncthreads();
+  int64_t before = 0, all = 0;
+#pragma unroll
+  for (int w = 0; w <= kWarps; ++w) {
+    if (w <= t / 32) before += shared.before[w];
+    all += shared.before[w];
+  }
+  before += sum - own;
+  const int64_t begin = before % kOne;
+  if (blocks > 0) {
+    shared.segments[before / kOne] = {begin, begin + blocks, window + t, shared.seq[t], members * a.n_heads};
+    const int64_t mine = all % kOne * blockIdx.x / gridDim.x;
+    if (begin <= mine && mine < begin + blocks) shared.first = static_cast<int>(before / kOne);
+  }
+  __syncthreads();
+  return all % kOne;
+}
+
+// What a block of threads does: blocks [begin, begin + n) of the window.
+template <bool kE4m3>
+struct Range {
+  using S = Share<kE4m3>;
+  const Scan& a;
+  Shared& shared;
+  uint64_t* barriers;
+  const char* ring;  // of this warp
+  int64_t begin;
+  int n;
+  int32_t slots, later_slots;  // lane l: of block l of the 32 that are being asked for, and of the 32 behind them
+
+  // The page of block i, which lies in segment `segment` or behind.
+  __device__ int32_t slot_of(int i, int segment) const {
+    if (i >= n) return 0;
+    while (shared.segments[segment].end <= begin + i) ++segment;
+    const Segment& s = shared.segments[segment];
+    return a.pages[static_cast<int64_t>(s.seq) * a.max_pages + begin + i - s.begin];
+  }
+  __device__ void ask_for(int i, int segment) {  // all lanes, i one after the other
+    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+    if (i % 32 == 0) {
+      slots = i == 0 ? slot_of(lane, segment) : later_slots;
+      later_slots = slot_of(i + 32 + lane, segment);
+    }
+    const int32_t slot = __shfl_sync(ptx::kAll, slots, i % 32);
+    if (lane == 0 && i < n) {
+      uint64_t* barrier = &barriers[i % S::kStages];
+      ptx::arrive_expecting(barrier, S::kBytes);
+      ptx::copy_bulk(ptx::shared_address(ring + i % S::kStages * S::kBytes),
+                     a.keys + slot * a.page_bytes + warp * S::kBytes, S::kBytes, barrier);
+    }
+  }
+};
+
+// Blocks [i, end) of the range, which lie in one segment. Columns of the tile beyond the row's own heads belong to the
+// rows behind it.
+template <bool kE4m3, int kN>
+__device__ void scan(Range<kE4m3>& range, int segment, int i, int end, int& buffer) {
+  using S = Share<kE4m3>;
+  const Scan& a = range.a;
+  const Segment& s = range.shared.segments[segment];
+  const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, g = lane / 4, quad = lane % 4;
 
   uint32_t q[kN][16];  // operands of 8 steps of 16 dimensions, in the order in which the keys come
+#pragma unroll
   for (int n = 0; n < kN; ++n) {
     const int column = 8 * n + g;
-    const uint16_t* from = a.q + (static_cast<int64_t>(row) * a.n_heads + column) * kDim;
+    const uint16_t* from = a.q + (static_cast<int64_t>(s.row) * a.n_heads + column) * kDim;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      // bf16: chunks of 8 dimensions, quad + 4 i. e4m3: chunks of 16 dimensions, quad + 4 (i / 2), two halves each.
-      const int at = kE4m3 ? 16 * (quad + 4 * (i / 2)) + 8 * (i % 2) : 8 * (quad + 4 * i);
-      const uint4 words = column < columns ? *reinterpret_cast<const uint4*>(from + at) : uint4{};
+    for (int k = 0; k < 4; ++k) {
+      // bf16: chunks of 8 dimensions, quad + 4 k. e4m3: chunks of 16 dimensions, quad + 4 (k / 2), two halves each.
+      const int at = kE4m3 ? 16 * (quad + 4 * (k / 2)) + 8 * (k % 2) : 8 * (quad + 4 * k);
+      const uint4 words = column < s.columns ? *reinterpret_cast<const uint4*>(from + at) : uint4{};
       const uint32_t word[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
       for (int w = 0; w < 4; ++w) {
-        q[n][4 * i + w] = word[w];
+        q[n][4 * k + w] = word[w];
         if constexpr (kE4m3) {
           const __half2 half =
               __floats2half2_rn(__uint_as_float(word[w] << 16), __uint_as_float(word[w] & 0xffff0000U));
-          q[n][4 * i + w] = *reinterpret_cast<const uint32_t*>(&half);
+          q[n][4 * k + w] = *reinterpret_cast<const uint32_t*>(&half);
         }
       }
     }
   }
 
-  for (int i = 0; i < n; ++i) {
+  int waiting = 0;
+#pragma unroll 1
+  for (; i < end; ++i) {
     const int stage = i % S::kStages;
-    ptx::wait(&barriers[warp * S::kStages + stage], static_cast<uint32_t>(i / S::kStages) & 1U);
+    ptx::wait(&range.barriers[stage], static_cast<uint32_t>(i / S::kStages) & 1U);
     float best[kN][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const char* keys = ring + stage * S::kBytes + (16 * half + g) * S::kRowBytes + 16 * quad;
-      float sums[kN][4] = {};
+      const char* keys = range.ring + stage * S::kBytes + (16 * half + g) * S::kRowBytes + 16 * quad;
+      float sums[kN][2][4] = {};  // two chains each
 #pragma unroll
       for (int at = 0; at < S::kRowBytes / 64; ++at) {
         const uint4 low = *reinterpret_cast<const uint4*>(keys + 64 * at);  // keys g and g + 8
@@ -107,13 +202,13 @@ __device__ void scan(const Scan& a, int row, int columns, int blocks, uint64_t* 
           for (int w = 0; w < 4; ++w)
 #pragma unroll
             for (int c = 0; c < kN; ++c)
-              ptx::mma_f16(sums[c], ptx::e4m3_to_f16(l[w]), ptx::e4m3_to_f16(h[w]), ptx::e4m3_to_f16(l[w] >> 16),
+              ptx::mma_f16(sums[c][w % 2], ptx::e4m3_to_f16(l[w]), ptx::e4m3_to_f16(h[w]), ptx::e4m3_to_f16(l[w] >> 16),
                            ptx::e4m3_to_f16(h[w] >> 16), q[c][8 * at + 2 * w], q[c][8 * at + 2 * w + 1]);
         } else {
 #pragma unroll
           for (int c = 0; c < kN; ++c) {
-            ptx::mma_bf16(sums[c], low.x, high.x, low.y, high.y, q[c][4 * at], q[c][4 * at + 1]);
-            ptx::mma_bf16(sums[c], low.z, high.z, low.w, high.w, q[c][4 * at + 2], q[c][4 * at + 3]);
+            ptx::mma_bf16(sums[c][0], low.x, high.x, low.y, high.y, q[c][4 * at], q[c][4 * at + 1]);
+            ptx::mma_bf16(sums[c][1], low.z, high.z, low.w, high.w, q[c][4 * at + 2], q[c][4 * at + 3]);
           }
         }
       }
@@ -121,63 +216,64 @@ __device__ void scan(const Scan& a, int row, int columns, int blocks, uint64_t* 
       for (int c = 0; c < kN; ++c)
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
-          const float larger = fmaxf(sums[c][k], sums[c][k + 2]);  // of a NaN and a number the number
+          // Of a NaN and a number the number.
+          const float larger = fmaxf(sums[c][0][k] + sums[c][1][k], sums[c][0][k + 2] + sums[c][1][k + 2]);
           best[c][k] = half == 0 ? larger : fmaxf(best[c][k], larger);
         }
     }
     __syncwarp();  // all lanes have read the stage
-    if (lane == 0 && i + S::kStages < n) {
-      load(i + S::kStages, next_slot);
-      if (i + S::kStages + 1 < n) next_slot = pages[first + i + S::kStages + 1];
-    }
+    range.ask_for(i + S::kStages, segment);
 #pragma unroll
     for (int c = 0; c < kN; ++c)
 #pragma unroll
-      for (int k = 0; k < 2; ++k)
+      for (int k = 0; k < 2; ++k) {
 #pragma unroll
         for (int xor_lane = 4; xor_lane < 32; xor_lane *= 2)
           best[c][k] = fmaxf(best[c][k], __shfl_xor_sync(ptx::kAll, best[c][k], xor_lane));
-    if (g == 0)
-#pragma unroll
-      for (int c = 0; c < kN; ++c)
-#pragma unroll
-        for (int k = 0; k < 2; ++k) shared_max[i % 2][warp][8 * c + 2 * quad + k] = best[c][k];
+        if (g == 0) range.shared.most[buffer][waiting][warp][8 * c + 2 * quad + k] = best[c][k];
+      }
+    if (++waiting < kFlush && i + 1 < end) continue;
+    // Two buffers: who is past this barrier writes to the other one until all have come to the next.
     __syncthreads();
-    if (t < columns) {
-      float most = fmaxf(shared_max[i % 2][0][t], -INFINITY);  // also of NaN
+    for (int k = t; k < waiting * s.columns; k += kThreads) {
+      const int column = k / waiting, which = k % waiting;
+      float most = -INFINITY;  // also of NaN
 #pragma unroll
-      for (int w = 1; w < kWarps; ++w) most = fmaxf(most, shared_max[i % 2][w][t]);
-      a.scores[(static_cast<int64_t>(row) * a.n_heads + t) * a.stride + first + i] = most;
+      for (int w = 0; w < kWarps; ++w) most = fmaxf(most, range.shared.most[buffer][which][w][column]);
+      a.scores[(static_cast<int64_t>(s.row) * a.n_heads + column) * a.stride + range.begin - s.begin + i + 1 - waiting +
+               which] = most;
     }
+    waiting = 0;
+    buffer ^= 1;
   }
 }
 
 template <bool kE4m3>
-__global__ void __launch_bounds__(kThreads) scan_kernel(Scan a) {
-  __shared__ uint64_t barriers[kWarps * Share<kE4m3>::kStages];
-  if (threadIdx.x == 0) {
-    for (uint64_t& barrier : barriers) ptx::init_barrier(&barrier, 1);
-    ptx::publish_barriers();
-  }
-  __syncthreads();
+__global__ void __launch_bounds__(kThreads, Share<kE4m3>::kPerMultiprocessor) scan_kernel(Scan a) {
+  using S = Share<kE4m3>;
+  extern __shared__ __align__(128) char rings[];
+  __shared__ uint64_t barriers[kWarps * S::kStages];
+  __shared__ Shared shared;
+  if (threadIdx.x < kWarps * S::kStages) ptx::init_barrier(&barriers[threadIdx.x], 1);
+  ptx::publish_barriers();
   ptx::wait_for_earlier();
   ptx::let_next_begin();
-  const int row = static_cast<int>(blockIdx.y), seq = a.seq[row];
-  // Rows are grouped within windows of `group`, so that a row knows its group from its neighbours alone.
-  if (row % a.group != 0 && a.seq[row - 1] == seq) return;
-  int members = 0, blocks = 0;
-  for (; members < a.group && row + members < a.rows; ++members) {
-    if (members > 0 && ((row + members) % a.group == 0 || a.seq[row + members] != seq)) break;
-    const int pos = a.pos[row + members];
-    const int seen = pos < 0 ? 0 : pos / kBlock + 1;
-    if (seen > a.top_k) blocks = max(blocks, seen - a.local_blocks);
+  const int64_t blocks = find_segments(a, shared);  // holds barriers
+  const int64_t begin = blocks * blockIdx.x / gridDim.x;
+  const auto warp = static_cast<int>(threadIdx.x / 32),
+             n = static_cast<int>(blocks * (blockIdx.x + 1) / gridDim.x - begin);
+  if (n == 0) return;
+  Range<kE4m3> range{a, shared, barriers + warp * S::kStages, rings + warp * S::kStages * S::kBytes, begin, n, 0, 0};
+  int segment = shared.first, buffer = 0;
+  for (int i = 0; i < S::kStages; ++i) range.ask_for(i, segment);
+  for (int i = 0; i < n; ++segment) {
+    const int end = static_cast<int>(min(static_cast<int64_t>(n), shared.segments[segment].end - begin));
+    if (shared.segments[segment].columns <= 8)
+      scan<kE4m3, 1>(range, segment, i, end, buffer);
+    else
+      scan<kE4m3, kColumns / 8>(range, segment, i, end, buffer);
+    i = end;
   }
-  if (blocks == 0) return;
-  const int columns = members * a.n_heads;
-  if (columns <= 8)
-    scan<kE4m3, 1>(a, row, columns, blocks, barriers);
-  else
-    scan<kE4m3, kColumns / 8>(a, row, columns, blocks, barriers);
 }
 
 }  // namespace
@@ -186,6 +282,7 @@ bool cuda::can_scan(const PagedBlockSelect& a) { return a.dim == kDim && a.block
 
 void cuda::scan_blocks(const PagedBlockSelect& a, CUstream_st* stream) {
   const PagedRows& r = a.rows;
+  const int group = kColumns / static_cast<int>(a.n_heads), window = kRows / group * group;
   const Scan scan{r.seq,
                   r.pos,
                   r.pages,
@@ -199,14 +296,15 @@ void cuda::scan_blocks(const PagedBlockSelect& a, CUstream_st* stream) {
                   static_cast<int>(a.n_heads),
                   static_cast<int>(a.top_k),
                   static_cast<int>(a.local_blocks),
-                  kColumns / static_cast<int>(a.n_heads)};
-  // As many blocks of threads as run at once.
-  const int64_t blocks = (r.max_keys + kBlock - 1) / kBlock;
+                  group,
+                  window};
+  const int64_t windows = (r.decode_rows + window - 1) / window;
+  const int64_t blocks = (r.max_keys + kBlock - 1) / kBlock * std::min<int64_t>(r.decode_rows, window);
   const auto start = [&]<bool kE4m3>(std::bool_constant<kE4m3>) {
     using S = Share<kE4m3>;
-    const int64_t all = S::kPerMultiprocessor * multiprocessors();
-    const int64_t x = std::clamp<int64_t>((all + r.decode_rows - 1) / r.decode_rows, 1, blocks);
-    const dim3 grid(static_cast<unsigned>(x), static_cast<unsigned>(r.decode_rows));
+    const int64_t at_once = std::max<int64_t>(1, multiprocessors() * S::kPerMultiprocessor / windows);
+    const int64_t x = std::min(blocks, std::clamp<int64_t>(blocks / kLeast, at_once, kWaves * at_once));
+    const dim3 grid(static_cast<unsigned>(x), static_cast<unsigned>(windows));
     allow(scan_kernel<kE4m3>, S::kSharedBytes);
     want_shared_memory(scan_kernel<kE4m3>);
     launch("block_select's scan", scan_kernel<kE4m3>, {grid, kThreads, S::kSharedBytes, stream, 1, true}, scan);

@@ -12,7 +12,6 @@ struct TopBlocksShared {
   alignas(16) uint32_t keys[128];
   unsigned long long candidates[kMaxCandidates];
   uint32_t group_max[kMaxTopK];
-  uint32_t threshold;
   int n_candidates, total;
   int32_t unordered[kMaxTopK];
   int warp_count[4];
@@ -28,18 +27,19 @@ __device__ inline float score_of(uint32_t ordered) {
 }
 
 // ids[0, count): the first of nb blocks by (local first, score descending, id ascending), in ascending order; the rest
-// of ids[0, top_k) is -1. Returns count. All `threads` threads of the block call it (the block has no others); ids may
+// of ids[0, top_k) is -1. Returns count. All kThreads threads of the block call it (the block has no others); ids may
 // be shared or global memory, written by threads of the block: a barrier follows before the return. scores, in any
 // memory, is 16-byte aligned and may be read up to a multiple of 4.
 //
 // The least of `count` disjoint groups' best scores has at least `count` blocks at or above it, and few more: some 50
 // of thousands. They are ranked by counting. Scores that are all alike would be too many: then the threshold is
 // searched bit by bit.
+template <int kThreads>
 __device__ inline int top_blocks(const float* scores, int nb, int top_k, int local_blocks, int32_t* ids,
-                                 TopBlocksShared& shared, int threads) {
+                                 TopBlocksShared& shared) {
   const int t = static_cast<int>(threadIdx.x);
   const int count = nb < top_k ? nb : top_k, first_local = nb - local_blocks;
-  for (int i = t; i < top_k; i += threads) {
+  for (int i = t; i < top_k; i += kThreads) {
     ids[i] = i < nb ? i : -1;
     shared.group_max[i] = 0;
   }
@@ -47,10 +47,11 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
     __syncthreads();
     return count;
   }
+  if (t == 0) shared.n_candidates = 0, shared.total = 0;
   const auto key_of = [&](int b) { return b >= first_local ? 0xffffffffU : ordered(scores[b]); };
-  if (nb <= 128 && threads == 128) {  // few: each thread ranks one among all, and the chosen ones stand in order
+  if (nb <= 128) {  // few: each thread ranks one among all, and the chosen ones stand in order
     const uint32_t mine = t < nb ? key_of(t) : 0;
-    shared.keys[t] = mine;
+    if (t < 128) shared.keys[t] = mine;
     __syncthreads();
     int rank = 0;
 #pragma unroll 4
@@ -62,55 +63,55 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
               (other.w > mine || (other.w == mine && j + 3 < t) ? 1 : 0);
     }
     const unsigned chosen = __ballot_sync(0xffffffffU, t < nb && rank < count);
-    if (t % 32 == 0) shared.warp_count[t / 32] = __popc(chosen);
+    if (t % 32 == 0 && t < 128) shared.warp_count[t / 32] = __popc(chosen);
     __syncthreads();
     int at = __popc(chosen & ((1U << (t % 32)) - 1));
-    for (int w = 0; w < t / 32; ++w) at += shared.warp_count[w];
+    for (int w = 0; w < min(t / 32, 4); ++w) at += shared.warp_count[w];
     if (t < nb && rank < count) ids[at] = t;
     __syncthreads();
     return count;
   }
-  if (t == 0) shared.n_candidates = 0, shared.total = 0;
-  __syncthreads();
   // Four scores from b on: a local block's is +inf, -inf is what isn't there.
   const auto four_from = [&](int b) {
-    float4 v = *reinterpret_cast<const float4*>(scores + b);
-    if (b + 3 >= first_local) {
-      const auto masked = [&](int at, float score) {
-        return at < first_local ? score : at < nb ? INFINITY : -INFINITY;
-      };
-      v = make_float4(masked(b, v.x), masked(b + 1, v.y), masked(b + 2, v.z), masked(b + 3, v.w));
-    }
-    return v;
+    float4 v = *reinterpret_cast<const float4*>(scores + (b < nb ? b : 0));  // there is always something at 0
+    const auto masked = [&](int at, float score) { return at < first_local ? score : at < nb ? INFINITY : -INFINITY; };
+    return make_float4(masked(b, v.x), masked(b + 1, v.y), masked(b + 2, v.z), masked(b + 3, v.w));
   };
   const auto best_of = [](const float4& v) { return fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)); };
 
-  float best = -INFINITY;
-#pragma unroll 8
-  for (int b = 4 * t; b < nb; b += 4 * threads) best = fmaxf(best, best_of(four_from(b)));
+  // Of so many fours a thread remembers the best; behind them all is read twice. Code that runs once should be short.
+  constexpr int kKept = 8, kStep = 4 * kThreads;
+  float kept[kKept], best = -INFINITY;
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) kept[k] = best_of(four_from(4 * t + k * kStep));
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) best = fmaxf(best, kept[k]);
+#pragma unroll 1
+  for (int b = 4 * t + kKept * kStep; b < nb; b += kStep) best = fmaxf(best, best_of(four_from(b)));
+  __syncthreads();  // group_max holds zeros
   if (4 * t < nb) atomicMax(&shared.group_max[t % count], ordered(best));
   __syncthreads();
-  if (t < 32) {
-    uint32_t least = 0xffffffffU;
-    for (int i = t; i < count; i += 32) least = min(least, shared.group_max[i]);
-    least = __reduce_min_sync(0xffffffffU, least);
-    if (t == 0) shared.threshold = least;
-  }
-  __syncthreads();
+  uint32_t least = 0xffffffffU;
+  for (int i = t % 32; i < count; i += 32) least = min(least, shared.group_max[i]);
+  least = __reduce_min_sync(0xffffffffU, least);
   // A group that is empty has 0: then all are candidates.
-  const float threshold = shared.threshold == 0 ? -INFINITY : score_of(shared.threshold);
-#pragma unroll 4
-  for (int b = 4 * t; b < nb; b += 4 * threads) {
-    const float4 v = four_from(b);
-    if (!(best_of(v) >= threshold)) continue;
-    const float score[4] = {v.x, v.y, v.z, v.w};
-    for (int i = 0; i < 4; ++i) {
-      if (!(score[i] >= threshold) || b + i >= nb) continue;
+  const float threshold = least == 0 ? -INFINITY : score_of(least);
+  unsigned reach = 0;
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) reach |= kept[k] >= threshold ? 1U << k : 0;
+#pragma unroll 1
+  for (int k = 0, b = 4 * t; b < nb; ++k, b += kStep) {
+    if (k < kKept && (reach >> k) % 2 == 0) continue;
+    float4 v = four_from(b);
+#pragma unroll 1
+    for (int i = b; i < min(b + 4, nb); ++i) {
+      const float score = v.x;
+      v = make_float4(v.y, v.z, v.w, 0);
+      if (!(score >= threshold)) continue;
       const int at = atomicAdd(&shared.n_candidates, 1);
       if (at < kMaxCandidates)
-        shared.candidates[at] = static_cast<unsigned long long>(b + i >= first_local ? 0xffffffffU : ordered(score[i]))
-                                    << 32 |
-                                (0xffffffffU - (b + i));
+        shared.candidates[at] =
+            static_cast<unsigned long long>(i >= first_local ? 0xffffffffU : ordered(score)) << 32 | (0xffffffffU - i);
     }
   }
   __syncthreads();
@@ -120,7 +121,7 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
     for (int bit = 31; bit >= 0; --bit) {
       const uint32_t middle = low | 1U << bit;
       int reach = 0;
-      for (int b = t; b < nb; b += threads) reach += key_of(b) >= middle ? 1 : 0;
+      for (int b = t; b < nb; b += kThreads) reach += key_of(b) >= middle ? 1 : 0;
       __syncthreads();
       if (t == 0) shared.total = 0;
       __syncthreads();
@@ -156,7 +157,7 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
     __syncthreads();
     n = shared.n_candidates;
   }
-  for (int i = t; i < n; i += threads) {
+  for (int i = t; i < n; i += kThreads) {
     const unsigned long long mine = shared.candidates[i];
     int rank = 0;
 #pragma unroll 8
@@ -167,6 +168,7 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
   if (t < count) {
     const int32_t mine = shared.unordered[t];
     int rank = 0;
+#pragma unroll 8
     for (int j = 0; j < count; ++j) rank += shared.unordered[j] < mine ? 1 : 0;
     ids[rank] = mine;
   }

@@ -1,53 +1,24 @@
-// Decode: few queries, each with keys of its own to read once, so the bytes are all that counts. The heads that share a
-// kv head are the 16 rows of a tensor-core tile (rows that aren't there are zeros). A warp works alone, on pieces of 16
-// keys that it copies ahead into a ring of its own; its sums, by online softmax, meet the other warps' at the end.
+// Dense attention of decode rows: few queries, each with keys of its own to read once, so the bytes are all that
+// counts. The heads that share a kv head are the 16 rows of a tensor-core tile (rows that aren't there are zeros). A
+// warp works alone, on pieces of 16 keys that it copies ahead into a ring of its own; its sums, by online softmax, meet
+// the other warps' at the end. A row's keys are cut into spans, whose length follows from the row's own length alone; a
+// span's sums go to memory, and a second kernel merges them in order.
 //
-//   sparse   a cluster of blocks of threads for a (row, kv head), two blocks of keys each (of 16 chosen); where the
-//            scan's scores are given, every block of threads chooses for itself (it takes a microsecond or two, and no
-//            launch and no exchange between them). Each finishes some heads, whose sums the others send it.
-//   dense    the row's keys in spans, whose length follows from the row's own length alone; a span's sums go to memory,
-//            and a second kernel merges them in order.
-//
-// What bounds it: memory, from some 100 MB on. Below, steps that wait for each other: of 12.5 us for 8k keys (H100,
-// scan included) 2.5 wait for the scan, 1.5 choose, 5 read and multiply, 3.5 bring the sums together; in a batch of 32
-// the blocks of threads run in three waves, and memory is idle at both ends of each (67 us for attention, floor 44).
-//
-// Tried: clusters of 16 (1 us less at batch 1, 101 us instead of 67 at batch 32); three pieces ahead, two blocks of
-// threads on a multiprocessor instead of three (no gain; 77 us); rows of 256 bytes by the copy engine (138 us, dense
-// 1M keys 1,485 us instead of 1,430); reading others' sums instead of being sent them (1 us more).
+// What bounds it: memory, from some 100 MB on. Tried: rows of 256 bytes by the copy engine (1M keys 1,485 us instead of
+// 1,430).
 #include <algorithm>
 
 #include "kernels/block_select/scores.h"
-#include "kernels/block_select/top_blocks.cuh"
 #include "kernels/launch.cuh"
-#include "kernels/ptx.cuh"
 #include "kernels/sparse_attention/decode.cuh"
-#include "kernels/sparse_attention/spans.h"
+#include "kernels/sparse_attention/decode_tile.cuh"
 
 namespace corvid::kernels {
 namespace {
 
-constexpr int kThreads = 128, kWarps = kThreads / 32;
+using decode::Decode, decode::chunk_at, decode::weight;
 
-struct Decode {
-  const int32_t* seq;
-  const int32_t* pos;
-  const int32_t* pages;
-  const uint16_t* q;
-  const std::byte* keys;
-  const std::byte* values;
-  const int32_t* ids;  // null: dense
-  const int32_t* counts;
-  uint16_t* o;
-  float* sums;          // dense: [rows, n_heads, spans, dim]
-  float* stats;         // dense: [rows, n_heads, spans, 2]: greatest score, total weight
-  const float* scores;  // not null: choose by these, and write:
-  int32_t* chosen;
-  int32_t* chosen_counts;
-  int64_t page_bytes, score_stride;
-  int max_pages, n_heads, n_kv_heads, block, top_k, local_blocks, max_spans;
-  float scale_log2;  // scale / log(2)
-};
+constexpr int kThreads = 128, kWarps = kThreads / 32, kStages = 3;
 
 template <int kDim>
 struct Ring {
@@ -56,18 +27,13 @@ struct Ring {
   CORVID_HOST_DEVICE static constexpr int bytes(int stages) { return kWarps * stages * kStageBytes; }
 };
 
-// 16-byte chunks of a row are permuted by the row's number, so that eight rows' chunks lie in different banks.
-template <int kDim>
-__device__ uint32_t chunk_at(int row, int chunk) {
-  return static_cast<uint32_t>(row * Ring<kDim>::kRowBytes + 16 * (chunk ^ (row & 7)));
-}
-
 template <int kDim>
 struct Sums {
   float acc[kDim / 8][4] = {};
   float most[2] = {-INFINITY, -INFINITY}, total[2] = {};  // of heads g and g + 8; total: this lane's part
 };
 
+// The heads of a kv head as the rows of a tile; rows that aren't there are zeros.
 template <int kDim>
 __device__ void load_queries(const Decode& a, int row, int kv_head, uint32_t (&q)[kDim / 16][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, quad = lane % 4, group = a.n_heads / a.n_kv_heads;
@@ -156,7 +122,7 @@ __device__ void attend_piece(const Decode& a, const uint32_t (&q)[kDim / 16][4],
 
 // Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring. Loops stay loops here: a step of
 // decode is so short that fetching instructions counts, each of which runs but a few times.
-template <int kDim, int kStages, class PieceOf>
+template <int kDim, class PieceOf>
 __device__ void attend(const Decode& a, const int32_t* pages, int pos, const uint32_t (&q)[kDim / 16][4], int kv_head,
                        int n, const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -187,10 +153,6 @@ struct Merged {
   float acc[kWarps][kHeads][kStride];
   float most[kWarps][kHeads], total[kWarps][kHeads];
 };
-
-__device__ float weight(float most, float all_most, float scale_log2) {
-  return most == -INFINITY ? 0 : ptx::exp2_fast((most - all_most) * scale_log2);
-}
 
 // The warps' sums become one: give(head, dimension, four sums from there on), give_stats(head, {greatest score,
 // total}).
@@ -242,106 +204,6 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
   }
 }
 
-constexpr int kSparseStages = 2, kDenseStages = 3, kMaxRanks = 8;
-
-// What the other blocks of threads of a cluster send: line i * ranks + r holds rank r's part of head i * ranks + rank.
-template <int kDim>
-struct Received {
-  float acc[kHeads][kDim];
-  float2 stats[kHeads];
-};
-
-template <int kDim>
-__global__ void __launch_bounds__(kThreads, 3) sparse_kernel(Decode a) {
-  extern __shared__ __align__(128) char ring[];
-  auto& top = *reinterpret_cast<cuda::TopBlocksShared*>(ring);  // gone before the first copy
-  __shared__ int32_t chosen[cuda::kMaxTopK];
-  __shared__ Received<kDim> received;
-  ptx::cluster_arrive();  // so that all are there before one sends to another
-  // The scan before this kernel has waited for all before it, so only its scores can still be missing: q and pos are
-  // there. Past the L1 cache, which may know them from before.
-  if (a.scores == nullptr) ptx::wait_for_earlier();
-  const int t = static_cast<int>(threadIdx.x), warp = t / 32;
-  const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y);
-  const int rank = static_cast<int>(ptx::cluster_rank()), ranks = static_cast<int>(gridDim.x);
-  const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads, pos = __ldcg(a.pos + row);
-  const int32_t* pages = a.pages + static_cast<int64_t>(__ldcg(a.seq + row)) * a.max_pages;
-  uint32_t q[kDim / 16][4];
-  load_queries<kDim>(a, row, kv_head, q);
-  int count = 0;
-  if (a.scores != nullptr) {
-    ptx::wait_for_earlier();
-    ptx::let_next_begin();
-    // Scores come into shared memory at once, unless they are too many.
-    constexpr int kBegin = (sizeof(cuda::TopBlocksShared) + 127) / 128 * 128;
-    constexpr int kMost = (Ring<kDim>::bytes(kSparseStages) - kBegin) / 4;
-    const int nb = pos < 0 ? 0 : pos / a.block + 1;
-    const float* scores = a.scores + list * a.score_stride;
-    if (128 < nb && nb <= kMost) {
-      for (int i = 4 * t; i < nb; i += 4 * kThreads)
-        ptx::copy_async(ptx::shared_address(ring + kBegin + 4 * i), scores + i);
-      ptx::commit_copies();
-      ptx::wait_copies<0>();
-      scores = reinterpret_cast<const float*>(ring + kBegin);
-      __syncthreads();
-    }
-    count = cuda::top_blocks(scores, nb, a.top_k, a.local_blocks, chosen, top, kThreads);
-    if (rank == 0) {
-      for (int i = t; i < a.top_k; i += kThreads) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = chosen[i];
-      if (t == 0) a.chosen_counts[list] = count;
-    }
-  } else if (pos >= 0) {
-    ptx::let_next_begin();
-    count = a.counts[list];
-    if (t < a.top_k) chosen[t] = a.ids[static_cast<int64_t>(list) * a.top_k + t];
-    __syncthreads();
-  }
-
-  // The pieces of this block of threads: those of its blocks, one after the other, by turns for its warps.
-  const int per_block = a.block / kPiece, mine = count > rank ? (count - rank + ranks - 1) / ranks : 0;
-  const int pieces = mine * per_block > warp ? (mine * per_block - warp + kWarps - 1) / kWarps : 0;
-  Sums<kDim> sums;
-  if (pieces > 0)
-    attend<kDim, kSparseStages>(
-        a, pages, pos, q, kv_head, pieces,
-        [&](int i) {
-          const int n = i * kWarps + warp;
-          return chosen[rank + n / per_block * ranks] * per_block + n % per_block;
-        },
-        ring, sums);
-  // Each block of threads finishes every ranks-th head; the others send it their sums of these.
-  ptx::cluster_wait();
-  merge_warps<kDim>(
-      a, sums, *reinterpret_cast<Merged<kDim>*>(ring),
-      [&](int head, int at, float4 four) {
-        ptx::store_to(static_cast<uint32_t>(head % ranks),
-                      ptx::shared_address(&received.acc[head / ranks * ranks + rank][at]), four);
-      },
-      [&](int head, float2 stats) {
-        ptx::store_to(static_cast<uint32_t>(head % ranks),
-                      ptx::shared_address(&received.stats[head / ranks * ranks + rank]), stats);
-      });
-  ptx::cluster_arrive();
-  ptx::cluster_wait();
-  if (t >= kDim) return;
-#pragma unroll 1
-  for (int head = rank, first = 0; head < group; head += ranks, first += ranks) {
-    float most = -INFINITY, total = 0, sum = 0;
-#pragma unroll
-    for (int r = 0; r < kMaxRanks; ++r)
-      if (r < ranks) most = fmaxf(most, received.stats[first + r].x);
-#pragma unroll
-    for (int r = 0; r < kMaxRanks; ++r) {
-      if (r >= ranks) continue;
-      const float factor = weight(received.stats[first + r].x, most, a.scale_log2);
-      total += factor * received.stats[first + r].y;
-      sum += factor * received.acc[first + r][t];
-    }
-    a.o[(static_cast<int64_t>(row) * a.n_heads + kv_head * group + head) * kDim + t] =
-        pos < 0 ? uint16_t{0} : __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
-  }
-}
-
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   extern __shared__ __align__(128) char ring[];
@@ -357,7 +219,7 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   load_queries<kDim>(a, row, kv_head, q);
   Sums<kDim> sums;
   if (pieces > 0)
-    attend<kDim, kDenseStages>(
+    attend<kDim>(
         a, pages, pos, q, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
   const int group = a.n_heads / a.n_kv_heads;
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + kv_head * group;
@@ -409,17 +271,7 @@ template <int kDim>
 void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* stream) {
   const auto rows = static_cast<unsigned>(a.rows.decode_rows), kv_heads = static_cast<unsigned>(a.n_kv_heads);
   constexpr auto merged_bytes = static_cast<int>(sizeof(Merged<kDim>));
-  if (decode.ids != nullptr || decode.scores != nullptr) {
-    constexpr int bytes = std::max(Ring<kDim>::bytes(kSparseStages), merged_bytes);
-    unsigned ranks = 1;
-    while (ranks < kMaxRanks && ranks < a.top_k) ranks *= 2;
-    cuda::allow(sparse_kernel<kDim>, bytes);
-    cuda::want_shared_memory(sparse_kernel<kDim>);
-    cuda::launch("sparse attention", sparse_kernel<kDim>,
-                 {dim3(ranks, kv_heads, rows), kThreads, bytes, stream, ranks, true}, decode);
-    return;
-  }
-  constexpr int bytes = std::max(Ring<kDim>::bytes(kDenseStages), merged_bytes);
+  constexpr int bytes = std::max(Ring<kDim>::bytes(kStages), merged_bytes);
   cuda::allow(dense_kernel<kDim>, bytes);
   cuda::want_shared_memory(dense_kernel<kDim>);
   cuda::want_shared_memory(merge_kernel<kDim>);
@@ -436,6 +288,8 @@ void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* sel
   const PagedRows& r = a.rows;
   const int64_t max_spans = most_spans(r.max_keys);
   Decode decode{};
+  decode.rows = static_cast<int>(r.decode_rows);
+  decode.head_dim = static_cast<int>(a.head_dim);
   decode.seq = r.seq;
   decode.pos = r.pos;
   decode.pages = r.pages;
@@ -462,7 +316,9 @@ void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* sel
     decode.chosen_counts = select->counts;
     decode.local_blocks = static_cast<int>(select->local_blocks);
   }
-  if (a.head_dim == 64)
+  if (decode.ids != nullptr || decode.scores != nullptr)
+    decode::attend_sparsely(decode, stream);
+  else if (a.head_dim == 64)
     launch_decode<64>(a, decode, stream);
   else
     launch_decode<128>(a, decode, stream);

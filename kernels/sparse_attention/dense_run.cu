@@ -26,7 +26,7 @@ struct DenseRun {
   const std::byte* values;
   uint16_t* o;
   int64_t page_bytes;
-  int row, rows, max_pages, n_heads, n_kv_heads;
+  int row, rows, max_pages, n_heads, n_kv_heads, end;  // end: rows at positions from there on are left alone
   float scale_log2;
 };
 
@@ -40,7 +40,9 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, lane = t % 32, warpgroup = t / 128;
   const int group = a.n_heads / a.n_kv_heads, kv_head = static_cast<int>(blockIdx.y), lines = a.rows * group;
   const int first_line = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kLines;
-  const int last_row = (min(first_line + kLines, lines) - 1) / group, last_pos = a.pos[a.row + last_row];
+  if (a.pos[a.row + first_line / group] >= a.end) return;
+  const int last_row = (min(first_line + kLines, lines) - 1) / group,
+            last_pos = min(a.pos[a.row + last_row], a.end - 1);
   const int blocks = last_pos / kBlock + 1;
   const uint32_t queries = ptx::shared_address(shared), keys = queries + 2 * kLinePanelBytes;
   const uint32_t values = keys + kStages * kHalfBytes;
@@ -193,7 +195,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
   for (int h = 0; h < 2; ++h) {
     total[h] += __shfl_xor_sync(ptx::kAll, total[h], 1);
     total[h] += __shfl_xor_sync(ptx::kAll, total[h], 2);
-    if (line[h] >= lines) continue;
+    if (line[h] >= lines || a.pos[a.row + line[h] / group] >= a.end) continue;
     const float inverse = 1 / total[h];
     uint16_t* out =
         a.o + (static_cast<int64_t>(a.row + line[h] / group) * a.n_heads + kv_head * group + line[h] % group) * kDim;
@@ -208,7 +210,7 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
 
 }  // namespace
 
-void cuda::attend_run_densely(const PagedAttention& a, const PrefillRun& run, CUstream_st* stream) {
+void cuda::attend_run_densely(const PagedAttention& a, const PrefillRun& run, int64_t end, CUstream_st* stream) {
   const DenseRun dense{a.rows.seq,
                        a.rows.pos,
                        a.rows.pages,
@@ -218,13 +220,14 @@ void cuda::attend_run_densely(const PagedAttention& a, const PrefillRun& run, CU
                        a.o,
                        a.page_bytes,
                        static_cast<int>(run.row),
-                       static_cast<int>(run.rows),
+                       static_cast<int>(std::min(run.rows, end)),
                        static_cast<int>(a.rows.max_pages),
                        static_cast<int>(a.n_heads),
                        static_cast<int>(a.n_kv_heads),
+                       static_cast<int>(std::min<int64_t>(end, INT32_MAX)),
                        a.scale * 1.44269504F};
   allow(dense_run_kernel, kSharedBytes);
-  const int64_t tiles = (run.rows * (a.n_heads / a.n_kv_heads) + kLines - 1) / kLines;
+  const int64_t tiles = (dense.rows * (a.n_heads / a.n_kv_heads) + kLines - 1) / kLines;
   launch("dense attention of a run", dense_run_kernel,
          {dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(a.n_kv_heads)), kThreads, kSharedBytes, stream},
          dense);

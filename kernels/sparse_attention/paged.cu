@@ -113,7 +113,7 @@ void attend_runs(const PagedAttention& a, CUstream_st* stream) {
     if (a.ids != nullptr && can_share_blocks(a))
       cuda::attend_run_by_blocks(a, run, stream);
     else if (a.ids == nullptr && can_flash(a))
-      cuda::attend_run_densely(a, run, stream);
+      cuda::attend_run_densely(a, run, run.max_keys, stream);
     else if (can_decode(a))
       attend_run_row_by_row(a, run, stream);
     else

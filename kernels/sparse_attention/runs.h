@@ -46,7 +46,8 @@ constexpr int64_t kDecodeRows = 256;
 
 namespace cuda {
 void attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, CUstream_st* stream);
-void attend_run_densely(const PagedAttention& a, const PrefillRun& run, CUstream_st* stream);
+// Of the rows at positions before `end`.
+void attend_run_densely(const PagedAttention& a, const PrefillRun& run, int64_t end, CUstream_st* stream);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

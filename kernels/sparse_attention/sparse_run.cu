@@ -51,12 +51,15 @@ struct SparseRun {
   float scale_log2;
 };
 
+// Rows that see at most top_k blocks are served by dense_run.cu, which needs no memory for shares.
+__device__ bool chooses_all(const SparseRun& a, int row) { return a.pos[a.row + row] / kBlock < a.top_k; }
+
 __global__ void __launch_bounds__(kThreads) count_kernel(SparseRun a) {
   const int n = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (n >= a.rows * a.n_kv_heads * a.top_k) return;
   const int slot = n % a.top_k, list = n / a.top_k, row = list / a.n_kv_heads, kv_head = list % a.n_kv_heads;
   const int64_t from = static_cast<int64_t>(a.row + row) * a.n_kv_heads + kv_head;
-  if (slot < a.chosen_counts[from])
+  if (slot < a.chosen_counts[from] && !chooses_all(a, row))
     a.places[n] = atomicAdd(&a.counts[kv_head * a.blocks + a.ids[from * a.top_k + slot]], 1);
 }
 
@@ -106,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) fill_kernel(SparseRun a) {
   if (n >= a.rows * a.n_kv_heads * a.top_k) return;
   const int slot = n % a.top_k, list = n / a.top_k, row = list / a.n_kv_heads, kv_head = list % a.n_kv_heads;
   const int64_t from = static_cast<int64_t>(a.row + row) * a.n_kv_heads + kv_head;
-  if (slot < a.chosen_counts[from])
+  if (slot < a.chosen_counts[from] && !chooses_all(a, row))
     a.entries[a.offsets[kv_head * a.blocks + a.ids[from * a.top_k + slot]] + a.places[n]] = row * a.top_k + slot;
 }
 
@@ -266,7 +269,7 @@ __global__ void __launch_bounds__(128 * kGroups, 2) attend_kernel(SparseRun a) {
 __global__ void __launch_bounds__(kThreads) add_up_kernel(SparseRun a) {
   const int line = static_cast<int>((blockIdx.x * kThreads + threadIdx.x) / 32),
             lane = static_cast<int>(threadIdx.x) % 32;
-  if (line >= a.rows * a.n_heads) return;
+  if (line >= a.rows * a.n_heads || chooses_all(a, line / a.n_heads)) return;
   const int row = line / a.n_heads, head = line % a.n_heads, kv_head = head / (a.n_heads / a.n_kv_heads);
   const int count = a.chosen_counts[static_cast<int64_t>(a.row + row) * a.n_kv_heads + kv_head];
   const int64_t first = static_cast<int64_t>(line) * a.top_k;
@@ -293,6 +296,7 @@ __global__ void __launch_bounds__(kThreads) add_up_kernel(SparseRun a) {
 }  // namespace
 
 void cuda::attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, CUstream_st* stream) {
+  attend_run_densely(a, run, a.top_k * kBlock, stream);
   allow(attend_kernel, kSharedBytes);
   for (int64_t done = 0; done < run.rows; done += kShareRows) {
     const int64_t rows = std::min(kShareRows, run.rows - done);

@@ -201,6 +201,12 @@ class PagedAttentionTest : public testing::TestWithParam<Named> {
     if (!kernels::cuda::available()) GTEST_SKIP() << "this machine has no GPU";
   }
 };
+class PagedRunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!kernels::cuda::available()) GTEST_SKIP() << "this machine has no GPU";
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Kernels, PagedAttentionTest, testing::ValuesIn(kShapes),
                          [](const auto& one) { return std::string(one.param.name); });
 
@@ -258,6 +264,41 @@ TEST_P(PagedAttentionTest, GivesARowTheSameBitsInAnyCompany) {
     EXPECT_EQ(alone.o, part(all.o, s.n_heads * s.head_dim)) << r;
     EXPECT_EQ(run(one, How::dense).o, part(dense.o, s.n_heads * s.head_dim)) << r;
   }
+}
+
+// More rows than the scan takes at a time, of long and short sequences, one or two rows of a sequence beside each
+// other.
+TEST_P(PagedAttentionTest, ManyRowsAgreeWithFloat64) {
+  const PagedShape& s = GetParam().shape;
+  if (s.head_dim * s.block < 4096) GTEST_SKIP() << "the large shapes will do";
+  const std::vector<int64_t> lengths{s.block * (2 * s.top_k + 3) + 7, 3, s.block * (s.top_k + 1),
+                                     s.block * s.top_k - 1};
+  std::vector<int32_t> seq, pos;
+  for (int32_t r = 0; r < 300; ++r) {
+    seq.push_back(r / 3 % 4);
+    pos.push_back(static_cast<int32_t>(std::max<int64_t>(0, lengths[size_t(r / 3 % 4)] - 1 - r % 3)));
+    if (r % 3 == 2) seq.back() = 0, pos.back() = r % 2 == 0 ? -1 : static_cast<int32_t>(lengths[0] - 1 - r);
+  }
+  const PagedCase c(s, lengths, seq, pos, {}, 13);
+  const std::vector<int64_t> some{0, 1, 2, 5, 6, 7, 125, 126, 127, 128, 129, 130, 131, 200, 255, 256, 257, 298, 299};
+  const Result lists = run(c, How::select), fused = run(c, How::fused);
+  EXPECT_EQ(fused.ids, lists.ids);
+  expect_right_choice(c, lists, some, "many rows");
+  expect_right_output(c, fused, &lists, some, "many rows");
+}
+
+// Rows of several chunks, the first of which see so little that they choose it all.
+TEST_F(PagedRunTest, SeveralChunksAgreeWithFloat64) {
+  const PagedShape s{8, 2, 128, 2, 128, 128, 4};
+  const int64_t n = 128 * 40, first = 300;
+  std::vector<int32_t> seq, pos;
+  for (int64_t j = first; j < n; ++j) seq.push_back(0), pos.push_back(int32_t(j));
+  const PagedCase c(s, {n}, seq, pos, {{0, n - first, n}}, 17);
+  const std::vector<int64_t> some{0,    1,    511 - first, 512 - first, 513 - first, 639 - first,  640 - first,
+                                  2047, 2048, 2049,        4095,        4096,        n - first - 1};
+  const Result lists = run(c, How::select);
+  expect_right_choice(c, lists, some, "chunks");
+  expect_right_output(c, run(c, How::sparse, &lists), &lists, some, "chunks");
 }
 
 // A batch of decode rows and two runs, one that begins in the middle of a block and ends a sequence.

@@ -1,0 +1,43 @@
+// What the kernels of decode share: their parameters, and how tiles of keys and values lie in shared memory.
+#pragma once
+#include "kernels/ptx.cuh"
+#include "kernels/sparse_attention/spans.h"
+
+struct CUstream_st;
+
+namespace corvid::kernels::decode {
+
+struct Decode {
+  const int32_t* seq;
+  const int32_t* pos;
+  const int32_t* pages;
+  const uint16_t* q;
+  const std::byte* keys;
+  const std::byte* values;
+  const int32_t* ids;  // null: dense
+  const int32_t* counts;
+  uint16_t* o;
+  float* sums;          // dense: [rows, n_heads, spans, dim]
+  float* stats;         // dense: [rows, n_heads, spans, 2]: greatest score, total weight
+  const float* scores;  // not null: choose by these, and write:
+  int32_t* chosen;
+  int32_t* chosen_counts;
+  int64_t page_bytes, score_stride;
+  int rows, max_pages, n_heads, n_kv_heads, head_dim, block, top_k, local_blocks, max_spans;
+  float scale_log2;  // scale / log(2)
+};
+
+// Sparse attention, of blocks that are given or chosen here.
+void attend_sparsely(const Decode& a, CUstream_st* stream);
+
+// 16-byte chunks of a row are permuted by the row's number, so that eight rows' chunks lie in different banks.
+template <int kDim>
+__device__ uint32_t chunk_at(int row, int chunk) {
+  return static_cast<uint32_t>(row * 2 * kDim + 16 * (chunk ^ (row & 7)));
+}
+
+__device__ inline float weight(float most, float all_most, float scale_log2) {
+  return most == -INFINITY ? 0 : ptx::exp2_fast((most - all_most) * scale_log2);
+}
+
+}  // namespace corvid::kernels::decode
