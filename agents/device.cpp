@@ -27,10 +27,10 @@ DeviceWish device_wish(const Args& args, const Config& config, const std::string
     if (flag && *flag > 1) throw UsageError("--gpus " + std::to_string(*flag) + ": want --device cuda, found cpu");
     wish.gpus = {0};
   }
-  if (wish.gpus.size() > 1 && wish.name == "auto") {
+  if (wish.gpus.size() > 1) {
     wish.name = "cuda";
-    wish.origin =
-        flag ? "--gpus " + std::to_string(*flag) : config.file.string() + ": gpus: " + std::to_string(*config.gpus);
+    const std::string count = std::to_string(wish.gpus.size());
+    wish.origin = flag ? "--gpus " + count : config.file.string() + ": gpus: " + count;
   }
   if (wish.name == "cuda") {
     if (const auto obstacle = kernels::cuda::gpu_obstacle(wish.gpus)) throw UsageError(wish.origin + ": " + *obstacle);

@@ -314,8 +314,10 @@ std::optional<std::string> gpu_obstacle(const Model& model, std::span<const int>
   for (size_t i = 0; i < gpus.size(); ++i) {
     const int64_t wanted = bytes_wanted(model, shares[i], pages[i]), free = free_bytes(gpus[i], gpus);
     if (wanted <= free) continue;
+    const int count = kernels::cuda::gpu_count();
     return concat("want ", wanted >> 20, " MB of ", gpus.size() == 1 ? "its" : "each GPU's", " memory, found ",
-                  free >> 20, " MB free");
+                  free >> 20, " MB free",
+                  count > std::ssize(gpus) ? concat(" (--gpus ", count, " shares a model)") : "");
   }
   return std::nullopt;
 }

@@ -18,18 +18,40 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int kRowThreads = 1024, kPieceThreads = 256;
-constexpr int64_t kPiece = 4096;       // numbers of many rows that a block adds at a time
 constexpr int64_t kRowsAtOnce = 2048;  // of many: what the buffers hold
+constexpr int kMostLooks = 1 << 27;    // for what a peer sends: more than a minute
 constexpr unsigned kAll = 0xffffffffU;
 
-// What arrives in a GPU's memory, from each of its peers.
-//   few     [2][gpus][kStreamRows][dim / 2] packets of 16 bytes: number, call, number, call
-//   many    [2][gpus][pieces][kPiece] bf16;  flags [gpus][pieces]: the last call whose piece is there
-struct Mail {
-  uint4* few;
-  uint16_t* many;
-  uint32_t* flags;
+// Few rows are sent in float32, many in bf16: 16 bytes at a time.
+struct Few {
+  static constexpr int kThreads = 512, kNumbers = 4;
+  static constexpr uint32_t kNothing = 0x80000000U;  // -0
+  static __device__ uint4 packed(const float (&v)[kNumbers]) {
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+  }
+  static __device__ void add(float (&sum)[kNumbers], uint4 bits) {
+    sum[0] += __uint_as_float(bits.x), sum[1] += __uint_as_float(bits.y);
+    sum[2] += __uint_as_float(bits.z), sum[3] += __uint_as_float(bits.w);
+  }
+};
+__device__ uint32_t pack(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+struct Many {
+  static constexpr int kThreads = 256, kNumbers = 8;
+  static constexpr uint32_t kNothing = 0x80008000U;  // -0 twice
+  static __device__ uint4 packed(const float (&v)[kNumbers]) {
+    return make_uint4(pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7]));
+  }
+  static __device__ void add(float (&sum)[kNumbers], uint4 bits) {
+    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      sum[2 * i] += __uint_as_float(words[i] << 16);
+      sum[2 * i + 1] += __uint_as_float(words[i] & 0xffff0000U);
+    }
+  }
 };
 
 struct Sum {
@@ -37,185 +59,175 @@ struct Sum {
   float* x;
   const float* w;
   uint16_t* h;
-  Mail mail[kMostGpus];
-  uint32_t* calls;  // [kStreamRows] or [pieces]: how many there have been of this row or piece
-  int64_t count;    // of numbers, of many rows
-  int64_t most_pieces;
-  int rank, gpus, dim;
+  uint4* mail[kMostGpus];  // of each GPU: [2][gpus][most_rows][dim / kNumbers], what its peers sent
+  uint32_t* calls;         // [most_rows]: how many there have been of this row
+  int64_t most_rows;
+  int rows, rank, gpus, dim;
   float eps;
   bool may_start_next;
 };
 
-__device__ void send(uint4* to, uint4 packet) {
-  asm volatile("st.volatile.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(packet.x), "r"(packet.y),
-               "r"(packet.z), "r"(packet.w)
+__device__ void send(uint4* to, uint4 bits) {
+  asm volatile("st.volatile.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.x), "r"(bits.y), "r"(bits.z),
+               "r"(bits.w)
                : "memory");
 }
 __device__ uint4 look(const uint4* at) {
-  uint4 packet;
+  uint4 bits;
   asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(packet.x), "=r"(packet.y), "=r"(packet.z), "=r"(packet.w)
+               : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
                : "l"(at)
                : "memory");
-  return packet;
+  return bits;
 }
-__device__ void raise(uint32_t* flag, uint32_t call) {
-  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(flag), "r"(call) : "memory");
+// Every word is looked at, as nothing says that the four arrive together.
+template <uint32_t kNothing>
+__device__ bool is_there(uint4 bits) {
+  return bits.x != kNothing && bits.y != kNothing && bits.z != kNothing && bits.w != kNothing;
 }
-__device__ uint32_t read_flag(const uint32_t* flag) {
-  uint32_t call;
-  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(call) : "l"(flag) : "memory");
-  return call;
+template <uint32_t kNothing>
+__device__ uint4 without_nothing(uint4 bits) {
+  const auto real = [](uint32_t word) { return word == kNothing ? 0 : word; };
+  return make_uint4(real(bits.x), real(bits.y), real(bits.z), real(bits.w));
+}
+template <int kNumbers>
+__device__ void load(float (&v)[kNumbers], const float* from) {
+#pragma unroll
+  for (int i = 0; i < kNumbers; i += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from + i);
+    v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
+  }
+}
+template <int kNumbers>
+__device__ void store(float* to, const float (&v)[kNumbers]) {
+#pragma unroll
+  for (int i = 0; i < kNumbers; i += 4)
+    *reinterpret_cast<float4*>(to + i) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
 }
 
-// A block for each row; a thread has kPairs pairs of numbers.
-template <int kPairs>
-__global__ __launch_bounds__(kRowThreads) void few_rows_kernel(const __grid_constant__ Sum a) {
-  __shared__ float sums[kRowThreads / 32];
-  const int row = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x), pairs = a.dim / 2;
-  const int64_t at_row = int64_t{row} * pairs;
+// A block takes every gridDim-th row; a thread has kTimes pieces of it.
+template <class Wire, int kTimes>
+__global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
+                                                 ? 3
+                                                 : 1) void rows_kernel(const __grid_constant__ Sum a) {
+  constexpr int kThreads = Wire::kThreads, kNumbers = Wire::kNumbers;
+  constexpr uint32_t kNothing = Wire::kNothing;
+  __shared__ float sums[kThreads / 32];
+  const int thread = static_cast<int>(threadIdx.x), pieces = a.dim / kNumbers;
   wait_for_previous();
   if (a.may_start_next) start_next();
-  const uint32_t call = a.calls[row] + 1;
-  const int64_t buffer = int64_t{call % 2} * a.gpus;
-  const auto place = [&](int from) { return (buffer + from) * kStreamRows * pairs + at_row; };
-  float2* const partial = reinterpret_cast<float2*>(a.partial) + at_row;
-  float2* const x = reinterpret_cast<float2*>(a.x) + at_row;
-
-  float2 own[kPairs], sum[kPairs];
-#pragma unroll
-  for (int p = 0; p < kPairs; ++p) {
-    const int i = p * kRowThreads + thread;
-    if (i < pairs) own[p] = partial[i];
-  }
-  for (int to = 0; to < a.gpus; ++to) {
-    if (to == a.rank) continue;
-    uint4* const mail = a.mail[to].few + place(a.rank);
-#pragma unroll
-    for (int p = 0; p < kPairs; ++p) {
-      const int i = p * kRowThreads + thread;
-      if (i < pairs) send(mail + i, make_uint4(__float_as_uint(own[p].x), call, __float_as_uint(own[p].y), call));
-    }
-  }
-#pragma unroll
-  for (int p = 0; p < kPairs; ++p) {
-    const int i = p * kRowThreads + thread;
-    if (i < pairs) partial[i] = make_float2(0, 0);
-  }
-  for (int from = 0; from < a.gpus; ++from) {
-    const uint4* const mail = a.mail[a.rank].few + place(from);
-#pragma unroll
-    for (int p = 0; p < kPairs; ++p) {
-      const int i = p * kRowThreads + thread;
-      if (i >= pairs) continue;
-      float2 theirs = own[p];
-      if (from != a.rank) {
-        uint4 packet = look(mail + i);
-        while (packet.y != call || packet.w != call) packet = look(mail + i);
-        theirs = make_float2(__uint_as_float(packet.x), __uint_as_float(packet.z));
-      }
-      sum[p] = from == 0 ? theirs : make_float2(sum[p].x + theirs.x, sum[p].y + theirs.y);
-    }
-  }
-  float squares = 0;
-#pragma unroll
-  for (int p = 0; p < kPairs; ++p) {
-    const int i = p * kRowThreads + thread;
-    if (i >= pairs) continue;
-    const float2 before = x[i];
-    sum[p] = make_float2(before.x + sum[p].x, before.y + sum[p].y);
-    x[i] = sum[p];
-    squares += sum[p].x * sum[p].x + sum[p].y * sum[p].y;
-  }
-  for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(kAll, squares, step);
-  if (thread % 32 == 0) sums[thread / 32] = squares;
-  __syncthreads();  // and all have read `calls`
-  if (thread == 0) a.calls[row] = call;
-  if (a.w == nullptr) return;
-  float total = 0;
-  for (int i = 0; i < kRowThreads / 32; ++i) total += sums[i];
-  const float scale = rsqrtf(total / static_cast<float>(a.dim) + a.eps);
-#pragma unroll
-  for (int p = 0; p < kPairs; ++p) {
-    const int i = p * kRowThreads + thread;
-    if (i >= pairs) continue;
-    const float2 w = reinterpret_cast<const float2*>(a.w)[i];
-    reinterpret_cast<__nv_bfloat162*>(a.h)[at_row + i] =
-        __floats2bfloat162_rn(sum[p].x * scale * w.x, sum[p].y * scale * w.y);
-  }
-}
-
-__device__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-__device__ void add(float (&sum)[8], uint4 bits) {
-  const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    sum[2 * i] += __uint_as_float(words[i] << 16);
-    sum[2 * i + 1] += __uint_as_float(words[i] & 0xffff0000U);
-  }
-}
-// Eight numbers, which are 0 afterwards, as bf16.
-__device__ uint4 take8(float* at) {
-  const float4 low = reinterpret_cast<float4*>(at)[0], high = reinterpret_cast<float4*>(at)[1];
-  reinterpret_cast<float4*>(at)[0] = reinterpret_cast<float4*>(at)[1] = make_float4(0, 0, 0, 0);
-  return make_uint4(pack(low.x, low.y), pack(low.z, low.w), pack(high.x, high.y), pack(high.z, high.w));
-}
-__device__ void add8(float* at, const float (&sum)[8]) {
-  float4 low = reinterpret_cast<float4*>(at)[0], high = reinterpret_cast<float4*>(at)[1];
-  low.x += sum[0], low.y += sum[1], low.z += sum[2], low.w += sum[3];
-  high.x += sum[4], high.y += sum[5], high.z += sum[6], high.w += sum[7];
-  reinterpret_cast<float4*>(at)[0] = low, reinterpret_cast<float4*>(at)[1] = high;
-}
-
-// A block takes every gridDim-th piece. A thread has two times eight numbers of it.
-__global__ __launch_bounds__(kPieceThreads) void many_rows_kernel(const __grid_constant__ Sum a) {
-  constexpr int kTimes = static_cast<int>(kPiece / 8 / kPieceThreads);
-  const int thread = static_cast<int>(threadIdx.x);
-  const auto pieces = static_cast<int>((a.count + kPiece - 1) / kPiece);
-  wait_for_previous();
-  for (int piece = static_cast<int>(blockIdx.x); piece < pieces; piece += static_cast<int>(gridDim.x)) {
-    const uint32_t call = a.calls[piece] + 1;
-    const int64_t buffer = int64_t{call % 2} * a.gpus;
-    const auto place = [&](int from) { return ((buffer + from) * a.most_pieces + piece) * kPiece; };
+  for (int row = static_cast<int>(blockIdx.x); row < a.rows; row += static_cast<int>(gridDim.x)) {
+    const uint32_t call = a.calls[row] + 1;
+    const auto mail = [&](int to, int from) {
+      return a.mail[to] + ((int64_t{call % 2} * a.gpus + from) * a.most_rows + row) * pieces;
+    };
+    float* const partial = a.partial + int64_t{row} * a.dim;
+    float* const x = a.x + int64_t{row} * a.dim;
     uint4 own[kTimes];
 #pragma unroll
     for (int t = 0; t < kTimes; ++t) {
-      const int64_t i = piece * kPiece + (t * kPieceThreads + thread) * 8;
-      if (i >= a.count) continue;
-      own[t] = take8(a.partial + i);
-      for (int to = 0; to < a.gpus; ++to) {
-        if (to != a.rank)
-          reinterpret_cast<uint4*>(a.mail[to].many + place(a.rank))[t * kPieceThreads + thread] = own[t];
+      const int i = t * kThreads + thread;
+      if (i >= pieces) continue;
+      float v[kNumbers];
+      load(v, partial + i * kNumbers);
+      own[t] = without_nothing<kNothing>(Wire::packed(v));
+    }
+    for (int to = 0; to < a.gpus; ++to) {
+#pragma unroll
+      for (int t = 0; t < kTimes; ++t) {
+        const int i = t * kThreads + thread;
+        if (i < pieces && to != a.rank) send(mail(to, a.rank) + i, own[t]);
       }
     }
-    __syncthreads();
-    if (thread < a.gpus && thread != a.rank) {
-      __threadfence_system();
-      raise(a.mail[thread].flags + a.rank * a.most_pieces + piece, call);
-      const uint32_t* const flag = a.mail[a.rank].flags + thread * a.most_pieces + piece;
-      while (static_cast<int32_t>(read_flag(flag) - call) < 0) {
-      }
-    }
-    __syncthreads();
-    if (thread == 0) a.calls[piece] = call;
+    float sum[kTimes][kNumbers], before[kTimes][kNumbers];
 #pragma unroll
     for (int t = 0; t < kTimes; ++t) {
-      const int64_t i = piece * kPiece + (t * kPieceThreads + thread) * 8;
-      if (i >= a.count) continue;
-      float sum[8] = {};
-      for (int from = 0; from < a.gpus; ++from) {
-        if (from == a.rank)
-          add(sum, own[t]);
-        else
-          add(sum,
-              look(reinterpret_cast<const uint4*>(a.mail[a.rank].many + place(from)) + t * kPieceThreads + thread));
-      }
-      add8(a.x + i, sum);
+      const int i = t * kThreads + thread;
+      if (i >= pieces) continue;
+      load(before[t], x + i * kNumbers);
+#pragma unroll
+      for (int n = 0; n < kNumbers; ++n) sum[t][n] = 0;
+      store(partial + i * kNumbers, sum[t]);
     }
+    for (int from = 0; from < a.gpus; ++from) {
+#pragma unroll
+      for (int t = 0; t < kTimes; ++t) {
+        const int i = t * kThreads + thread;
+        if (i >= pieces) continue;
+        uint4 theirs = own[t];
+        if (from != a.rank) {
+          uint4* const at = mail(a.rank, from) + i;
+          int looks = 0;
+          do theirs = look(at);
+          while (!is_there<kNothing>(theirs) && ++looks < kMostLooks);
+          if (looks == kMostLooks) __trap();  // a peer has failed: an error on this GPU too, not a wait for good
+          *at = make_uint4(kNothing, kNothing, kNothing, kNothing);
+        }
+        Wire::add(sum[t], theirs);
+      }
+    }
+    float squares = 0;
+#pragma unroll
+    for (int t = 0; t < kTimes; ++t) {
+      const int i = t * kThreads + thread;
+      if (i >= pieces) continue;
+#pragma unroll
+      for (int n = 0; n < kNumbers; ++n) {
+        sum[t][n] += before[t][n];
+        squares += sum[t][n] * sum[t][n];
+      }
+      store(x + i * kNumbers, sum[t]);
+    }
+    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(kAll, squares, step);
+    if (thread % 32 == 0) sums[thread / 32] = squares;
+    __syncthreads();  // and all have read `calls`
+    if (thread == 0) a.calls[row] = call;
+    float total = 0;
+    for (int i = 0; i < kThreads / 32; ++i) total += sums[i];
+    const float scale = rsqrtf(total / static_cast<float>(a.dim) + a.eps);
+#pragma unroll
+    for (int t = 0; t < kTimes; ++t) {
+      const int i = t * kThreads + thread;
+      if (i >= pieces || a.w == nullptr) continue;
+      float w[kNumbers];
+      load(w, a.w + i * kNumbers);
+      auto* const h = reinterpret_cast<uint32_t*>(a.h + int64_t{row} * a.dim + i * kNumbers);
+#pragma unroll
+      for (int n = 0; n < kNumbers; n += 2) h[n / 2] = pack(sum[t][n] * scale * w[n], sum[t][n + 1] * scale * w[n + 1]);
+    }
+    __syncthreads();  // before the next row's sums
   }
+}
+
+template <class Wire>
+auto rows_kernel_for(int64_t dim) {
+  const int64_t times = (dim / Wire::kNumbers + Wire::kThreads - 1) / Wire::kThreads;
+  return times <= 1   ? rows_kernel<Wire, 1>
+         : times <= 2 ? rows_kernel<Wire, 2>
+         : times <= 3 ? rows_kernel<Wire, 3>
+         : times <= 4 ? rows_kernel<Wire, 4>
+                      : rows_kernel<Wire, 8>;
+}
+
+__global__ void fill_kernel(uint32_t* words, uint32_t value, int64_t count) {
+  for (int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x; i < count; i += int64_t{gridDim.x} * blockDim.x)
+    words[i] = value;
+}
+
+// Eight numbers, which are 0 afterwards, as bf16.
+__device__ uint4 take8(float* at) {
+  float v[8];
+  load(v, at);
+  const uint4 bits = Many::packed(v);
+  for (float& value : v) value = 0;
+  store(at, v);
+  return bits;
+}
+__device__ void add8(float* at, const float (&sum)[8]) {
+  float v[8];
+  load(v, at);
+  for (int i = 0; i < 8; ++i) v[i] += sum[i];
+  store(at, v);
 }
 
 __global__ void pack_kernel(float* partial, uint4* packed, int64_t eights) {
@@ -226,7 +238,7 @@ __global__ void add_packed_kernel(const uint4* packed, float* x, int64_t eights)
   const int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
   if (i >= eights) return;
   float sum[8] = {};
-  add(sum, packed[i]);
+  Many::add(sum, packed[i]);
   add8(x + i * 8, sum);
 }
 __global__ void add_kernel(float* partial, float* x, int64_t eights) {
@@ -256,16 +268,12 @@ bool has_twins(std::span<const int> gpus) {
 }
 
 struct Sizes {
-  int64_t gpus, dim, rows_at_once, pieces;
+  int64_t gpus, dim, many_rows;
   Sizes(int64_t n, int64_t most_rows, int64_t width)
-      : gpus(n),
-        dim(width),
-        rows_at_once(std::min(most_rows, kRowsAtOnce)),
-        pieces((rows_at_once * width + kPiece - 1) / kPiece) {}
-  int64_t few_bytes() const { return 2 * gpus * kStreamRows * dim / 2 * 16; }
-  int64_t many_bytes() const { return 2 * gpus * pieces * kPiece * 2; }
-  int64_t flag_bytes() const { return gpus * pieces * 4; }
-  int64_t call_bytes() const { return (kStreamRows + pieces) * 4; }
+      : gpus(n), dim(width), many_rows(std::min(most_rows, kRowsAtOnce)) {}
+  int64_t few_bytes() const { return 2 * gpus * kStreamRows * dim * 4; }
+  int64_t many_bytes() const { return 2 * gpus * many_rows * dim * 2; }
+  int64_t call_bytes() const { return (kStreamRows + many_rows) * 4; }
 };
 
 }  // namespace
@@ -276,53 +284,32 @@ struct AllReduce::Impl {
   bool use_peers, use_nccl_for_many, has_twins;
   Nccl nccl = {};
   struct PerGpu {
-    Buffer few, many, flags, calls, packed;
+    Buffer few, many, calls, packed;
   };
   std::vector<PerGpu> own = {};
 
-  Sum sum_of(size_t rank, const Share& share, float eps) const {
-    Sum sum{};
-    sum.partial = share.partial, sum.x = share.x, sum.w = share.w, sum.h = share.h;
+  // Rows [first, first + rows), which the buffers hold at once.
+  template <class Wire>
+  void queue_rows(std::span<const Share> shares, int64_t first, int64_t rows, float eps) {
+    constexpr bool kFew = Wire::kNumbers == 4;
     for (size_t g = 0; g < gpus.size(); ++g) {
-      const PerGpu& at = own[g];
-      sum.mail[g] = {const_cast<uint4*>(at.few.as<uint4>()), const_cast<uint16_t*>(at.many.as<uint16_t>()),
-                     const_cast<uint32_t*>(at.flags.as<uint32_t>())};
-    }
-    sum.calls = const_cast<uint32_t*>(own[rank].calls.as<uint32_t>());
-    sum.most_pieces = sizes.pieces;
-    sum.rank = static_cast<int>(rank), sum.gpus = static_cast<int>(gpus.size()), sum.dim = static_cast<int>(sizes.dim);
-    sum.eps = eps;
-    // Of two on one GPU the next kernel's blocks would wait where the other's have to run.
-    sum.may_start_next = !has_twins;
-    return sum;
-  }
-
-  void few_rows(std::span<const Share> shares, int64_t rows, float eps) const {
-    const int64_t pairs = (sizes.dim / 2 + kRowThreads - 1) / kRowThreads;
-    auto* const kernel = pairs <= 1   ? few_rows_kernel<1>
-                         : pairs <= 2 ? few_rows_kernel<2>
-                         : pairs <= 3 ? few_rows_kernel<3>
-                                      : few_rows_kernel<8>;
-    for (size_t g = 0; g < gpus.size(); ++g) {
+      const Share& share = shares[g];
+      Sum sum{};
+      sum.partial = share.partial + first * sizes.dim, sum.x = share.x + first * sizes.dim;
+      sum.w = share.w, sum.h = share.h + first * sizes.dim;
+      for (size_t to = 0; to < gpus.size(); ++to) sum.mail[to] = (kFew ? own[to].few : own[to].many).as<uint4>();
+      sum.calls = own[g].calls.as<uint32_t>() + (kFew ? 0 : kStreamRows);
+      sum.most_rows = kFew ? kStreamRows : sizes.many_rows;
+      sum.rows = static_cast<int>(rows), sum.rank = static_cast<int>(g), sum.gpus = static_cast<int>(gpus.size());
+      sum.dim = static_cast<int>(sizes.dim);
+      sum.eps = eps;
+      // Of two on one GPU the next kernel's blocks would wait where the other's have to run; and some multiprocessors
+      // must be free.
+      sum.may_start_next = !has_twins;
       const cuda::GpuScope on(gpus[g]);
-      launch_dependent(kernel, dim3(static_cast<unsigned>(rows)), dim3(kRowThreads), 0, shares[g].stream,
-                       sum_of(g, shares[g], eps));
-    }
-  }
-
-  void many_rows(std::span<const Share> shares, int64_t rows, float eps) const {
-    for (int64_t first = 0; first < rows; first += sizes.rows_at_once) {
-      for (size_t g = 0; g < gpus.size(); ++g) {
-        const cuda::GpuScope on(gpus[g]);
-        Sum sum = sum_of(g, shares[g], eps);
-        sum.partial += first * sizes.dim, sum.x += first * sizes.dim, sum.calls += kStreamRows;
-        sum.count = std::min(sizes.rows_at_once, rows - first) * sizes.dim;
-        const int64_t pieces = (sum.count + kPiece - 1) / kPiece;
-        // Twins wait for each other on the same multiprocessors, and must leave some of them free.
-        const int64_t most = has_twins ? 32 : 8 * cuda::multiprocessors();
-        launch_dependent(many_rows_kernel, dim3(static_cast<unsigned>(std::min(pieces, most))), dim3(kPieceThreads), 0,
-                         shares[g].stream, sum);
-      }
+      const int64_t most = kFew ? rows : has_twins ? 32 : 8 * cuda::multiprocessors();
+      launch_dependent(rows_kernel_for<Wire>(sizes.dim), dim3(static_cast<unsigned>(std::min(rows, most))),
+                       dim3(Wire::kThreads), 0, share.stream, sum);
     }
   }
 
@@ -375,20 +362,20 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
   if (!i.use_peers || i.use_nccl_for_many) i.nccl = Nccl(gpus);
   for (const int gpu : gpus) {
     const cuda::GpuScope on(gpu);
-    const auto zeroed = [](int64_t bytes) {
+    const auto filled = [](int64_t bytes, uint32_t word) {
       Buffer buffer(bytes, Device::cuda);
-      cuda::check(cudaMemset(buffer.as<void>(), 0, static_cast<size_t>(bytes)), "cudaMemset");
+      fill_kernel<<<1024, 256>>>(buffer.as<uint32_t>(), word, bytes / 4);
+      cuda::check_launch("all_reduce");
       return buffer;
     };
     Impl::PerGpu& own = i.own.emplace_back();
     if (i.use_peers) {
-      own.few = zeroed(i.sizes.few_bytes());
-      own.calls = zeroed(i.sizes.call_bytes());
-      own.flags = zeroed(i.sizes.flag_bytes());
-      own.many = Buffer(i.sizes.many_bytes(), Device::cuda);
+      own.few = filled(i.sizes.few_bytes(), Few::kNothing);
+      own.calls = filled(i.sizes.call_bytes(), 0);
+      own.many = filled(i.sizes.many_bytes(), Many::kNothing);
     }
     if (i.use_nccl_for_many) own.packed = Buffer(most_rows * dim * 2, Device::cuda);
-    cuda::check(cudaDeviceSynchronize(), "cudaMemset");
+    cuda::check(cudaDeviceSynchronize(), "all_reduce");
     for (const int peer : gpus) {
       if (peer == gpu || !i.use_peers) continue;
       const cudaError_t enabled = cudaDeviceEnablePeerAccess(peer, 0);
@@ -408,11 +395,13 @@ void AllReduce::queue(std::span<const Share> shares, int64_t rows, float eps) {
           shares.size());
   if (rows == 0) return;
   const bool are_few = rows <= kStreamRows;
-  if (i.use_peers && are_few) return i.few_rows(shares, rows, eps);
-  if (i.use_nccl_for_many || !i.use_peers)
-    i.through_nccl(shares, rows);
-  else
-    i.many_rows(shares, rows, eps);
+  if (i.use_peers && are_few) return i.queue_rows<Few>(shares, 0, rows, eps);
+  if (i.use_peers && !i.use_nccl_for_many) {
+    for (int64_t first = 0; first < rows; first += i.sizes.many_rows)
+      i.queue_rows<Many>(shares, first, std::min(i.sizes.many_rows, rows - first), eps);
+    return;
+  }
+  i.through_nccl(shares, rows);
   for (size_t g = 0; g < i.gpus.size(); ++g) {
     const Share& s = shares[g];
     const cuda::GpuScope on(i.gpus[g]);
@@ -423,7 +412,7 @@ void AllReduce::queue(std::span<const Share> shares, int64_t rows, float eps) {
 int64_t AllReduce::bytes(int64_t gpus, int64_t most_rows, int64_t dim) {
   if (gpus == 1) return 0;
   const Sizes s(gpus, most_rows, dim);
-  return s.few_bytes() + s.many_bytes() + s.flag_bytes() + s.call_bytes() + most_rows * dim * 2;
+  return s.few_bytes() + s.many_bytes() + s.call_bytes() + most_rows * dim * 2;
 }
 
 }  // namespace corvid::kernels

@@ -13,16 +13,13 @@
 //   Order    a row's bits depend on that row alone, but above kStreamRows rows through NCCL among three GPUs and more,
 //            where they depend on its place too.
 //
-// Two ways. Through the peers' memory: each GPU writes its partial into its peers' memory and adds what they wrote into
-// its own.
-//
-//   few rows    a block for each row; every 8 bytes on the wire carry 4 of data and the number of the call, so that
-//               their arrival is seen by looking at them: no fence, no flag, no second trip
-//   many rows   a block for a piece of 4,096 numbers, in bf16, with a flag behind it
-//
-// Two buffers take turns: a GPU begins call n + 2 only when it has what its peers sent in call n + 1, which they did
-// when they had done with call n. Through NCCL: where GPUs don't reach each other's memory, and for many rows of more
-// than two GPUs, of whose sums a ring sends less.
+// Two ways. Through the peers' memory, by one kernel, a block for a row: each GPU writes its partial into its peers'
+// memory, in float32 or bf16, and adds what they wrote into its own. Nothing but the numbers themselves goes over the
+// wire: a word of memory that is -0 has not arrived yet (a sender says 0 instead), and who has read it makes it -0
+// again. So there is no fence, no flag and no second trip. Two buffers take turns: a GPU begins call n + 2 only when it
+// has what its peers sent in call n + 1, which they did when they had done with call n. Where a peer has failed its
+// numbers don't come, and after a minute or two that is this GPU's error. Through NCCL: where GPUs don't
+// reach each other's memory, and for many rows of more than two GPUs, of whose sums a ring sends less.
 #pragma once
 #include <cstdint>
 #include <memory>

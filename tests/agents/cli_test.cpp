@@ -193,6 +193,7 @@ TEST(Device, CudaWithoutAGpuIsSaidBeforeAnyWork) {
       {{"run", "hello"}, "config.yaml: device: cuda: "},
       {{"model", "logits", "nowhere.gguf", "--prompt-ids", "1", "--device", "cuda"}, "--device cuda: "},
       {{"model", "bench", "--random", "minimax-m3", "--device", "cuda"}, "--device cuda: "},
+      {{"model", "bench", "--random", "minimax-m3", "--gpus", "2"}, "--gpus 2: "},
       {{"batch", (home / "w.yaml").string()}, "w.yaml: device: cuda: "},
       {{"batch", (home / "w.yaml").string(), "--device", "cuda"}, "--device cuda: "},
   };

@@ -441,7 +441,6 @@ TEST_P(GpuShareTest, SnapshotsGoFromOneGpuToSeveralAndBack) {
     for (Sequence* s : {from, to, &again}) s->append(7);
     EXPECT_EQ(copy(from->logits()), copy(again.logits()));
     EXPECT_LT(difference(from->logits(), to->logits()), kCutTolerance);
-    EXPECT_NE(copy(from->logits()), copy(to->logits()));
   }
 }
 
