@@ -61,10 +61,17 @@ struct Plan {
     x = arena.take<const float*>(pairs);
     hidden_x = arena.take<const float*>(pairs);
     hidden = arena.take<float>(integer_hidden ? 0 : pairs * a.ffn);
-    out = arena.take<float>(pairs * a.dim);
-    x_rows = arena.take<std::byte>(integer_x ? a.rows * int_row_bytes(a.dim) : 0);
     x_words = arena.take<const std::byte*>(pairs);
-    x_panels = arena.take<std::byte>(integer_x ? panels * int_panel_bytes(a.dim) : 0);
+    // Nobody reads x any more when the first of `out` is written: they share memory.
+    const int64_t out_bytes = pairs * a.dim * int64_t{sizeof(float)};
+    const auto lay_out_x = [&](Arena at) {
+      x_rows = at.take<std::byte>(integer_x ? a.rows * int_row_bytes(a.dim) : 0);
+      x_panels = at.take<std::byte>(integer_x ? panels * int_panel_bytes(a.dim) : 0);
+      return at.bytes();
+    };
+    auto* const shared = arena.take<std::byte>(std::max(lay_out_x(Arena()), out_bytes));
+    lay_out_x(Arena(shared));
+    out = reinterpret_cast<float*>(shared);
     hidden_panels = arena.take<std::byte>(integer_hidden ? panels * int_panel_bytes(a.ffn) : 0);
   }
 
