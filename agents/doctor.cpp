@@ -58,9 +58,9 @@ Check gpu() {
   };
   const int count = kernels::cuda::gpu_count();
   return {"gpu", Check::State::ok,
-          (count > 1 ? std::to_string(count) + " x " : "") + info.name + ", " + std::to_string(info.free_bytes >> 20) + " of " + std::to_string(info.total_bytes >> 20) +
-              " MB free, the driver for CUDA " + version(info.driver) + ", this build of CUDA " +
-              version(info.runtime)};
+          (count > 1 ? std::to_string(count) + " x " : "") + info.name + ", " + std::to_string(info.free_bytes >> 20) +
+              " of " + std::to_string(info.total_bytes >> 20) + " MB free, the driver for CUDA " +
+              version(info.driver) + ", this build of CUDA " + version(info.runtime)};
 }
 
 Check namespaces() {

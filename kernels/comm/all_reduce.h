@@ -5,9 +5,7 @@
 //   partial_g  = 0                                                  ready for the next sum
 //
 //   Shapes   on each GPU: partial, x: [rows, dim] float32; w: [dim]; h: [rows, dim] bf16, 16-byte aligned all of them.
-//   Needs    rows >= 0, dim a multiple of 8 and at most kMostReducedDim. Calls in the same order for all GPUs. x has
-//   the
-//            same bits on all GPUs.
+//   Needs    rows >= 0, dim a multiple of 8 and at most kMostReducedDim. x has the same bits on all GPUs.
 //   Numbers  up to kStreamRows rows the partials are added in float32, in the order of the GPUs; above that each is
 //            rounded to bf16 first, which halves what crosses the wires, and (through NCCL alone) so is their sum.
 //   Order    a row's bits depend on that row alone, but above kStreamRows rows through NCCL among three GPUs and more,
@@ -18,8 +16,8 @@
 // wire: a word of memory that is -0 has not arrived yet (a sender says 0 instead), and who has read it makes it -0
 // again. So there is no fence, no flag and no second trip. Two buffers take turns: a GPU begins call n + 2 only when it
 // has what its peers sent in call n + 1, which they did when they had done with call n. Where a peer has failed its
-// numbers don't come, and after a minute or two that is this GPU's error. Through NCCL: where GPUs don't
-// reach each other's memory, and for many rows of more than two GPUs, of whose sums a ring sends less.
+// numbers don't come, and after a minute or two that is this GPU's error. Through NCCL: where GPUs don't reach each
+// other's memory, and for many rows of more than two GPUs, of whose sums a ring sends less.
 #pragma once
 #include <cstdint>
 #include <memory>
