@@ -1,11 +1,12 @@
 // The order of a call: plan, gate and up, down into one row for each pair, and the sum of each row's pairs. One row
-// alone needs no plan, and its down and sum are one kernel.
+// alone needs no plan, and two launches (row.h).
 #include <algorithm>
 
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/feed_forward/plan.h"
+#include "kernels/feed_forward/row.h"
 #include "kernels/feed_forward/stream.h"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/wide.h"
@@ -146,8 +147,6 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, C
                  .shared_first = nullptr,
                  .shared_second = nullptr,
                  .plan = {},
-                 .ids = nullptr,
-                 .first_expert = 0,
                  .gather = false,
                  .rows = a.rows,
                  .tile = tile,
@@ -173,8 +172,8 @@ void add_rows(const FeedForward& a, const Pieces& w, const Out* out, CUstream_st
 void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
   const FeedForward::Mlp& e = a.experts;
   const ExpertPlanShape& s = w.shape;
-  const bool one_row = a.rows == 1 && row_fits(e.down, s.slots());
-  if (!one_row) cuda::plan_experts(a.ids, a.first_expert, s, w.plan, stream);
+  if (a.rows == 1 && row_fits(a)) return cuda::experts_of_row(a, s.shared, w.m, stream);
+  cuda::plan_experts(a.ids, a.first_expert, s, w.plan, stream);
   if (is_wide(e, a.rows)) {
     WideProduct p{.x = in_order(a, e, w.plan, s.positions(), w, stream),
                   .positions = s.positions(),
@@ -197,13 +196,11 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                  .second = e.up,
                  .shared_first = s.shared ? a.shared.gate.data : nullptr,
                  .shared_second = s.shared ? a.shared.up.data : nullptr,
-                 .plan = one_row ? ExpertPlan{} : w.plan,
-                 .ids = one_row ? a.ids : nullptr,
-                 .first_expert = a.first_expert,
+                 .plan = w.plan,
                  .gather = true,
                  .rows = a.rows,
                  .tile = s.tile,
-                 .max_tiles = one_row ? s.slots() : s.max_tiles(),
+                 .max_tiles = s.max_tiles(),
                  .top_k = s.slots(),
                  .m = w.m,
                  .out = nullptr,
@@ -212,7 +209,6 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
   cuda::expert_stream(p, stream);
   p.x = w.m, p.gather = false, p.first = e.down, p.second = {}, p.m = nullptr, p.out = w.out;
   p.shared_first = s.shared ? a.shared.down.data : nullptr, p.shared_second = nullptr;
-  if (one_row) return cuda::add_experts_of_row(p, a.weights, a.x, stream);
   cuda::expert_stream(p, stream);
   add_rows(a, w, static_cast<const float*>(w.out), stream);
 }

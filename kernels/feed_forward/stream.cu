@@ -1,19 +1,12 @@
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/activate.cuh"
+#include "kernels/feed_forward/formats.cuh"
 #include "kernels/feed_forward/stream.h"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/stream.cuh"
 
 namespace corvid::kernels {
 namespace {
-
-// The expert of a slot of the one row, -1 where it is another GPU's. The slot after the last is the shared expert's.
-__device__ int expert_of_slot(const ExpertStream& a, int slot) {
-  const auto n_experts = static_cast<int>(a.first.n_experts);
-  if (a.shared_first != nullptr && slot + 1 == a.top_k) return n_experts;
-  const int id = a.ids[slot] - static_cast<int>(a.first_expert);
-  return id >= 0 && id < n_experts ? id : -1;
-}
 
 // Of expert `expert`, which may be the shared one.
 __device__ const unsigned char* panel_of(const ExpertStream& a, bool second, int expert, int panel, int64_t bytes) {
@@ -32,10 +25,7 @@ __global__ __launch_bounds__(kStreamThreads,
   wait_for_previous();
   start_next();
   ExpertTile t;
-  if (a.ids != nullptr) {
-    t = {expert_of_slot(a, tile), tile, 1};
-    if (t.expert < 0) return;
-  } else if (a.plan.tiles != nullptr) {
+  if (a.plan.tiles != nullptr) {
     if (tile >= *a.plan.n_tiles) return;
     t = a.plan.tiles[tile];
   } else {
@@ -51,7 +41,7 @@ __global__ __launch_bounds__(kStreamThreads,
   for (int n = 0; n < kTiles; ++n) {
     const int at = n * 8 + lane / 4;
     x[n] = nullptr;
-    if (at < t.count) x[n] = a.x + (!a.gather ? t.first + at : a.ids != nullptr ? 0 : a.plan.rows[t.first + at]) * k;
+    if (at < t.count) x[n] = a.x + (a.gather ? a.plan.rows[t.first + at] : t.first + at) * k;
   }
   float sum[kPanels][kTiles][4] = {};
   if (const int panel = first_panel + (warp >> log_split); panel < n_panels) {
@@ -73,42 +63,6 @@ __global__ __launch_bounds__(kStreamThreads,
   });
 }
 
-constexpr int kRowWarps = 16;  // at most: a block has all parts of all slots for one panel
-
-template <DeviceFormat kFormat>
-__global__ __launch_bounds__(kRowWarps * 32, 1) void row_kernel(const __grid_constant__ ExpertStream a, int log_split,
-                                                                const float* weights, float* to) {
-  __shared__ float parts[kRowWarps][16];
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int n_parts = 1 << log_split, slot = warp >> log_split;
-  const auto panel = static_cast<int>(blockIdx.x);
-  wait_for_previous();
-  start_next();
-  const int expert = expert_of_slot(a, slot);
-  float sum[1][1][4] = {};
-  if (expert >= 0) {
-    const unsigned char* const panels[1] = {panel_of(a, false, expert, panel, panel_bytes(kFormat, a.first.k))};
-    const uint16_t* const x[1] = {lane < 4 ? a.x + slot * a.first.k : nullptr};
-    stream<kFormat, 1, 1, kAhead<kFormat, 1>>(panels, x, a.first.k, warp & (n_parts - 1),
-                                              static_cast<int>(steps_of<kFormat>(a.first.k)), n_parts, sum, lane,
-                                              [] {});
-  }
-  if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0][0], parts[warp][lane / 4 + 8] = sum[0][0][2];
-  __syncthreads();
-  const int row = static_cast<int>(threadIdx.x), j = panel * 16 + row;
-  if (row >= 16 || j >= a.first.n) return;
-  float all = 0;
-  const auto slots = static_cast<int>(a.top_k);
-  for (int s = 0; s < slots; ++s) {
-    if (expert_of_slot(a, s) < 0) continue;
-    float total = 0;
-    for (int part = 0; part < n_parts; ++part) total += parts[(s << log_split) + part][row];
-    const bool is_shared = a.shared_first != nullptr && s + 1 == slots;
-    all = fmaf(is_shared ? 1.0F : weights[s], total, all);
-  }
-  to[j] += all;
-}
-
 template <DeviceFormat kFormat, int kPanels>
 void launch(const ExpertStream& a, CUstream_st* stream) {
   const int64_t panels = panels_of(a.first.n);
@@ -123,23 +77,6 @@ void launch(const ExpertStream& a, CUstream_st* stream) {
     launch_dependent(experts_kernel<kFormat, 4, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
 }
 
-// Calls use.operator()<format>().
-template <class Use>
-auto with_format(DeviceFormat format, Use&& use) {
-  switch (format) {
-    case DeviceFormat::q8_0:
-      return use.template operator()<DeviceFormat::q8_0>();
-    case DeviceFormat::q4_k:
-      return use.template operator()<DeviceFormat::q4_k>();
-    case DeviceFormat::q6_k:
-      return use.template operator()<DeviceFormat::q6_k>();
-    case DeviceFormat::f8_e4m3:
-      return use.template operator()<DeviceFormat::f8_e4m3>();
-    default:
-      return use.template operator()<DeviceFormat::bf16>();
-  }
-}
-
 }  // namespace
 
 int64_t stream_tile(int64_t rows, int64_t top_k, int64_t n_experts) {
@@ -148,24 +85,12 @@ int64_t stream_tile(int64_t rows, int64_t top_k, int64_t n_experts) {
   return rows <= 8 || wanted <= 8 ? 8 : rows <= 16 || wanted <= 16 ? 16 : 32;
 }
 
-bool row_fits(const DeviceMatrix& down, int64_t slots) {
-  return slots << log_split_of(panels_of(down.n) * slots, down.k) <= kRowWarps;
-}
-
 void cuda::expert_stream(const ExpertStream& a, CUstream_st* stream) {
   with_format(a.first.format, [&]<DeviceFormat kFormat> {
     if (a.second.data != nullptr)
       launch<kFormat, 2>(a, stream);
     else
       launch<kFormat, 1>(a, stream);
-  });
-}
-
-void cuda::add_experts_of_row(const ExpertStream& a, const float* weights, float* x, CUstream_st* stream) {
-  with_format(a.first.format, [&]<DeviceFormat kFormat> {
-    const int log_split = log_split_of(panels_of(a.first.n) * a.top_k, a.first.k);
-    launch_dependent(row_kernel<kFormat>, dim3(static_cast<unsigned>(panels_of(a.first.n))),
-                     dim3(static_cast<unsigned>(a.top_k << log_split) * 32), 0, stream, a, log_split, weights, x);
   });
 }
 

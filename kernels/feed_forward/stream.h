@@ -18,9 +18,6 @@ struct ExpertStream {
   DeviceMatrix first, second;                // gate and up; or down alone
   const void *shared_first, *shared_second;  // of the expert after the last, or null; the same shape and format
   ExpertPlan plan;
-  // Instead of a plan, with one row: its ids, which are the experts at the positions; those of another GPU are skipped.
-  const int32_t* ids;
-  int64_t first_expert;
   bool gather;  // the row of x is the position's row, not the position
   int64_t rows, tile, max_tiles, top_k;
   uint16_t* m;  // [positions, n] bf16: act(gate, up)
@@ -29,14 +26,8 @@ struct ExpertStream {
   Activation act;
 };
 
-// Whether add_experts_of_row() can do with so many slots: a block has all of them.
-bool row_fits(const DeviceMatrix& down, int64_t slots);
-
 namespace cuda {
 void expert_stream(const ExpertStream& a, CUstream_st* stream);
-// With one row: down of all its experts, weighed and added to x [n]. Gives the bits that expert_stream and the sum of
-// its rows give. Needs row_fits().
-void add_experts_of_row(const ExpertStream& a, const float* weights, float* x, CUstream_st* stream);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -25,7 +25,7 @@ inline int log_split_of(int64_t panels, int64_t k) {
   return log;
 }
 // Panels that a block has.
-__host__ __device__ constexpr int block_panels(int log_split) { return kStreamWarps >> log_split; }
+__host__ __device__ constexpr int block_panels(int log_split, int warps = kStreamWarps) { return warps >> log_split; }
 
 // Steps in registers at a time, of 2 to 4 KB for each warp.
 template <DeviceFormat kFormat, int kPanels>

@@ -4,6 +4,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
+#include "kernels/products/dependent.cuh"
 #include "kernels/store_heads/store_heads.h"
 
 namespace corvid::kernels {
@@ -32,11 +33,34 @@ __device__ float square_sum(const uint16_t* data, int64_t width, int lane) {
   return warp_sum(sum);
 }
 
+// What a lane needs of a norm's weights for a head of width dim: they come from far, so they are asked for before the
+// wait for the kernel before.
+struct NormPart {
+  static constexpr int kMost = 4;
+  float2 pairs[kMost];
+
+  __device__ NormPart(const float* weight, int64_t dim, int lane) {
+#pragma unroll
+    for (int n = 0; n < kMost; ++n)
+      if (weight != nullptr && lane + 32 * n < dim / 2)
+        pairs[n] = {__ldg(weight + 2 * (lane + 32 * n)), __ldg(weight + 2 * (lane + 32 * n) + 1)};
+  }
+};
+
 // The head `in` of width dim, normalised over `all` of width `all_dim` and turned, in `out`.
-__device__ void norm_and_turn(const uint16_t* in, const float* weight, const uint16_t* all, int64_t all_dim,
-                              const float* cos_sin, int64_t rotary, float eps, int64_t dim, float* out, int lane) {
+__device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const float* weight, const uint16_t* all,
+                              int64_t all_dim, const float* cos_sin, int64_t rotary, float eps, int64_t dim, float* out,
+                              int lane) {
   const float scale = rsqrtf(square_sum(all, all_dim, lane) / static_cast<float>(all_dim) + eps);
-  for (int64_t i = lane; i < dim / 2; i += 32) {
+#pragma unroll
+  for (int n = 0; n < NormPart::kMost; ++n) {
+    const int64_t i = lane + 32 * n;
+    if (i >= dim / 2) break;
+    const float2 x = pair_at(in, i);
+    out[2 * i] = x.x * scale * part.pairs[n].x;
+    out[2 * i + 1] = x.y * scale * part.pairs[n].y;
+  }
+  for (int64_t i = lane + 32 * NormPart::kMost; i < dim / 2; i += 32) {
     const float2 x = pair_at(in, i);
     out[2 * i] = x.x * scale * weight[2 * i];
     out[2 * i + 1] = x.y * scale * weight[2 * i + 1];
@@ -64,24 +88,31 @@ __device__ void write_e4m3(unsigned char* to, const float* from, int64_t dim, in
   }
 }
 
-// blockIdx.x: row; blockIdx.y and the warp: one of the row's heads of q, then of k, v, index_q, index_k.
-__global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHeads a) {
-  extern __shared__ float shared[];
-  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-  const int64_t row = blockIdx.x;
-  const int64_t widest = a.head_dim > a.index_dim ? a.head_dim : a.index_dim;
-  float* head = shared + warp * widest;
-  int64_t unit = int64_t{blockIdx.y} * kWarps + warp;
-  const float* cos_sin = a.cos_sin + row * a.rotary_dim;
+// What a warp does: a head's numbers, by what they are normalised (weight == null: values, which are not), and where
+// they go.
+struct Unit {
+  const uint16_t *in = nullptr, *all = nullptr;
+  const float* weight = nullptr;
+  int64_t dim = 0, all_dim = 0;
+  std::byte* to = nullptr;  // null: nothing is wanted
+  bool e4m3 = false;
+};
 
+// One of the row's heads of q, then of k, v, index_q, index_k.
+__device__ Unit unit_of(const StoreHeads& a, int64_t row, int64_t unit) {
+  Unit u;
+  const auto of_row = [&](const StoreHeads::Rows& from, int64_t n, int64_t dim, const float* weight, bool whole) {
+    u.all = from.data + row * from.stride;
+    u.in = u.all + unit * dim;
+    u.dim = dim;
+    u.all_dim = whole ? n * dim : dim;
+    u.weight = weight != nullptr && whole ? weight + unit * dim : weight;
+    if (!whole) u.all = u.in;
+  };
   if (unit < a.n_heads) {
-    const uint16_t* all = a.q.data + row * a.q.stride;
-    const uint16_t* in = all + unit * a.head_dim;
-    norm_and_turn(in, a.q_norm + (a.whole_norms ? unit * a.head_dim : 0), a.whole_norms ? all : in,
-                  a.whole_norms ? a.n_heads * a.head_dim : a.head_dim, cos_sin, a.rotary_dim, a.eps, a.head_dim, head,
-                  lane);
-    write_bf16(a.q_out + (row * a.n_heads + unit) * a.head_dim, head, a.head_dim, lane);
-    return;
+    of_row(a.q, a.n_heads, a.head_dim, a.q_norm, a.whole_norms);
+    u.to = reinterpret_cast<std::byte*>(a.q_out + (row * a.n_heads + unit) * a.head_dim);
+    return u;
   }
   unit -= a.n_heads;
   const int64_t pos = a.pos[row];
@@ -92,44 +123,60 @@ __global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHea
     at = pos % a.block;
   }
   if (unit < a.n_kv_heads) {
-    if (page == nullptr) return;
-    const uint16_t* all = a.k.data + row * a.k.stride;
-    const uint16_t* in = all + unit * a.head_dim;
-    norm_and_turn(in, a.k_norm + (a.whole_norms ? unit * a.head_dim : 0), a.whole_norms ? all : in,
-                  a.whole_norms ? a.n_kv_heads * a.head_dim : a.head_dim, cos_sin, a.rotary_dim, a.eps, a.head_dim,
-                  head, lane);
-    write_bf16(reinterpret_cast<uint16_t*>(page) + (unit * a.block + at) * a.head_dim, head, a.head_dim, lane);
-    return;
+    of_row(a.k, a.n_kv_heads, a.head_dim, a.k_norm, a.whole_norms);
+    if (page != nullptr) u.to = page + (unit * a.block + at) * a.head_dim * 2;
+    return u;
   }
   unit -= a.n_kv_heads;
   if (unit < a.n_kv_heads) {
-    if (page == nullptr) return;
-    const auto* in = reinterpret_cast<const uint32_t*>(a.v.data + row * a.v.stride + unit * a.head_dim);
-    auto* to = reinterpret_cast<uint32_t*>(page + a.values_offset) + (unit * a.block + at) * a.head_dim / 2;
-    for (int64_t i = lane; i < a.head_dim / 2; i += 32) to[i] = in[i];
-    return;
+    of_row(a.v, a.n_kv_heads, a.head_dim, nullptr, false);
+    if (page != nullptr) u.to = page + a.values_offset + (unit * a.block + at) * a.head_dim * 2;
+    return u;
   }
   unit -= a.n_kv_heads;
   if (a.index_q.data != nullptr) {
     if (unit < a.n_index_heads) {
-      const uint16_t* in = a.index_q.data + row * a.index_q.stride + unit * a.index_dim;
-      norm_and_turn(in, a.index_q_norm, in, a.index_dim, cos_sin, a.rotary_dim, a.eps, a.index_dim, head, lane);
-      write_bf16(a.index_q_out + (row * a.n_index_heads + unit) * a.index_dim, head, a.index_dim, lane);
-      return;
+      of_row(a.index_q, a.n_index_heads, a.index_dim, a.index_q_norm, false);
+      u.to = reinterpret_cast<std::byte*>(a.index_q_out + (row * a.n_index_heads + unit) * a.index_dim);
+      return u;
     }
     unit -= a.n_index_heads;
   }
-  if (a.index_k.data == nullptr || unit > 0 || page == nullptr) return;
-  const uint16_t* in = a.index_k.data + row * a.index_k.stride;
-  norm_and_turn(in, a.index_k_norm, in, a.index_dim, cos_sin, a.rotary_dim, a.eps, a.index_dim, head, lane);
-  if (a.index_e4m3)
-    write_e4m3(reinterpret_cast<unsigned char*>(page + a.index_offset) + at * a.index_dim, head, a.index_dim, lane);
+  if (a.index_k.data == nullptr || unit > 0) return u;
+  of_row(a.index_k, 1, a.index_dim, a.index_k_norm, false);
+  u.e4m3 = a.index_e4m3;
+  if (page != nullptr) u.to = page + a.index_offset + at * a.index_dim * (u.e4m3 ? 1 : 2);
+  return u;
+}
+
+// blockIdx.x: row; blockIdx.y and the warp: the unit.
+__global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHeads a) {
+  extern __shared__ float shared[];
+  const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+  const int64_t row = blockIdx.x;
+  float* head = shared + warp * (a.head_dim > a.index_dim ? a.head_dim : a.index_dim);
+  start_next();
+  const Unit u = unit_of(a, row, int64_t{blockIdx.y} * kWarps + warp);
+  const NormPart part(u.weight, u.dim, lane);
+  wait_for_previous();
+  if (u.to == nullptr) return;
+  if (u.weight == nullptr) {
+    const auto* in = reinterpret_cast<const uint32_t*>(u.in);
+    for (int64_t i = lane; i < u.dim / 2; i += 32) reinterpret_cast<uint32_t*>(u.to)[i] = in[i];
+    return;
+  }
+  norm_and_turn(u.in, part, u.weight, u.all, u.all_dim, a.cos_sin + row * a.rotary_dim, a.rotary_dim, a.eps, u.dim,
+                head, lane);
+  if (u.e4m3)
+    write_e4m3(reinterpret_cast<unsigned char*>(u.to), head, u.dim, lane);
   else
-    write_bf16(reinterpret_cast<uint16_t*>(page + a.index_offset) + at * a.index_dim, head, a.index_dim, lane);
+    write_bf16(reinterpret_cast<uint16_t*>(u.to), head, u.dim, lane);
 }
 
 __global__ void row_angles_kernel(const RowAngles a) {
   const int64_t half = a.rotary_dim / 2, i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
+  start_next();
+  wait_for_previous();
   if (i >= a.rows * half) return;
   const int64_t row = i / half, pair = i % half;
   const int32_t pos = a.pos[row] < 0 ? 0 : a.pos[row];
@@ -184,15 +231,14 @@ void cuda::store_heads(const StoreHeads& a, CUstream_st* stream) {
   const int64_t units = a.n_heads + 2 * a.n_kv_heads + (a.index_q.data != nullptr ? a.n_index_heads : 0) +
                         (a.index_k.data != nullptr ? 1 : 0);
   const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>((units + kWarps - 1) / kWarps));
-  store_heads_kernel<<<grid, kWarps * 32, static_cast<size_t>(kWarps * widest) * sizeof(float), stream>>>(a);
-  check_launch("store_heads");
+  launch_dependent(store_heads_kernel, grid, dim3(kWarps * 32), static_cast<size_t>(kWarps * widest) * sizeof(float),
+                   stream, a);
 }
 
 void cuda::row_angles(const RowAngles& a, CUstream_st* stream) {
   if (a.rows == 0) return;
   const int64_t count = a.rows * a.rotary_dim / 2;
-  row_angles_kernel<<<static_cast<unsigned>((count + 127) / 128), 128, 0, stream>>>(a);
-  check_launch("row_angles");
+  launch_dependent(row_angles_kernel, dim3(static_cast<unsigned>((count + 127) / 128)), dim3(128), 0, stream, a);
 }
 
 void cuda::gather_rows(const GatherRows& a, CUstream_st* stream) {

@@ -13,8 +13,8 @@
 //            cos_sin: [rows, rotary_dim], as rope.h says. Pages: paged_rows.h; pages_base: slot 0 of this layer, keys
 //            at its beginning. index_k null: no index branch; index_q null: no row selects.
 //   Needs    rows >= 0; head_dim, index_dim even and at most 1024; rotary_dim <= both; the pages of all rows present;
-//   no
-//            two rows with the same place. q_out, index_q_out overlap nothing. Rows with pos < 0 are not stored.
+//            no two rows with the same place; seq, pos and pages not written by a kernel just before (they are read
+//            while it may still run). q_out, index_q_out overlap nothing. Rows with pos < 0 are not stored.
 //   Numbers  float32 from bf16 to bf16, one rounding at the end: |out - exact| <= 2^-8 |exact| (2^-4 in e4m3, at
 //            least 2^-10; it saturates at 448) + store_heads_tolerance() * the norm's largest number.
 //   Order    A row's bits depend on that row alone.

@@ -1,0 +1,203 @@
+#include "kernels/cuda_check.h"
+#include "kernels/feed_forward/activate.cuh"
+#include "kernels/feed_forward/formats.cuh"
+#include "kernels/feed_forward/row.h"
+#include "kernels/products/dependent.cuh"
+#include "kernels/products/stream.cuh"
+#include "kernels/ptx.cuh"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kMostWarps = 16;               // of a block of down: all parts of all slots for one panel
+constexpr int64_t kMostRowBytes = 96 << 10;  // of its shared memory
+
+struct RowExperts {
+  const uint16_t* h;
+  DeviceMatrix gate, up, down;
+  const void *shared_gate, *shared_up, *shared_down;  // null: no shared expert, which would have the last slot
+  const int32_t* ids;
+  const float* weights;
+  uint16_t* m;
+  float* x;
+  int first_expert, slots, log_split;
+  Activation act;
+};
+
+// The expert at a slot: n_experts for the shared one, -1 where it is another GPU's.
+__device__ int expert_at(const RowExperts& a, int slot) {
+  const auto n_experts = static_cast<int>(a.gate.n_experts);
+  if (a.shared_gate != nullptr && slot + 1 == a.slots) return n_experts;
+  const int expert = a.ids[slot] - a.first_expert;
+  return expert >= 0 && expert < n_experts ? expert : -1;
+}
+__device__ const unsigned char* panel_of(const DeviceMatrix& w, const void* shared, int expert, int panel) {
+  const bool is_shared = expert == static_cast<int>(w.n_experts);
+  const int64_t at = is_shared ? panel : expert * panels_of(w.n) + panel;
+  return static_cast<const unsigned char*>(is_shared ? shared : w.data) + at * panel_bytes(w.format, w.k);
+}
+
+// A row of k numbers, a multiple of 8, to shared memory, and zeros up to `padded`.
+template <class Row>
+__device__ void stage(int threads, int count, uint16_t* to, const Row& from) {
+  for (int i = static_cast<int>(threadIdx.x) * 8; i < count; i += threads * 8) {
+    const uint16_t* const at = from(i);
+    ptx::copy_async(ptx::shared_address(to + i), at != nullptr ? at : from(0), at != nullptr);
+  }
+  ptx::commit_copies();
+  ptx::wait_copies<0>();
+  __syncthreads();
+}
+
+// blockIdx.y: the slot. Blocks of few warps: a multiprocessor has several, and all have nearly the same work.
+template <DeviceFormat kFormat, int kWarps>
+__global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __grid_constant__ RowExperts a) {
+  extern __shared__ __align__(16) uint16_t row[];
+  __shared__ float parts[kWarps][2][kPanelRows];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const auto slot = static_cast<int>(blockIdx.y);
+  const auto k = static_cast<int>(a.gate.k), padded = static_cast<int>(padded_k(kFormat, k));
+  const int in_block = block_panels(a.log_split, kWarps), n_parts = 1 << a.log_split;
+  const int first_panel = static_cast<int>(blockIdx.x) * in_block, panel = first_panel + (warp >> a.log_split);
+  wait_for_previous();
+  start_next();  // now, so that the next kernel's blocks know that the ids are there
+  const int expert = expert_at(a, slot);
+  if (expert < 0) return;
+  const auto begin = [&] { stage(kWarps * 32, padded, row, [&](int i) { return i < k ? a.h + i : nullptr; }); };
+  float sum[2][1][4] = {};
+  if (panel < static_cast<int>(panels_of(a.gate.n))) {
+    const unsigned char* const panels[2] = {panel_of(a.gate, a.shared_gate, expert, panel),
+                                            panel_of(a.up, a.shared_up, expert, panel)};
+    const uint16_t* const x[1] = {lane < 4 ? row : nullptr};
+    stream<kFormat, 1, 2, kAhead<kFormat, 2>>(panels, x, padded, warp & (n_parts - 1),
+                                              static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
+  } else {
+    begin();
+  }
+#pragma unroll
+  for (int p = 0; p < 2; ++p)
+    if (lane % 4 == 0) parts[warp][p][lane / 4] = sum[p][0][0], parts[warp][p][lane / 4 + 8] = sum[p][0][2];
+  __syncthreads();
+  const int j = first_panel * static_cast<int>(kPanelRows) + thread;
+  if (thread >= in_block * kPanelRows || j >= a.gate.n) return;
+  float total[2] = {};
+  for (int part = 0; part < n_parts; ++part)
+#pragma unroll
+    for (int p = 0; p < 2; ++p) total[p] += parts[(thread / kPanelRows << a.log_split) + part][p][thread % kPanelRows];
+  reinterpret_cast<__nv_bfloat16*>(a.m)[slot * a.gate.n + j] = __float2bfloat16_rn(activate(total[0], total[1], a.act));
+}
+
+// A block for each panel of down; its warps have the parts of the slots.
+template <DeviceFormat kFormat>
+__global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_constant__ RowExperts a) {
+  extern __shared__ __align__(16) uint16_t rows[];  // [slots, padded]
+  __shared__ float parts[kMostWarps][kPanelRows], weights[kMostWarps];
+  __shared__ int experts[kMostWarps];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int n_parts = 1 << a.log_split, slot = warp >> a.log_split;
+  const auto panel = static_cast<int>(blockIdx.x);
+  const auto k = static_cast<int>(a.down.k), padded = static_cast<int>(padded_k(kFormat, k));
+  start_next();
+  if (thread < a.slots) {  // the ids are no concern of the kernel before
+    experts[thread] = expert_at(a, thread);
+    weights[thread] = a.shared_down != nullptr && thread + 1 == a.slots ? 1.0F : a.weights[thread];
+  }
+  __syncthreads();
+  const int j = panel * static_cast<int>(kPanelRows) + thread;
+  const bool has_output = thread < kPanelRows && j < a.down.n;
+  float before = 0;
+  const auto begin = [&] {
+    wait_for_previous();
+    if (has_output) before = a.x[j];
+    stage(static_cast<int>(blockDim.x), a.slots * padded, rows, [&](int i) -> const uint16_t* {
+      const int s = i / padded, column = i % padded;
+      return i == 0 || (column < k && experts[s] >= 0) ? a.m + s * k + column : nullptr;
+    });
+  };
+  float sum[1][1][4] = {};
+  if (experts[slot] >= 0) {
+    const unsigned char* const panels[1] = {panel_of(a.down, a.shared_down, experts[slot], panel)};
+    const uint16_t* const x[1] = {lane < 4 ? rows + slot * padded : nullptr};
+    stream<kFormat, 1, 1, kAhead<kFormat, 1>>(panels, x, padded, warp & (n_parts - 1),
+                                              static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
+  } else {
+    begin();
+  }
+  if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0][0], parts[warp][lane / 4 + 8] = sum[0][0][2];
+  __syncthreads();
+  if (!has_output) return;
+  float all = 0;
+  for (int s = 0; s < a.slots; ++s) {
+    if (experts[s] < 0) continue;
+    float total = 0;
+    for (int part = 0; part < n_parts; ++part) total += parts[(s << a.log_split) + part][thread];
+    all = fmaf(weights[s], total, all);
+  }
+  a.x[j] = before + all;
+}
+
+template <class Kernel>
+void allow_shared(Kernel* kernel, int64_t bytes) {
+  cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+              "experts of a row");
+}
+
+template <DeviceFormat kFormat, int kWarps>
+void launch_up(const RowExperts& a, CUstream_st* stream) {
+  const int64_t panels = panels_of(a.gate.n), in_block = block_panels(a.log_split, kWarps);
+  const int64_t bytes = padded_k(kFormat, a.gate.k) * 2;
+  allow_shared(up_kernel<kFormat, kWarps>, bytes);
+  launch_dependent(up_kernel<kFormat, kWarps>,
+                   dim3(static_cast<unsigned>((panels + in_block - 1) / in_block), static_cast<unsigned>(a.slots)),
+                   dim3(kWarps * 32), static_cast<size_t>(bytes), stream, a);
+}
+
+template <DeviceFormat kFormat>
+void launch_down(const RowExperts& a, CUstream_st* stream) {
+  const int64_t bytes = a.slots * padded_k(kFormat, a.down.k) * 2;
+  allow_shared(down_kernel<kFormat>, bytes);
+  launch_dependent(down_kernel<kFormat>, dim3(static_cast<unsigned>(panels_of(a.down.n))),
+                   dim3(static_cast<unsigned>(a.slots << a.log_split) * 32), static_cast<size_t>(bytes), stream, a);
+}
+
+int log_split_of_down(const DeviceMatrix& down, int64_t slots) {
+  return log_split_of(panels_of(down.n) * slots, down.k);
+}
+
+}  // namespace
+
+bool row_fits(const FeedForward& a) {
+  const DeviceMatrix& down = a.experts.down;
+  const int64_t slots = a.top_k + (a.shared.gate.data != nullptr ? 1 : 0);
+  return slots << std::max(log_split_of_down(down, a.top_k), log_split_of_down(down, slots)) <= kMostWarps &&
+         slots * padded_k(down.format, down.k) * 2 <= kMostRowBytes;
+}
+
+void cuda::experts_of_row(const FeedForward& a, bool shared, uint16_t* m, CUstream_st* stream) {
+  RowExperts r{.h = a.h,
+               .gate = a.experts.gate,
+               .up = a.experts.up,
+               .down = a.experts.down,
+               .shared_gate = shared ? a.shared.gate.data : nullptr,
+               .shared_up = shared ? a.shared.up.data : nullptr,
+               .shared_down = shared ? a.shared.down.data : nullptr,
+               .ids = a.ids,
+               .weights = a.weights,
+               .m = m,
+               .x = a.x,
+               .first_expert = static_cast<int>(a.first_expert),
+               .slots = static_cast<int>(a.top_k) + (shared ? 1 : 0),
+               .log_split = 0,
+               .act = a.act};
+  r.log_split = log_split_of(panels_of(r.gate.n) * r.slots, r.gate.k);
+  with_format(r.gate.format, [&]<DeviceFormat kFormat> {
+    if (r.log_split <= 2)
+      launch_up<kFormat, 4>(r, stream);
+    else
+      launch_up<kFormat, 8>(r, stream);
+  });
+  r.log_split = log_split_of_down(r.down, r.slots);
+  with_format(r.down.format, [&]<DeviceFormat kFormat> { launch_down<kFormat>(r, stream); });
+}
+
+}  // namespace corvid::kernels
