@@ -1,6 +1,7 @@
 #include "model/engine.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <list>
@@ -30,7 +31,14 @@ constexpr std::chrono::milliseconds kRetry{20};
 constexpr int kPatiencePart = 4;
 constexpr std::chrono::milliseconds kMostPatience{5};
 constexpr int64_t kPassesUntilForgotten = 8;
-constexpr int64_t kKeptPart = 4;  // of the budget, for pages of sequences that ended
+constexpr int64_t kCopiedPart = 8;  // of a block, at least, that a page is copied for
+constexpr int64_t kKeptPart = 4;    // of the budget, for pages of sequences that ended
+
+// Of a common beginning, what is taken over: a few tokens of a block are evaluated faster than the page is copied.
+int64_t worth_sharing(int64_t n_tokens, int64_t block) {
+  const int64_t in_block = n_tokens % block;
+  return in_block < block / kCopiedPart ? n_tokens - in_block : n_tokens;
+}
 
 int64_t kept_bytes(const KvPool& pool) {
   return pool.budget_bytes() == KvPool::kNoLimit ? 0 : pool.budget_bytes() / kKeptPart;
@@ -55,8 +63,7 @@ struct Engine::Order {
   std::list<Order*> node = {this};       // becomes part of the queue
   std::list<Order*>::iterator place = node.begin();
 
-  int64_t n_passes = 0;  // when it was queued
-  bool is_short = false;
+  int64_t n_passes = 0;  // when it was queued, or last had rows
 
   int64_t left() const { return std::ssize(timeline->tokens) - timeline->held; }
 };
@@ -78,6 +85,7 @@ struct Engine::Impl {
   Clock::time_point pass_end = {};
   Clock::duration pass_time = {};
   EngineStats stats = {};
+  std::atomic<int64_t> n_served = 0;  // sequences in the last pass
   PrefixIndex kept{kept_bytes(*backend->pool())};
 
   struct Turn {
@@ -176,8 +184,9 @@ struct Engine::Impl {
     }
   }
 
-  // Takes over what another sequence holds of the same tokens, in whole blocks. True when one that is being evaluated
-  // will soon hold more of them: waiting for that costs less than doing the same.
+  // Takes over what another sequence holds of the same tokens; what lies in the middle of a block is copied when it is
+  // written to. True when one that is being evaluated will soon hold a block more of them: waiting for that costs less
+  // than doing the same.
   bool share_prefix(Timeline& t, std::span<const int64_t> wanted) {
     const int64_t block = t.cache.block();
     const int64_t most = wanted.empty() ? std::ssize(t.tokens) : wanted.front();  // whose logits nobody asks for
@@ -189,27 +198,42 @@ struct Engine::Impl {
     for (const Timeline* u : timelines) {
       if (u == &t || u->is_made_up || u->kind() != t.kind()) continue;
       const auto differ = std::mismatch(t.tokens.begin(), t.tokens.begin() + most, u->tokens.begin(), u->tokens.end());
-      const int64_t same = (differ.first - t.tokens.begin()) / block * block,
-                    ready = std::min(same, u->held / block * block);
+      const int64_t same = differ.first - t.tokens.begin(), ready = worth_sharing(std::min(same, u->held), block);
       if (ready > held) {
         best = u;
         held = ready;
       }
       if (u->is_admitted) coming = std::max(coming, same);
     }
-    if (coming > held) return true;
+    if (coming >= held + block) return true;
     if (best == nullptr && is_kept) {
       t.cache.assign(std::move(pages));
       stats.kept_tokens += held - t.held;
       t.held = held;
     }
-    if (best != nullptr) {
-      KvCache shared = best->cache;
-      shared.truncate(held);
-      t.cache = std::move(shared);
-      t.held = held;
-    }
+    if (best != nullptr) share(*best, held, t);
     return false;
+  }
+
+  static void share(const Timeline& from, int64_t n_tokens, Timeline& t) {
+    KvCache shared = from.cache;
+    shared.truncate(n_tokens);
+    t.cache = std::move(shared);
+    t.held = n_tokens;
+  }
+
+  // An empty timeline takes over `prefix` from a sequence that holds all of it.
+  bool adopt(Timeline& t, std::span<const Token> prefix) {
+    const auto holds = [&](const Timeline* u) {
+      return u != &t && !u->is_made_up && u->kind() == t.kind() && u->held >= std::ssize(prefix) &&
+             std::ranges::equal(prefix, std::span(u->tokens).first(prefix.size()));
+    };
+    const auto found = std::ranges::find_if(timelines, holds);
+    if (found == timelines.end()) return false;
+    t.tokens.assign(prefix.begin(), prefix.end());
+    share(**found, std::ssize(prefix), t);
+    t.last_use = Clock::now();
+    return true;
   }
 
   // Takes a page that is kept, or the pages of one sequence that is not used, or that waits and is younger than `t`.
@@ -300,16 +324,18 @@ struct Engine::Impl {
     ++stats.passes;
     stats.rows += rows;
     stats.most_sequences = std::max(stats.most_sequences, std::ssize(turns));
+    n_served = std::ssize(turns);
     for (size_t i = 0; i < turns.size(); ++i) {
       Order& order = *turns[i].order;
       Timeline& t = *order.timeline;
       queue.splice(queue.end(), queue, order.place);  // behind those that had no turn
+      stats.longest_wait = std::max(stats.longest_wait, stats.passes - order.n_passes);
+      order.n_passes = stats.passes;
       order.error = errors[i];
       if (!order.error) t.held += turns[i].rows;
       if (!order.error && order.left() > 0) continue;
       t.last_pass = pass;
       ++n_awaited;
-      if (order.is_short) stats.longest_wait = std::max(stats.longest_wait, stats.passes - order.n_passes);
       finish(order);
     }
   }
@@ -451,7 +477,6 @@ Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<c
   timeline.tokens.insert(timeline.tokens.end(), more.begin(), more.end());
   e.come_back(timeline);
   order.n_passes = e.stats.passes;
-  order.is_short = order.left() <= kShortRows;
   e.wait_for(order, lock);
   lock.unlock();  // before `wake` goes, which may be waiting for it
   if (order.error) std::rethrow_exception(order.error);
@@ -462,6 +487,19 @@ void Engine::truncate(Timeline& timeline, int64_t n_tokens) {
   const std::lock_guard lock(impl_->mutex);
   impl_->drop(timeline, n_tokens);
 }
+
+bool Engine::adopt(Timeline& timeline, std::span<const Token> prefix) {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->adopt(timeline, prefix);
+}
+
+void Engine::rest(Timeline& timeline) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->leave_pass(timeline);
+  impl_->news.notify_all();
+}
+
+int64_t Engine::company() const noexcept { return std::max<int64_t>(0, impl_->n_served - 1); }
 
 int64_t Engine::most_tokens(const KvCache& cache) const {
   return impl_->backend->pool()->budget_bytes() / cache.page_bytes() * cache.block();

@@ -58,7 +58,7 @@ struct EngineStats {
   int64_t most_sequences = 0;  // in one pass
   int64_t evictions = 0;       // of sequences that lost pages
   int64_t kept_tokens = 0;     // found in pages of sequences that had ended
-  int64_t longest_wait = 0;    // passes from when a few tokens (kShortRows) were queued until they were evaluated
+  int64_t longest_wait = 0;    // passes from when work was queued, or last had rows, to the end of one that has some
 };
 
 // Used by any number of threads at once, through sequences (sequence.h), which share it.
@@ -104,6 +104,9 @@ class Engine {
   Evaluated evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
                      float* logits, const std::stop_token& stop);
   void truncate(Timeline& timeline, int64_t n_tokens);
+  bool adopt(Timeline& timeline, std::span<const Token> prefix);
+  void rest(Timeline& timeline);
+  int64_t company() const noexcept;
   // How many tokens' pages the budget holds.
   int64_t most_tokens(const KvCache& cache) const;
   // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.

@@ -42,18 +42,20 @@ void PromptLookup::push(Token token) {
   add(token);
 }
 
-std::vector<Token> PromptLookup::draft(int64_t most) const {
+std::vector<Token> PromptLookup::draft(int64_t most, int64_t others) const {
   std::vector<Token> guess;
   const Match match = find();
   if (match.end < 0) return guess;
   // A right guess makes the match longer, and the next one likelier.
-  double tokens = 1, all_right = 1, best_gain = kLeastGain;
+  // Tokens of all for the time of the pass, against those without guesses.
+  const double cost = 1 + kRowCost * static_cast<double>(others), plain = (1 + static_cast<double>(others)) / cost;
+  double tokens = 1 + static_cast<double>(others), all_right = 1, best_gain = kLeastGain;
   size_t best_size = 0;
   while (std::ssize(guess) < most) {
     all_right *= chances_[kind_of(match.length + std::ssize(guess))];
     tokens += all_right;
     guess.push_back(following(match, std::ssize(guess), guess));
-    const double gain = tokens / (1 + kRowCost * static_cast<double>(guess.size()));
+    const double gain = tokens / (cost + kRowCost * static_cast<double>(guess.size())) / plain;
     if (gain > best_gain) best_gain = gain, best_size = guess.size();
   }
   guess.resize(best_size);

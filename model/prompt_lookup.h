@@ -24,8 +24,10 @@ class PromptLookup {
   std::span<const Token> tokens() const { return tokens_; }
 
   // What followed the longest earlier occurrence of the end of tokens(), the most recent one of equals: as many tokens,
-  // `most` at the most, as gain most when they are verified in one pass; often none.
-  std::vector<Token> draft(int64_t most) const;
+  // `most` at the most, as gain most when they are verified in one pass; often none. `others`: rows that the pass has
+  // anyway, of other sequences, each for a token. With many of them a guess is worth its row only when it is nearly
+  // sure.
+  std::vector<Token> draft(int64_t most, int64_t others = 0) const;
 
  private:
   struct Match {

@@ -6,12 +6,13 @@ namespace corvid::model {
 
 std::vector<int64_t> share_rows(std::span<const int64_t> left, int64_t most_rows, int64_t prompt_rows) {
   std::vector<int64_t> rows(left.size());
-  int64_t room = most_rows, n_long = 0;
+  const int64_t n_long = std::ranges::count_if(left, [](int64_t n) { return n > kShortRows; });
+  const int64_t kept = n_long > 0 ? std::min(kLeastPromptRows, most_rows) : 0;
+  int64_t room = most_rows - kept;
   for (size_t i = 0; i < left.size(); ++i) {
-    if (left[i] > kShortRows) ++n_long;
     if (left[i] <= std::min(kShortRows, room)) room -= rows[i] = left[i];
   }
-  room = std::min(room, prompt_rows);
+  room = std::min(room + kept, prompt_rows);
   const int64_t share = std::max(kLeastPromptRows, n_long > 0 ? room / n_long : room);
   for (const int64_t most : {share, room}) {  // then what others left over goes to the first
     for (size_t i = 0; i < left.size() && room > 0; ++i) {

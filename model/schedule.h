@@ -13,8 +13,9 @@ inline constexpr int64_t kShortRows = 17;
 inline constexpr int64_t kLeastPromptRows = 32;
 
 // `left`: tokens that each piece of work has left, at least 1, in the order of their turns. Returns the rows of each,
-// at most `most_rows` in all: short work is done whole and first, then long work shares up to `prompt_rows` evenly, at
-// least kLeastPromptRows each, and whoever gets none is first in the next pass.
+// at most `most_rows` in all: short work is done whole and first, but for kLeastPromptRows rows when there is long
+// work, which shares what is left, up to `prompt_rows`, evenly, at least kLeastPromptRows each. Whoever gets none is
+// first in the next pass.
 std::vector<int64_t> share_rows(std::span<const int64_t> left, int64_t most_rows, int64_t prompt_rows);
 
 // How many rows of prompts a pass may have: all there is place for, unless somebody decodes; then as many as take about

@@ -154,6 +154,13 @@ void Sequence::truncate(int64_t n_tokens) {
   s.engine->truncate(s.timeline, n_tokens);
 }
 
+bool Sequence::adopt(std::span<const Token> prefix) {
+  return tokens().empty() && !prefix.empty() && std::ssize(prefix) <= max_tokens() &&
+         impl_->engine->adopt(impl_->timeline, prefix);
+}
+void Sequence::rest() { impl_->engine->rest(impl_->timeline); }
+int64_t Sequence::company() const { return impl_->engine->company(); }
+
 std::span<const float> Sequence::logits() const {
   const int64_t rows = impl_->logit_rows();
   return rows > 0 ? impl_->logits_row(rows - 1) : std::span<const float>();

@@ -57,6 +57,14 @@ class Sequence {
   int64_t max_tokens() const;
   int64_t fitting_tokens() const;  // no more than max_tokens(), nor than the engine's memory is for
 
+  // Makes an empty sequence hold `prefix` when another one of the engine does: without evaluation, and with its pages.
+  // False, and nothing changed, when none does. logits() are empty then until the next sync or append.
+  bool adopt(std::span<const Token> prefix);
+  // Nothing follows soon: the next pass need not wait for this sequence to come back.
+  void rest();
+  // How many other sequences the engine's last pass served: a row more costs them time, too.
+  int64_t company() const;
+
   // A sequence of the same engine that holds the same; cache pages are shared until either writes to one, which it
   // copies then.
   Sequence fork() const;

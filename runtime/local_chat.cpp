@@ -148,7 +148,8 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
     if (row > std::ssize(guess)) {
       // One pass evaluates the last token and, behind it, what may follow.
       const int64_t room = std::min(max_tokens - n_generated, s.room - int64_t(timeline.size())) - 1;
-      guess = s.options.speculate > 0 ? s.lookup.draft(std::min(s.options.speculate, room)) : std::vector<Token>();
+      guess = s.options.speculate > 0 ? s.lookup.draft(std::min(s.options.speculate, room), s.sequence.company())
+                                      : std::vector<Token>();
       std::vector<Token> pass{timeline.back()};
       pass.insert(pass.end(), guess.begin(), guess.end());
       s.sequence.truncate(std::ssize(timeline) - 1);
@@ -173,6 +174,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   // As without guesses: all is held but the last token.
   s.sequence.truncate(
       std::max(std::ssize(prompt), std::min(std::ssize(s.sequence.tokens()), std::ssize(timeline) - 1)));
+  s.sequence.rest();  // a tool's turn, or nobody's
   reply.usage.completion_tokens = int64_t(timeline.size() - prompt.size());
   reply.usage.decode_ms = ms_since(decode_begin);
   if (is_first && !is_restored) s.options.prefixes->store(fixed, s.sequence);

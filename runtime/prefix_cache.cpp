@@ -14,7 +14,8 @@ std::string PrefixCache::name_of(std::span<const model::Token> prefix, const mod
 }
 
 bool PrefixCache::restore(std::span<const model::Token> prefix, model::Sequence& sequence) const noexcept try {
-  return snapshots_.restore(name_of(prefix, sequence), sequence);
+  const std::lock_guard lock(*one_at_a_time_);
+  return sequence.adopt(prefix) || snapshots_.restore(name_of(prefix, sequence), sequence);
 } catch (const std::exception&) {  // no memory for the name
   return false;
 }

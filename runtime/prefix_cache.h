@@ -5,6 +5,8 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 
@@ -17,7 +19,9 @@ class PrefixCache {
   static constexpr SnapshotFolder::Bounds kBounds{16, 256 << 20};
   PrefixCache(std::filesystem::path folder, std::string program, SnapshotFolder::Bounds bounds = kBounds);
 
-  // Makes `sequence` hold what was stored under `prefix`; false, and nothing changed, when nothing was.
+  // Makes `sequence`, which is empty, hold what was stored under `prefix`, with the pages of another one of its engine
+  // that has it already; false, and nothing changed, when nothing was. One at a time, so that agents that begin
+  // together share the pages of the first.
   bool restore(std::span<const model::Token> prefix, model::Sequence& sequence) const noexcept;
   // Stores what `sequence` holds of `prefix`, its beginning, unless it is there or too large.
   void store(std::span<const model::Token> prefix, const model::Sequence& sequence) const noexcept;
@@ -26,6 +30,7 @@ class PrefixCache {
   std::string name_of(std::span<const model::Token> prefix, const model::Sequence& sequence) const;
 
   SnapshotFolder snapshots_;
+  std::shared_ptr<std::mutex> one_at_a_time_ = std::make_shared<std::mutex>();
 };
 
 }  // namespace corvid::runtime

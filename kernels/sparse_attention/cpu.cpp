@@ -111,16 +111,24 @@ struct Tier {
         finish(CORVID_PICK(isa, finish)) {}
 };
 
-// Some rows of a job at one kv head. A query is one head of one row.
-struct Tile {
+struct RowOf {
   const SparseAttention* a;
-  int64_t first, rows, kv_head;
+  int64_t row;
+};
 
-  int64_t group() const { return a->n_heads / a->n_kv_heads; }
-  int64_t queries() const { return rows * group(); }
-  int64_t o_width() const { return padded(a->head_dim); }
-  int64_t query_at(int64_t row) const { return ((first + row) * a->n_heads + kv_head * group()) * a->head_dim; }
-  BlockList blocks(int64_t row) const { return {*a, first + row, kv_head}; }
+// Some rows, of one job or of several of one shape, at one kv head. A query is one head of one row.
+struct Tile {
+  const RowOf* rows;
+  int64_t n_rows, kv_head;
+
+  const SparseAttention& shape() const { return *rows[0].a; }
+  int64_t group() const { return shape().n_heads / shape().n_kv_heads; }
+  int64_t queries() const { return n_rows * group(); }
+  int64_t o_width() const { return padded(shape().head_dim); }
+  int64_t pos(int64_t r) const { return rows[r].a->pos[rows[r].row]; }
+  // Of its first query, in its job's q and o.
+  int64_t query_at(int64_t r) const { return (rows[r].row * shape().n_heads + kv_head * group()) * shape().head_dim; }
+  BlockList blocks(int64_t r) const { return {*rows[r].a, rows[r].row, kv_head}; }
 };
 
 // Sums over keys for the queries of a tile.
@@ -160,16 +168,17 @@ class Walk {
   void run(const Tile& tile, const Tier& tier, int64_t first, int64_t end, const Sums& part, const Sums* total) {
     tile_ = &tile;
     tier_ = &tier;
-    for (int64_t r = 0; r < tile.rows; ++r) {
+    for (int64_t r = 0; r < tile.n_rows; ++r) {
       const BlockList list = lists_[r] = tile.blocks(r);
       cursor_[r] = std::min(first * list.span, list.count);
       stop_[r] = std::min(end * list.span, list.count);
       next_[r] = cursor_[r] < stop_[r] ? list.at(cursor_[r]) : kNone;
     }
-    for (int32_t block = lowest(), next; block != kNone; block = next) {
-      const int64_t n = choose(block);
+    for (int64_t row = lowest(), next; row >= 0; row = next) {
+      const int32_t block = next_[row];
+      const int64_t n = choose(row);
       next = lowest();
-      attend(block, next, n, part);
+      attend(row, block, next, n, part);
       for (int64_t i = 0; total != nullptr && i < n; ++i) {
         const int64_t r = active_[i];
         if (cursor_[r] % lists_[r].span == 0 || cursor_[r] == stop_[r]) merge_row(tile, tier, r, part, *total);
@@ -180,20 +189,29 @@ class Walk {
   static void merge_row(const Tile& tile, const Tier& tier, int64_t r, const Sums& part, const Sums& total) {
     const int64_t width = tile.o_width();
     for (int64_t q = r * tile.group(); q < (r + 1) * tile.group(); ++q) {
-      tier.merge(part.o + q * width, part.state[q], tile.a->scale, total.state + q, total.o + q * width, width);
+      tier.merge(part.o + q * width, part.state[q], tile.shape().scale, total.state + q, total.o + q * width, width);
       part.state[q] = {};
       std::fill_n(part.o + q * width, width, 0.0F);
     }
   }
 
  private:
-  int32_t lowest() const { return *std::min_element(next_, next_ + tile_->rows); }
+  // The row whose next block is the first of all; -1 at the end.
+  int64_t lowest() const {
+    const int64_t row = std::min_element(next_, next_ + tile_->n_rows) - next_;
+    return next_[row] == kNone ? -1 : row;
+  }
 
-  // The rows that attend to the block become active and move on in their lists; returns how many.
-  int64_t choose(int32_t block) {
+  const std::byte* keys_of(int64_t r, int32_t block) const { return tile_->rows[r].a->key_pages[block]; }
+  const std::byte* values_of(int64_t r, int32_t block) const { return tile_->rows[r].a->value_pages[block]; }
+
+  // The rows that attend to what is this row's next block become active and move on in their lists; returns how many.
+  int64_t choose(int64_t row) {
+    const int32_t block = next_[row];
+    const std::byte *keys = keys_of(row, block), *values = values_of(row, block);
     int64_t n = 0;
-    for (int64_t r = 0; r < tile_->rows; ++r) {
-      if (next_[r] != block) continue;
+    for (int64_t r = row; r < tile_->n_rows; ++r) {
+      if (next_[r] != block || keys_of(r, block) != keys || values_of(r, block) != values) continue;
       active_[n++] = static_cast<int32_t>(r);
       next_[r] = ++cursor_[r] < stop_[r] ? lists_[r].at(cursor_[r]) : kNone;
     }
@@ -202,20 +220,22 @@ class Walk {
 
   // How many keys of the block a row sees.
   int64_t visible(int64_t r, int64_t block) const {
-    return std::min(tile_->a->block, tile_->a->pos[tile_->first + r] - block * tile_->a->block + 1);
+    const int64_t size = tile_->shape().block;
+    return std::min(size, tile_->pos(r) - block * size + 1);
   }
 
-  void attend(int64_t block, int32_t next, int64_t n, const Sums& part) {
-    const SparseAttention& a = *tile_->a;
+  // The active rows to a block of `row`; `next` is the row whose block is the next.
+  void attend(int64_t row, int32_t block, int64_t next, int64_t n, const Sums& part) {
+    const SparseAttention& a = tile_->shape();
     const HeadShape key_shape{a.head_dim, a.block, false}, value_shape{a.head_dim, a.block, true};
     const int64_t key_bytes = key_head_bytes(a.format, a.head_dim, a.block);
     const int64_t value_bytes = value_head_bytes(a.format, a.head_dim, a.block);
-    const std::byte* keys = a.key_pages[block] + tile_->kv_head * key_bytes;
-    const std::byte* values = a.value_pages[block] + tile_->kv_head * value_bytes;
+    const std::byte* keys = keys_of(row, block) + tile_->kv_head * key_bytes;
+    const std::byte* values = values_of(row, block) + tile_->kv_head * value_bytes;
     Upcoming next_keys, next_values;
-    if (next != kNone) {
-      next_keys = {a.key_pages[next] + tile_->kv_head * key_bytes, key_bytes};
-      next_values = {a.value_pages[next] + tile_->kv_head * value_bytes, value_bytes};
+    if (next >= 0) {
+      next_keys = {keys_of(next, next_[next]) + tile_->kv_head * key_bytes, key_bytes};
+      next_values = {values_of(next, next_[next]) + tile_->kv_head * value_bytes, value_bytes};
     }
     const PageFunctions* f = tier_->pages;
     // What is read next is fetched while this is multiplied: in registers the values follow the keys, else the next
@@ -240,12 +260,12 @@ class Walk {
 
   void score(const int32_t* rows, int64_t n_rows, int64_t block, const PageFunctions& f, const std::byte* keys,
              const HeadShape& shape, Upcoming after) {
-    const SparseAttention& a = *tile_->a;
+    const SparseAttention& a = tile_->shape();
     int64_t n = 0, most = 0;
     for (int64_t i = 0; i < n_rows; ++i) {
       most = std::max(most, visible(rows[i], block));
       for (int64_t h = 0; h < tile_->group(); ++h, ++n) {
-        in_[n] = a.q + tile_->query_at(rows[i]) + h * a.head_dim;
+        in_[n] = tile_->rows[rows[i]].a->q + tile_->query_at(rows[i]) + h * a.head_dim;
         out_[n] = s_ + n * padded(a.block);
       }
     }
@@ -256,7 +276,7 @@ class Walk {
   // values; one that sees only its beginning is on its own, so that no later key can touch it.
   void weigh(const int32_t* rows, int64_t n_rows, int64_t block, const PageFunctions& f, const std::byte* values,
              const HeadShape& shape, Upcoming after, const Sums& part) {
-    const SparseAttention& a = *tile_->a;
+    const SparseAttention& a = tile_->shape();
     const int64_t group = tile_->group(), width = tile_->o_width(), groups = width / kLanes;
     int64_t n = 0;
     for (int64_t i = 0; i < n_rows; ++i) {
@@ -290,17 +310,20 @@ class Walk {
 };
 
 void finish(const Tile& tile, const Tier& tier, const Sums& total) {
-  const int64_t dim = tile.a->head_dim, width = tile.o_width();
-  for (int64_t r = 0; r < tile.rows; ++r)
+  const int64_t dim = tile.shape().head_dim, width = tile.o_width();
+  for (int64_t r = 0; r < tile.n_rows; ++r)
     for (int64_t h = 0; h < tile.group(); ++h) {
       const int64_t q = r * tile.group() + h;
-      tier.finish(total.o + q * width, total.state[q].sum, tile.a->o + tile.query_at(r) + h * dim, dim);
+      tier.finish(total.o + q * width, total.state[q].sum, tile.rows[r].a->o + tile.query_at(r) + h * dim, dim);
     }
 }
 
-// How one job is cut into tasks: tiles of rows at each kv head; few rows at many keys also by span.
+// How the rows of a job, or of several that begin with the same page, are cut into tasks: tiles of rows at each kv
+// head; few rows at many keys also by span.
 struct Cut {
-  const SparseAttention* a;
+  const SparseAttention* a;  // of the first row
+  const RowOf* rows;
+  int64_t n_rows;
   Tier tier;
   int64_t tile_rows, tiles, spans;  // spans 1: a task sums over everything
   int64_t first_task = 0;
@@ -309,16 +332,17 @@ struct Cut {
   int64_t tasks() const { return tiles * a->n_kv_heads * spans; }
   int64_t group() const { return a->n_heads / a->n_kv_heads; }
   Tile tile(int64_t at, int64_t kv_head) const {
-    return {a, at * tile_rows, std::min(tile_rows, a->rows - at * tile_rows), kv_head};
+    return {rows + at * tile_rows, std::min(tile_rows, n_rows - at * tile_rows), kv_head};
   }
-  // An estimate of the work of the last rows, which see most, at one kv head.
-  double work(int64_t rows) const {
-    const int64_t blocks = a->ids == nullptr ? a->pos[a->rows - 1] / a->block + 1 : a->top_k;
-    return double(rows * group()) * double(blocks * a->block * a->head_dim);
+  // An estimate of the work of the last `count` rows, of which the very last sees most, at one kv head.
+  double work(int64_t count) const {
+    const RowOf& last = rows[n_rows - 1];
+    const int64_t blocks = a->ids == nullptr ? last.a->pos[last.row] / a->block + 1 : a->top_k;
+    return double(count * group()) * double(blocks * a->block * a->head_dim);
   }
-  double longest() const { return work(std::min(tile_rows, a->rows)) / double(spans); }
+  double longest() const { return work(std::min(tile_rows, n_rows)) / double(spans); }
 
-  int64_t queries() const { return std::min(tile_rows, a->rows) * group(); }
+  int64_t queries() const { return std::min(tile_rows, n_rows) * group(); }
   static int64_t bytes(int64_t queries, int64_t o_width) {
     Arena size;
     Sums(size, queries, o_width);
@@ -344,13 +368,45 @@ struct Cut {
   }
 };
 
-Cut cut_rows(const SparseAttention& a, Isa isa, int threads) {
+Cut cut_rows(std::span<const RowOf> rows_in, Isa isa, int threads) {
+  const SparseAttention& a = *rows_in[0].a;
+  const int64_t n_rows = std::ssize(rows_in);
   const int64_t group = a.n_heads / a.n_kv_heads, tasks = kTasksPerThread * threads;
   const int64_t per_head = (tasks + a.n_kv_heads - 1) / a.n_kv_heads;  // tiles wanted
-  const int64_t most = std::clamp<int64_t>(kTileQueries / group, 1, a.rows);
-  const int64_t rows = std::clamp<int64_t>((a.rows + per_head - 1) / per_head, std::min(kSplitRows, most), most);
-  return {&a, Tier(isa, a.format), rows, (a.rows + rows - 1) / rows, 1};
+  const int64_t most = std::clamp<int64_t>(kTileQueries / group, 1, n_rows);
+  const int64_t rows = std::clamp<int64_t>((n_rows + per_head - 1) / per_head, std::min(kSplitRows, most), most);
+  return {&a, rows_in.data(), n_rows, Tier(isa, a.format), rows, (n_rows + rows - 1) / rows, 1};
 }
+
+// Few rows whose sequences begin with the same page, agents with the same instructions, read what they share together.
+bool goes_with(const SparseAttention& a, const SparseAttention& b) {
+  return a.rows <= kSplitRows && b.rows <= kSplitRows && a.key_pages[0] == b.key_pages[0] && a.n_heads == b.n_heads &&
+         a.n_kv_heads == b.n_kv_heads && a.head_dim == b.head_dim && a.block == b.block && a.scale == b.scale &&
+         a.format == b.format && (a.ids == nullptr) == (b.ids == nullptr);
+}
+
+// All rows, those of jobs that go together one after the other.
+struct Groups {
+  std::vector<RowOf> rows;
+  std::vector<std::pair<int64_t, int64_t>> of = {};  // [first, end) in rows
+
+  explicit Groups(std::span<const SparseAttention> all) {
+    int64_t n = 0;
+    for (const SparseAttention& a : all) n += a.rows;
+    rows.reserve(static_cast<size_t>(n));
+    std::vector<bool> is_taken(all.size());
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (is_taken[i] || all[i].rows == 0) continue;
+      const int64_t first = std::ssize(rows);
+      for (size_t j = i; j < all.size(); ++j) {
+        if (is_taken[j] || all[j].rows == 0 || (j != i && !goes_with(all[i], all[j]))) continue;
+        is_taken[j] = true;
+        for (int64_t r = 0; r < all[j].rows; ++r) rows.push_back({&all[j], r});
+      }
+      of.emplace_back(first, std::ssize(rows));
+    }
+  }
+};
 
 void run_task(const Cut& cut, int64_t task, std::byte* scratch) {
   const int64_t heads = cut.a->n_kv_heads, kv_head = task / cut.spans % heads, span = task % cut.spans;
@@ -372,7 +428,7 @@ void run_task(const Cut& cut, int64_t task, std::byte* scratch) {
   if (std::atomic_ref(cut.unfinished(kv_head)).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
   // The last one merges all, in order.
   total.clear(queries, width);
-  for (int64_t r = 0; r < tile.rows; ++r)
+  for (int64_t r = 0; r < tile.n_rows; ++r)
     for (int64_t s = 0; s < tile.blocks(r).spans(); ++s)
       Walk::merge_row(tile, cut.tier, r, cut.part(kv_head, s), total);
   finish(tile, cut.tier, total);
@@ -391,20 +447,21 @@ void sparse_attention(std::span<const SparseAttention> all, Exec& exec) {
 }
 
 void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& pool) {
+  const Groups groups(all);
   std::vector<Cut> cuts;
   double work = 0;
-  for (const SparseAttention& a : all) {
-    if (a.rows == 0) continue;
-    cuts.push_back(cut_rows(a, isa, pool.threads()));
-    work += cuts.back().work(a.rows) * double(a.n_kv_heads);
+  for (const auto& [first, end] : groups.of) {
+    const auto rows = std::span(groups.rows).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
+    cuts.push_back(cut_rows(rows, isa, pool.threads()));
+    work += cuts.back().work(std::ssize(rows)) * double(rows[0].a->n_kv_heads);
   }
   int64_t scratch_bytes = 0, parts_bytes = 0;
   for (Cut& cut : cuts) {
     const double share = work / double(kTasksPerThread * pool.threads());
-    if (pool.threads() > 1 && cut.tiles == 1 && cut.a->rows <= kSplitRows && cut.longest() > share)
-      for (int64_t r = 0; r < cut.a->rows; ++r)
+    if (pool.threads() > 1 && cut.tiles == 1 && cut.n_rows <= kSplitRows && cut.longest() > share)
+      for (int64_t r = 0; r < cut.n_rows; ++r)
         for (int64_t g = 0; g < cut.a->n_kv_heads; ++g)
-          cut.spans = std::max(cut.spans, BlockList(*cut.a, r, g).spans());
+          cut.spans = std::max(cut.spans, BlockList(*cut.rows[r].a, cut.rows[r].row, g).spans());
     scratch_bytes = std::max(scratch_bytes, cut.scratch_bytes());
     parts_bytes += (cut.parts_bytes() + 63) / 64 * 64;
   }

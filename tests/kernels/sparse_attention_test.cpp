@@ -221,6 +221,40 @@ TEST_P(SparseAttentionTest, JobsOfOneCallDoNotTouchEachOther) {
   sparse_attention(std::span<const SparseAttention>{}, *GetParam().exec());
 }
 
+// Sequences that begin with the same pages, as agents with the same instructions do, and go on with pages of their own:
+// what they read together gives each the bits that it gets alone.
+TEST_P(SparseAttentionTest, RowsThatShareTheirFirstPagesGetTheBitsThatTheyGetAlone) {
+  for (const int threads : {1, 3}) {
+    const auto exec = GetParam().exec(threads);
+    for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+      std::deque<Case> cases;
+      for (int64_t i = 0; i < 7; ++i) {
+        const int64_t n_keys = 150 + 31 * i, rows = i == 6 ? 30 : 1 + i % 3;
+        Case& c = cases.emplace_back(n_keys, rows, 6, 2, 40, 16, 5, *exec, format);
+        const size_t shared = i == 5 ? 0 : static_cast<size_t>(5 + i % 2);  // one has nothing in common with them
+        std::copy_n(cases[0].pages.keys.begin(), shared, c.pages.keys.begin());
+        std::copy_n(cases[0].pages.values.begin(), shared, c.pages.values.begin());
+      }
+      for (const bool dense : {false, true}) {
+        std::vector<SparseAttention> jobs;
+        std::vector<std::vector<float>> alone;
+        std::deque<Guarded<float>> together;
+        for (const Case& c : cases) {
+          jobs.push_back(dense ? c.dense() : c.args);
+          alone.push_back(run(*exec, jobs.back()));
+          together.emplace_back(c.args.rows * 6 * 40);
+        }
+        for (size_t i = 0; i < jobs.size(); ++i) jobs[i].o = together[i].data();
+        sparse_attention(jobs, *exec);
+        for (size_t i = 0; i < jobs.size(); ++i) {
+          EXPECT_EQ(together[i].values(), alone[i]) << "job " << i << ", " << threads << " threads, dense " << dense;
+          together[i].expect_guards_intact("job " + std::to_string(i));
+        }
+      }
+    }
+  }
+}
+
 // What is stored behind a row's position can not reach it, not even NaN.
 TEST_P(SparseAttentionTest, LaterKeysCannotTouchARow) {
   const auto exec = GetParam().exec();

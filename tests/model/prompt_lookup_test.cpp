@@ -73,6 +73,15 @@ TEST(PromptLookupTest, SyncLeavesWhatAFreshOneWouldHold) {
   }
 }
 
+// A row more is a row less for the others of a pass.
+TEST(PromptLookupTest, GuessesLessInCompany) {
+  const Tokens a = distinct(0, 40);
+  const PromptLookup lookup = holding(joined({a, {99}, {a.begin(), a.begin() + 5}}));
+  const size_t alone = lookup.draft(16).size(), with_one = lookup.draft(16, 1).size();
+  EXPECT_GT(alone, with_one);
+  EXPECT_EQ(lookup.draft(16, 15), Tokens{});
+}
+
 TEST(PromptLookupTest, LearnsToKeepQuietAndToSpeakAgain) {
   // The same two tokens, and never the same after them.
   PromptLookup lookup;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace corvid::model {
 namespace {
 
@@ -29,6 +31,15 @@ TEST(ShareRows, LetsSomeWaitRatherThanGivingEverybodyTooLittle) {
   const std::vector<int64_t> rows = shared(std::vector<int64_t>(600, 1));
   EXPECT_EQ(rows[511], 1);
   EXPECT_EQ(rows[512], 0);
+}
+
+TEST(ShareRows, KeepsRowsForAPromptHoweverManyDecode) {
+  std::vector<int64_t> left(60, kShortRows);
+  left.push_back(9000);
+  const std::vector<int64_t> rows = shared(left, 64);
+  EXPECT_EQ(rows.back(), 36);  // kept are 32, and 4 are too few for a further one of 17
+  EXPECT_EQ(std::ranges::count(rows, kShortRows), 28);
+  EXPECT_EQ(std::ranges::count(rows, 0), 32);
 }
 
 TEST(Pace, BoundsPromptsOnlyWhileSomebodyDecodes) {
