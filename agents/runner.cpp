@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "agents/agent_tools.h"
 #include "agents/assemble.h"
 #include "agents/terminal.h"
 #include "agents/workspace.h"
@@ -87,7 +88,8 @@ void Runner::attempt(const Try& t, Row& row) {
   const Task& task = *t.run.task;
   prepare_workspace(shared_.workflow, t.run, t.folder, t.from);
   tools::Policy policy = load_policy(task.policy);
-  const tools::Sandbox sandbox(t.folder, policy);
+  hide_store(policy, shared_.store);
+  const tools::Sandbox sandbox(t.folder, std::move(policy));
   const std::string no_answer;
   for (const std::string& command : task.setup) {
     const tools::SpawnResult done = run_command(command, {t.scope, no_answer, sandbox, t.deadline, t.stop});

@@ -308,6 +308,17 @@ tasks:
               ElementsAre("passed", "passed", "passed", "failed", "failed", "passed", "failed", "passed", "passed"));
 }
 
+// Not even where the policy shows the folder that it lies in.
+TEST_F(BatchCommand, NoTaskSeesTheStore) {
+  home.write("work/policy.yaml", "version: 1\nread: [" + (home / "work").string() + "]\n");
+  const std::string store = (home / "work/all.db").string();
+  write_workflow("policy: ./policy.yaml\ntasks:\n  a:\n    prompt: Say hello\n    checks:\n      - command: 'test -s " +
+                 (home / "work/w.yaml").string() + "'\n      - command: 'test ! -s " + store + "'\n");
+  const Finished finished = batch({"--db", store});
+  EXPECT_EQ(finished.status, 0) << finished.err << home.read("work/out/results.jsonl");
+  EXPECT_NE(home.read("work/all.db"), "");
+}
+
 TEST_F(BatchCommand, AValueMayBeLongerThanACommandLine) {
   home.write("work/long.jsonl",
              Json{{"t", std::string(300'000, 'x') + "'end"}, {"u", std::string(60'000, 'u')}}.dump());
