@@ -24,10 +24,11 @@ fs::path xdg_folder(const char* variable, const char* fallback) {
   return base / "corvid";
 }
 
-// The file that this code was loaded from: nothing for the program itself, the shared library's path in a host.
-std::optional<fs::path> loaded_library() {
+// The file that this code was loaded from: nothing for the program itself, the shared library's path in a host. The
+// loader keeps the path as it was given, which may be relative.
+std::optional<fs::path> find_loaded_library() {
   struct Search {
-    uintptr_t here = reinterpret_cast<uintptr_t>(&loaded_library);
+    uintptr_t here = reinterpret_cast<uintptr_t>(&find_loaded_library);
     std::optional<fs::path> found;
   } search;
   dl_iterate_phdr(
@@ -43,17 +44,23 @@ std::optional<fs::path> loaded_library() {
         return 0;
       },
       &search);
-  return search.found;
+  if (!search.found) return std::nullopt;
+  std::error_code failure;  // without a current folder the path stays as it is
+  fs::path file = fs::absolute(*search.found, failure);
+  return failure ? search.found : file;
 }
 
-fs::path loaded_file() { return loaded_library().value_or("/proc/self/exe"); }
+// Found while the library is loaded: later the host may be in another folder.
+const std::optional<fs::path> kLoadedLibrary = find_loaded_library();
+
+fs::path loaded_file() { return kLoadedLibrary.value_or("/proc/self/exe"); }
 
 // What was installed together with the program or the library.
 std::optional<fs::path> installed_data_folder() {
   std::error_code failure;
   const fs::path self = fs::canonical(loaded_file(), failure);
   if (failure) return std::nullopt;
-  const char* way = loaded_library() ? CORVID_DATA_FROM_LIB : CORVID_DATA_FROM_BIN;
+  const char* way = kLoadedLibrary ? CORVID_DATA_FROM_LIB : CORVID_DATA_FROM_BIN;
   return (self.parent_path() / way).lexically_normal();
 }
 

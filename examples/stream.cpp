@@ -1,16 +1,19 @@
 // An agent behind a socket:  stream FOLDER [PORT]
 //
 // Listens on 127.0.0.1. Every connection sends one line, the prompt, and gets the run's events as they happen, one JSON
-// object a line, like `corvid run --output jsonl`. A client that hangs up cancels its run. Ends after one connection,
-// or with a PORT serves until it is killed.
+// object a line, like `corvid run --output jsonl`. A client that hangs up cancels its run, also while it says nothing.
+// Ends after one connection, or with a PORT serves until it is killed.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <corvid/corvid.hpp>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -33,6 +36,11 @@ class Socket {
     std::string line;
     for (char c; line.size() < 4096 && ::recv(fd_, &c, 1, 0) == 1 && c != '\n';) line += c;
     return line;
+  }
+  // Whether the other side has closed the connection.
+  bool is_closed() const {
+    pollfd peer{fd_, POLLRDHUP, 0};
+    return ::poll(&peer, 1, 0) == 1 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
   }
   // False when nobody is there any more.
   bool send_line(std::string line) const {
@@ -65,10 +73,19 @@ Socket listen_on(uint16_t port) {
   return server;
 }
 
+// The run's next event; while there is none, a client that has gone cancels the run.
+std::optional<corvid::Event> next_event(corvid::Run& run, const Socket& client) {
+  for (;;) {
+    if (std::optional<corvid::Event> event = run.next_for(std::chrono::milliseconds(200))) return event;
+    if (run.is_done()) return run.next();
+    if (client.is_closed()) run.cancel();
+  }
+}
+
 void serve(const Socket& client, corvid::Session session) try {
   corvid::Run run = session.begin(client.read_line());
-  for (const corvid::Event& event : run) {
-    if (!client.send_line(corvid::to_json(event))) run.cancel();
+  while (const std::optional<corvid::Event> event = next_event(run, client)) {
+    if (!client.send_line(corvid::to_json(*event))) run.cancel();
   }
 } catch (const std::exception& error) {
   client.send_line(std::string("error: ") + error.what());

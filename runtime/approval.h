@@ -19,6 +19,8 @@ struct Approver {
   ApproveMode mode = ApproveMode::never;
   // True: run it. Called on the run's thread; may take as long as a person needs (the wall limit goes on).
   std::function<bool(const model::Call&)> ask;
+  // True for the name of a tool that is not what its name says: a host's function. May be empty.
+  std::function<bool(std::string_view tool)> is_unknown = {};
 
   // Nothing when the call may run; otherwise the text of the denial for the model. With a question to ask and no `ask`,
   // the call is denied.

@@ -110,6 +110,7 @@ PathRules::PathRules(const fs::path& workdir, const Policy& policy) : workdir_(w
     }
   };
   hide(own_folders(), false);
+  hide(policy.hidden_folders, false);
   hide(policy.hidden_paths, true);
   std::stable_sort(rules_.begin(), rules_.end(), [](const PathRule& a, const PathRule& b) {
     return std::distance(a.path.begin(), a.path.end()) < std::distance(b.path.begin(), b.path.end());

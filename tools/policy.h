@@ -13,11 +13,12 @@ enum class SandboxMode : uint8_t { required /* refuse when the mechanism is miss
 
 struct Policy {
   SandboxMode sandbox = SandboxMode::required;
-  std::vector<std::filesystem::path> write_dirs;    // writable besides the working folder; absolute
-  std::vector<std::filesystem::path> read_dirs;     // visible besides the system and the working folder; absolute
-  std::vector<std::filesystem::path> hidden_paths;  // files, never visible wherever they lie: the store's; absolute
-  std::vector<std::string> allow_hosts;             // HOST or HOST:PORT, as the user wrote them
-  std::vector<std::string> pass_env;                // names passed on although they look like secrets
+  std::vector<std::filesystem::path> write_dirs;      // writable besides the working folder; absolute
+  std::vector<std::filesystem::path> read_dirs;       // visible besides the system and the working folder; absolute
+  std::vector<std::filesystem::path> hidden_paths;    // files, never visible wherever they lie: the store's; absolute
+  std::vector<std::filesystem::path> hidden_folders;  // the same for folders; absolute
+  std::vector<std::string> allow_hosts;               // HOST or HOST:PORT, as the user wrote them
+  std::vector<std::string> pass_env;                  // names passed on although they look like secrets
   std::chrono::milliseconds shell_timeout{30'000};
   std::chrono::milliseconds shell_timeout_max{600'000};
   std::chrono::milliseconds http_timeout{30'000};

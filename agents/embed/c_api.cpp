@@ -249,6 +249,9 @@ corvid_status corvid_engine_create(const corvid_engine_options* options, corvid_
     inner.threads = given.threads;
     inner.cache_bytes = given.cache_bytes;
     inner.prefix_folder = string_of(given.prefix_folder, "prefix_folder");
+    if (given.device < CORVID_DEVICE_AUTO || given.device > CORVID_DEVICE_CUDA)
+      throw std::invalid_argument("device: want auto, cpu or cuda, found " + std::to_string(given.device));
+    inner.device = corvid::Device(given.device);
     if (given.log != nullptr) {
       inner.logger = [log = given.log, data = given.log_data](corvid::LogLevel level, std::string_view line) {
         log(data, corvid_log_level(level), {line.data(), line.size()});
@@ -262,11 +265,21 @@ corvid_status corvid_engine_create(const corvid_engine_options* options, corvid_
 corvid_text corvid_engine_model(const corvid_engine* engine) {
   return engine != nullptr ? text_of(engine->model) : corvid_text_of("");
 }
+corvid_device corvid_engine_device(const corvid_engine* engine) {
+  return engine != nullptr ? corvid_device(engine->engine.device()) : CORVID_DEVICE_AUTO;
+}
 void corvid_engine_free(corvid_engine* engine) { delete engine; }
 
 corvid_status corvid_store_open(corvid_text file, corvid_store** store, corvid_error** error) {
-  return make_for(store, error,
-                  [&] { return std::make_unique<corvid_store>(corvid_store{corvid::Store(string_of(file, "file"))}); });
+  return corvid_store_open_with(file, nullptr, store, error);
+}
+corvid_status corvid_store_open_with(corvid_text file, const corvid_store_options* options, corvid_store** store,
+                                     corvid_error** error) {
+  return make_for(store, error, [&] {
+    const corvid_store_options given = options_of(options, "options");
+    const corvid::StoreOptions inner{string_of(given.session_folder, "session_folder")};
+    return std::make_unique<corvid_store>(corvid_store{corvid::Store(string_of(file, "file"), inner)});
+  });
 }
 corvid_status corvid_store_list(corvid_store* store, int64_t limit, corvid_output** list, corvid_error** error) {
   return make_for(list, error, [&] {

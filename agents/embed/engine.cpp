@@ -3,6 +3,7 @@
 
 #include "agents/embed/parts.h"
 #include "agents/paths.h"
+#include "model/gpu_backend.h"
 #include "runtime/no_signals.h"
 
 namespace corvid {
@@ -25,6 +26,25 @@ kernels::Format format_of(CacheType type) {
   }
   throw std::invalid_argument("cache_type: want f32, f16, bf16 or q8_0, found " + std::to_string(int(type)));
 }
+
+// Where the model computes; throws when it cannot be where the host wants it.
+kernels::Device device_for(const EngineOptions& options, const model::Model& model) {
+  if (options.device == Device::cpu) return kernels::Device::cpu;
+  const bool is_wanted = options.device == Device::cuda;
+  if (!is_wanted && options.device != Device::automatic)
+    throw std::invalid_argument("device: want automatic, cpu or cuda, found " + std::to_string(int(options.device)));
+  // The standard type stands for "whatever is usual".
+  if (options.cache_type != CacheType::f16 && options.cache_type != CacheType::bf16) {
+    if (is_wanted) throw std::invalid_argument("cache_type: want bf16 on a GPU, found another");
+    return kernels::Device::cpu;
+  }
+  const std::optional<std::string> obstacle = model::gpu_obstacle(model, model::kFirstGpu);
+  if (!obstacle) return kernels::Device::cuda;
+  if (is_wanted) throw std::runtime_error("device: cuda: " + model.name() + ": " + *obstacle);
+  return kernels::Device::cpu;
+}
+
+fs::path absolute_or_empty(const fs::path& folder) { return folder.empty() ? folder : fs::absolute(folder); }
 
 std::chrono::system_clock::time_point time_of(int64_t ms) {
   return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
@@ -68,15 +88,20 @@ Engine::Engine(const Model& model, const EngineOptions& options) {
   if (options.cache_bytes > 0) inner.cache_bytes = options.cache_bytes;
   inner.cache_format = format_of(options.cache_type);
   const runtime::NoSignals quiet;
-  impl_ = std::make_shared<Impl>(
-      Impl{model.impl_, model::Engine::create(model.impl_->model, inner), std::nullopt, options.logger});
+  inner.device = device_for(options, *model.impl_->model);
   // Used by later sessions, when the host may be in another folder.
-  if (!options.prefix_folder.empty())
-    impl_->prefixes.emplace(fs::absolute(options.prefix_folder), agents::code_identity());
+  const fs::path prefix_folder = absolute_or_empty(options.prefix_folder);
+  impl_ = std::make_shared<Impl>(
+      Impl{model.impl_, model::Engine::create(model.impl_->model, inner), prefix_folder, std::nullopt, options.logger});
+  if (!prefix_folder.empty()) impl_->prefixes.emplace(prefix_folder, agents::code_identity());
   impl_->log(LogLevel::info, "engine: " + model.name() + " from " + model.file().string());
 }
 
 Model Engine::model() const { return Model(impl_->model); }
+
+Device Engine::device() const noexcept {
+  return impl_->engine->device() == kernels::Device::cuda ? Device::cuda : Device::cpu;
+}
 
 EngineStats Engine::stats() const {
   const model::EngineStats stats = impl_->engine->stats();
@@ -84,7 +109,13 @@ EngineStats Engine::stats() const {
 }
 
 // Absolute: every session opens the file anew, and the host may be in another folder by then.
-Store::Store(const fs::path& file) : impl_(std::make_shared<Impl>(fs::absolute(file))) {}
+Store::Store(const fs::path& file, const StoreOptions& options)
+    : impl_(std::make_shared<Impl>(fs::absolute(file), absolute_or_empty(options.session_folder))) {}
+
+Store::Impl::Impl(const fs::path& file_in, const fs::path& session_folder_in)
+    : file(file_in), session_folder(session_folder_in), store(file_in) {
+  if (!session_folder.empty()) sessions.emplace(session_folder, agents::code_identity());
+}
 
 const fs::path& Store::file() const noexcept { return impl_->file; }
 
@@ -109,7 +140,9 @@ std::vector<Message> Store::messages(std::string_view id) const {
 
 void Store::remove(std::string_view id) const {
   const std::lock_guard lock(impl_->mutex);
-  impl_->store.remove(impl_->store.find(id).id);
+  const std::string whole = impl_->store.find(id).id;
+  impl_->store.remove(whole);
+  if (impl_->sessions) impl_->sessions->remove(whole);
 }
 
 }  // namespace v1

@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "runtime/prefix_cache.h"
 #include "runtime/session.h"
+#include "runtime/session_cache.h"
 #include "runtime/store.h"
 #include "tools/policy.h"
 #include "tools/tool.h"
@@ -33,14 +34,16 @@ struct [[gnu::visibility("hidden")]] Engine::Impl {
 
   std::shared_ptr<const Model::Impl> model;
   std::shared_ptr<model::Engine> engine;
+  std::filesystem::path prefix_folder;  // absolute, or empty
   std::optional<runtime::PrefixCache> prefixes;
   Logger logger;
 };
 
-struct Store::Impl {
-  explicit Impl(const std::filesystem::path& file_in) : file(file_in), store(file_in) {}
+struct [[gnu::visibility("hidden")]] Store::Impl {
+  Impl(const std::filesystem::path& file_in, const std::filesystem::path& session_folder_in);
 
-  std::filesystem::path file;
+  std::filesystem::path file, session_folder;  // absolute; the folder may be empty
+  std::optional<runtime::SessionCache> sessions;
   std::mutex mutex;      // of the connection
   runtime::Store store;  // for looking; sessions write through their own
 };

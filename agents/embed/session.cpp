@@ -15,13 +15,18 @@ namespace {
 
 constexpr int64_t kDefaultContext = 32768;
 
-tools::Sandbox sandbox_of(const Agent::Impl& agent, const fs::path& workdir, const fs::path& store) {
+// What the store and the engine keep is no tool's business: it is read as what was said, and as what was evaluated.
+tools::Sandbox sandbox_of(const Agent::Impl& agent, const fs::path& workdir, const Store::Impl& store,
+                          const fs::path& prefix_folder) {
   std::error_code failure;
   const fs::path real = fs::canonical(workdir, failure);
   if (failure || !fs::is_directory(real, failure))
     throw std::invalid_argument("workdir: no such folder: " + workdir.string());
   tools::Policy policy = agent.policy;
-  agents::hide_store(policy, store);
+  agents::hide_store(policy, store.file);
+  for (const fs::path& folder : {store.session_folder, prefix_folder}) {
+    if (!folder.empty()) policy.hidden_folders.push_back(folder);
+  }
   return tools::Sandbox(real, std::move(policy));
 }
 
@@ -34,6 +39,14 @@ tools::Toolbox toolbox_of(const Agent::Impl& agent, tools::Sandbox sandbox) {
   }
   for (const auto& [spec, run] : agent.host_tools) toolbox.add(make_host_tool(spec, run));
   return toolbox;
+}
+
+// Names of tools with a function of the host behind them.
+std::set<std::string, std::less<>> host_functions_of(const Agent::Impl& agent) {
+  std::set<std::string, std::less<>> names;
+  for (const auto& [name, run] : agent.replaced) names.insert(name);
+  for (const auto& [spec, run] : agent.host_tools) names.insert(spec.name);
+  return names;
 }
 
 // What a stored session was told that it has must be there.
@@ -74,12 +87,24 @@ void deliver(const RunOptions& options, Event event) {
   options.dispatch([handler = options.on_event, event = std::move(event)] { handler(event); });
 }
 
-Session::Impl::Impl(std::shared_ptr<Engine::Impl> engine_in, const fs::path& store_file, const Agent::Impl& agent,
+Session::Impl::Impl(std::shared_ptr<Engine::Impl> engine_in, const Store::Impl& store_in, const Agent::Impl& agent,
                     const fs::path& workdir)
     : engine(std::move(engine_in)),
-      store(store_file),
+      store(store_in.file),
+      cache(store_in.sessions),
       limits(agent.agent.limits),
-      toolbox(as_arguments([&] { return toolbox_of(agent, sandbox_of(agent, workdir, store_file)); })) {}
+      host_functions(host_functions_of(agent)),
+      toolbox(as_arguments(
+          [&] { return toolbox_of(agent, sandbox_of(agent, workdir, store_in, engine->prefix_folder)); })) {}
+
+Session::Impl::~Impl() {
+  if (!cache || !has_run) return;
+  try {
+    store.find(session->record().id);  // throws when it was removed, and then nothing may be left of it
+    chat->store(*cache, session->record().id);
+  } catch (const std::exception&) {
+  }
+}
 
 void Session::Impl::claim() {
   std::unique_lock lock(mutex_);
@@ -104,6 +129,7 @@ Result Session::Impl::run(std::string prompt, const RunOptions& options, std::st
         limits.wall, std::max(std::chrono::ceil<std::chrono::milliseconds>(left), std::chrono::milliseconds(0)));
   }
   inner.approver.mode = runtime::ApproveMode(options.approve);
+  inner.approver.is_unknown = [this](std::string_view tool) { return host_functions.contains(tool); };
   if (options.ask) {
     inner.approver.ask = [&](const model::Call& call) { return options.ask({call.id, call.name, call.args}); };
   }
@@ -115,6 +141,7 @@ Result Session::Impl::run(std::string prompt, const RunOptions& options, std::st
     }
     if (emit_in) emit_in(event);
   };
+  has_run = true;
   const std::string notice = session->notice();
   if (!notice.empty()) engine->log(LogLevel::warning, "session " + session->record().id + ": " + notice);
   Result result = to_public(session->run(std::move(prompt), inner, std::move(stop)));
@@ -136,7 +163,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 Session Session::start(const Engine& engine, const Store& store, const Agent& agent, const SessionOptions& options) {
-  auto impl = std::make_shared<Impl>(engine.impl_, store.file(), *agent.impl_, options.workdir);
+  auto impl = std::make_shared<Impl>(engine.impl_, *store.impl_, *agent.impl_, options.workdir);
   const agents::Agent& inner = agent.impl_->agent;
   runtime::SessionRecord record;
   record.workdir = impl->toolbox.sandbox().workdir();
@@ -160,9 +187,10 @@ Session Session::resume(const Engine& engine, const Store& store, const Agent& a
     return store.impl_->store.find(id);
   }();
   const fs::path workdir = options.workdir == "." ? record.workdir : options.workdir;
-  auto impl = std::make_shared<Impl>(engine.impl_, store.file(), *agent.impl_, workdir);
+  auto impl = std::make_shared<Impl>(engine.impl_, *store.impl_, *agent.impl_, workdir);
   check_tools(record, impl->toolbox);
   impl->chat.emplace(engine.impl_->engine, chat_options(*engine.impl_, options.context, record.prompt, record.sampler));
+  if (impl->cache) impl->chat->restore(*impl->cache, record.id);
   impl->session.emplace(runtime::Session::resume(impl->store, std::move(record), *impl->chat, impl->toolbox,
                                                  engine.impl_->model->model->fingerprint()));
   engine.impl_->log(LogLevel::info, "session " + impl->session->record().id + ": resumed by " +

@@ -1,5 +1,7 @@
 // A session of a host: everything that it needs, alive as long as any handle to it.
 #pragma once
+#include <set>
+
 #include "agents/embed/parts.h"
 #include "runtime/local_chat.h"
 #include "tools/toolbox.h"
@@ -8,8 +10,9 @@ namespace corvid {
 inline namespace v1 {
 
 struct [[gnu::visibility("hidden")]] Session::Impl {
-  Impl(std::shared_ptr<Engine::Impl> engine_in, const std::filesystem::path& store_file, const Agent::Impl& agent,
+  Impl(std::shared_ptr<Engine::Impl> engine_in, const Store::Impl& store_in, const Agent::Impl& agent,
        const std::filesystem::path& workdir);
+  ~Impl();  // keeps what a resume can use
 
   using Emit = std::function<void(const runtime::Event&)>;
   // Between claim() and release(): one run, on the calling thread. `emit` may be empty.
@@ -22,11 +25,14 @@ struct [[gnu::visibility("hidden")]] Session::Impl {
 
   std::shared_ptr<Engine::Impl> engine;
   runtime::Store store;
+  std::optional<runtime::SessionCache> cache;
   runtime::Limits limits;
+  std::set<std::string, std::less<>> host_functions;  // names of tools that are the host's
   tools::Toolbox toolbox;
   std::optional<runtime::LocalChat> chat;
   std::optional<runtime::Session> session;
   Emit emit;  // of the run that is going on
+  bool has_run = false;
 
  private:
   enum class Use : uint8_t { free, claimed, ending };

@@ -87,28 +87,51 @@ typedef enum corvid_log_level {
 /* One line without a newline, valid during the call. From any thread, also from several at once. */
 typedef void (*corvid_log_fn)(void* data, corvid_log_level level, corvid_text line);
 
+/* Where the model computes. */
+typedef enum corvid_device {
+  CORVID_DEVICE_AUTO = 0, /* a GPU that can, else the CPU */
+  CORVID_DEVICE_CPU = 1,
+  CORVID_DEVICE_CUDA = 2
+} corvid_device;
+
 typedef struct corvid_engine_options {
   size_t size;               /* sizeof(corvid_engine_options) */
   corvid_text model;         /* a GGUF file or a Hugging Face folder; empty: the small model that comes with corvid */
   int threads;               /* 0: one for each core that this process may use */
   int64_t cache_bytes;       /* of the keys and values of all sessions together; 0: no limit */
-  corvid_text prefix_folder; /* where evaluated instructions are kept for the next process; empty: nowhere */
+  corvid_text prefix_folder; /* where evaluated instructions are kept for the next process; empty: nowhere. This
+                                user's alone; tools never see it */
   corvid_log_fn log;         /* may be NULL */
   void* log_data;            /* handed to `log`; must live as long as the engine and its sessions */
+  corvid_device device;
 } corvid_engine_options;
 
 /* Loads a model and starts its threads, which have all signals blocked. `options` NULL: all zero. Fails with
- * CORVID_INVALID for numbers out of range, CORVID_FAILED for the model's file. */
+ * CORVID_INVALID for numbers out of range, CORVID_FAILED for the model's file and for CORVID_DEVICE_CUDA where there is
+ * no such device. */
 CORVID_C_API corvid_status corvid_engine_create(const corvid_engine_options* options, corvid_engine** engine,
                                                 corvid_error** error);
 /* The model's file. */
 CORVID_C_API corvid_text corvid_engine_model(const corvid_engine* engine);
+/* CORVID_DEVICE_CPU or CORVID_DEVICE_CUDA; of NULL CORVID_DEVICE_AUTO. */
+CORVID_C_API corvid_device corvid_engine_device(const corvid_engine* engine);
 CORVID_C_API void corvid_engine_free(corvid_engine* engine);
 
 /* ---- Stores: one SQLite file with every session in it. */
 
 /* Opens the file, or creates it for this user alone. Fails with CORVID_FAILED when that is not possible. */
 CORVID_C_API corvid_status corvid_store_open(corvid_text file, corvid_store** store, corvid_error** error);
+
+typedef struct corvid_store_options {
+  size_t size;                /* sizeof(corvid_store_options) */
+  corvid_text session_folder; /* where what the model made of the last sessions is kept (16 of them, 1 GiB), so that a
+                                 resumed one need not read its history again; written when a session that has run is
+                                 freed. This user's alone; tools never see it. Empty: nowhere */
+} corvid_store_options;
+
+/* The same with options; NULL: all zero. */
+CORVID_C_API corvid_status corvid_store_open_with(corvid_text file, const corvid_store_options* options,
+                                                  corvid_store** store, corvid_error** error);
 /* The sessions, last touched first, at most `limit` (negative: all), as a JSON list of objects with id, created_ms,
  * updated_ms, workdir, agent, model, status, prompt, messages. */
 CORVID_C_API corvid_status corvid_store_list(corvid_store* store, int64_t limit, corvid_output** list,
@@ -226,7 +249,7 @@ typedef bool (*corvid_ask_fn)(void* data, corvid_text tool, corvid_text argument
 
 typedef enum corvid_approve {
   CORVID_APPROVE_NEVER = 0, /* no call needs an approval */
-  CORVID_APPROVE_RISKY = 1, /* those that can change something do, a host's own tools too */
+  CORVID_APPROVE_RISKY = 1, /* all do but corvid's own read_file and list_dir; every function of the host's does */
   CORVID_APPROVE_ALWAYS = 2
 } corvid_approve;
 

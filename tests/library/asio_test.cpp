@@ -127,6 +127,26 @@ TEST_F(AsioTest, AStopEndsTheOperationAndAFailureReachesTheHandler) {
   EXPECT_TRUE(is_refused);
 }
 
+// Asio destroys what it can no longer call: the run ends, its thread with it, and the handler with what it holds.
+TEST_F(AsioTest, AContextThatEndsFirstEndsTheRun) {
+  corvid::Session session = start();
+  auto held = std::make_shared<int>(0);
+  std::string id = session.id();
+  {
+    asio::io_context io;
+    corvid::RunOptions options;
+    options.on_event = [&io, held](const corvid::Event& event) {
+      if (std::holds_alternative<corvid::ToolCallEvent>(event)) io.stop();
+    };
+    corvid::async_run(session, "run the command sleep 30", options, io.get_executor(),
+                      [held](std::exception_ptr, corvid::Result) { FAIL() << "the loop has ended"; });
+    io.run();  // until the call
+  }
+  EXPECT_EQ(held.use_count(), 1);
+  EXPECT_EQ(store_->list()[0].status, "interrupted");
+  EXPECT_EQ(session.run(kCount).answer, "2 .txt files.");  // and is free
+}
+
 TEST_F(AsioTest, EventsOfABlockingRunAreHandedToAnExecutor) {
   asio::io_context io;
   corvid::Session session = start();

@@ -318,6 +318,31 @@ TEST_F(LibraryTest, TheHostIsAskedBeforeARiskyCall) {
   EXPECT_THAT(corvid::to_json(result), HasSubstr(R"("status":"denied")"));
 }
 
+// read_file only looks, but what a host has put behind its name only the host knows.
+TEST_F(LibraryTest, AHostsFunctionIsRiskyWhateverItsName) {
+  int calls = 0;
+  const auto read = [&](corvid::Agent agent, corvid::Approve approve) {
+    corvid::Session session = start(agent);
+    int asked = 0;
+    session.run("what does notes/a.txt say?", {.approve = approve, .ask = [&](const corvid::ToolCall& call) {
+                                                 EXPECT_EQ(call.name, "read_file");
+                                                 return ++asked > 0;
+                                               }});
+    return asked;
+  };
+  corvid::Agent own, replaced;
+  own.set_tools({"read_file"});
+  replaced = own;
+  replaced.replace_tool("read_file", [&](const corvid::ToolRequest&) -> corvid::ToolResult {
+    ++calls;
+    return "one\ntwo";
+  });
+  EXPECT_EQ(read(own, corvid::Approve::risky), 0);
+  EXPECT_GE(read(replaced, corvid::Approve::risky), 1);
+  EXPECT_EQ(read(replaced, corvid::Approve::never), 0);
+  EXPECT_GE(calls, 2);
+}
+
 TEST_F(LibraryTest, ThePolicyConfinesTheSixTools) {
   std::ofstream(folder_ / "secret.txt") << "secret\n";
   corvid::Session session = start();
@@ -403,6 +428,75 @@ TEST_F(LibraryTest, ThePrefixFolderSparesTheNextEngineTheInstructions) {
   const int64_t first = cached(), second = cached();
   EXPECT_LT(second, first / 2);
   EXPECT_FALSE(fs::is_empty(folder_ / "prefix"));
+}
+
+// What a resumed session restores instead of reading it again.
+TEST_F(LibraryTest, TheSessionFolderSparesAResumedSessionItsHistory) {
+  const corvid::StoreOptions options{.session_folder = folder_ / "work/kept"};
+  const corvid::Store store(folder_ / "work/agents.db", options);
+  const auto evaluated_by = [&](const std::function<void(const corvid::Engine&)>& work) {
+    const corvid::Engine engine(corvid::Model::shipped(), {.threads = 2});
+    work(engine);
+    return engine.stats().tokens;
+  };
+  std::string id, answer;
+  evaluated_by([&](const corvid::Engine& engine) {
+    corvid::Session session = corvid::Session::start(engine, store, corvid::Agent(), {.workdir = folder_ / "work"});
+    session.run(kCount);
+    id = session.id();
+  });
+  const auto resume = [&](const corvid::Store& with, const corvid::Engine& engine) {
+    // A copy of the store, so that both go on from the same messages.
+    answer = corvid::Session::resume(engine, with, corvid::Agent(), id).run("how many md files are in notes?").answer;
+  };
+  for (const char* suffix : {"", "-wal"}) {
+    if (fs::exists((folder_ / "work/agents.db") += suffix))
+      fs::copy_file((folder_ / "work/agents.db") += suffix, (folder_ / "copy.db") += suffix);
+  }
+  const int64_t restored = evaluated_by([&](const corvid::Engine& engine) { resume(store, engine); });
+  EXPECT_THAT(answer, HasSubstr("1"));
+  const std::string restored_answer = answer;
+  const int64_t read =
+      evaluated_by([&](const corvid::Engine& engine) { resume(corvid::Store(folder_ / "copy.db"), engine); });
+  EXPECT_EQ(answer, restored_answer);
+  EXPECT_LT(restored, read / 2);
+  // The tools of a session in the folder around it do not see it, nor the store beside it.
+  corvid::Session session = corvid::Session::start(*engine_, store, corvid::Agent(), {.workdir = folder_ / "work"});
+  const std::string list = R"({"command":"ls kept; cat agents.db; ls -A kept | wc -l"})";
+  EXPECT_THAT(session.call_tool("shell", list).text, StartsWith("0"));
+  EXPECT_NE(session.call_tool("write_file", R"({"path":"kept/x.kv","content":"x"})").status, corvid::ToolStatus::ok);
+  EXPECT_FALSE(fs::is_empty(folder_ / "work/kept"));
+  store.remove(id);
+  EXPECT_TRUE(fs::is_empty(folder_ / "work/kept"));
+}
+
+TEST_F(LibraryTest, ToolsDoNotSeeThePrefixFolderInTheirOwn) {
+  const corvid::Engine engine(corvid::Model::shipped(), {.threads = 2, .prefix_folder = folder_ / "work/prefix"});
+  corvid::Session session = corvid::Session::start(engine, *store_, corvid::Agent(), {.workdir = folder_ / "work"});
+  session.run(kCount);
+  EXPECT_FALSE(fs::is_empty(folder_ / "work/prefix"));
+  EXPECT_EQ(session.call_tool("shell", R"({"command":"ls -A prefix | wc -l"})").text, "0");
+  session.call_tool("shell", R"({"command":"echo x > prefix/planted.kv; rm -rf prefix/*; mv prefix elsewhere"})");
+  EXPECT_NE(session.call_tool("write_file", R"({"path":"prefix/planted.kv","content":"x"})").status,
+            corvid::ToolStatus::ok);
+  EXPECT_FALSE(fs::exists(folder_ / "work/prefix/planted.kv"));
+  EXPECT_FALSE(fs::is_empty(folder_ / "work/prefix"));
+}
+
+TEST_F(LibraryTest, TheDeviceIsTheHostsChoice) {
+  EXPECT_EQ(corvid::Engine(corvid::Model::shipped(), {.device = corvid::Device::cpu}).device(), corvid::Device::cpu);
+  EXPECT_NE(engine_->device(), corvid::Device::automatic);
+  EXPECT_THROW(
+      corvid::Engine(engine_->model(), {.device = corvid::Device::cuda, .cache_type = corvid::CacheType::q8_0}),
+      std::invalid_argument);
+  EXPECT_THROW(corvid::Engine(engine_->model(), {.device = corvid::Device(9)}), std::invalid_argument);
+  if (engine_->device() == corvid::Device::cuda) return;
+  try {
+    corvid::Engine(engine_->model(), {.device = corvid::Device::cuda});
+    FAIL() << "nothing was thrown";
+  } catch (const std::runtime_error& error) {
+    EXPECT_THAT(error.what(), StartsWith("device: cuda: corvid-small.gguf: "));
+  }
 }
 
 // What a host must not find changed.

@@ -11,15 +11,20 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #ifdef CORVID_ASIO_STANDALONE
 #include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
+#include <asio/execution/context.hpp>
+#include <asio/execution_context.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/post.hpp>
 #else
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
+#include <boost/asio/execution/context.hpp>
+#include <boost/asio/execution_context.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #endif
@@ -33,6 +38,58 @@ namespace net = ::asio;
 #else
 namespace net = ::boost::asio;
 #endif
+
+// A run of async_run() until its handler was called.
+struct PendingRun {
+  virtual ~PendingRun() = default;
+  // Cancels the run and waits for its thread, which posts nothing more then.
+  void end() {
+    std::optional<Run> ended;
+    const std::lock_guard lock(mutex);
+    ended.swap(run);
+  }
+  std::mutex mutex = {};  // of `run`: it may be over before it is kept
+  std::optional<Run> run = {};
+};
+
+// The runs that an execution context has to call back. When the context ends before them it ends them: what their
+// threads have posted until then is destroyed with the context, uncalled, as all handlers of Asio's are.
+class PendingRuns : public net::execution_context::service {
+ public:
+  using key_type = PendingRuns;
+  inline static net::execution_context::id id;
+  explicit PendingRuns(net::execution_context& context) : service(context) {}
+
+  void add(const std::shared_ptr<PendingRun>& run) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(runs_, [](const std::weak_ptr<PendingRun>& one) { return one.expired(); });
+    runs_.push_back(run);
+  }
+  void shutdown() override {
+    std::vector<std::weak_ptr<PendingRun>> runs;
+    {
+      const std::lock_guard lock(mutex_);
+      runs.swap(runs_);
+    }
+    for (const std::weak_ptr<PendingRun>& one : runs) {
+      if (const std::shared_ptr<PendingRun> run = one.lock()) run->end();
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<PendingRun>> runs_;
+};
+
+template <class Executor>
+void watch_context(const Executor& executor, const std::shared_ptr<PendingRun>& run) {
+  if constexpr (net::can_query_v<Executor, net::execution::context_t>) {
+    net::execution_context& context = net::query(executor, net::execution::context);
+    net::use_service<PendingRuns>(context).add(run);
+  } else {
+    net::use_service<PendingRuns>(executor.context()).add(run);
+  }
+}
 }  // namespace detail
 
 // RunOptions::dispatch over an executor: events come on it, one after the other when it is a strand or has one thread.
@@ -43,9 +100,9 @@ Dispatch dispatch_on(Executor executor) {
 
 // Runs the session on a thread of the library's. The handler, void(std::exception_ptr, Result), is called on its
 // associated executor, or on `executor`; it gets an exception where Session::begin throws one. Events come on
-// `executor`, before the handler when it is a strand or has one thread. `executor` has work until then, and its
-// io_context must outlive the run: to end early, request options.stop and keep it running until the handler was called.
-// The session must not be used meanwhile.
+// `executor`, before the handler when it is a strand or has one thread. `executor` has work until then. When its
+// io_context, or the handler's, is destroyed first, its destructor cancels the run and waits for it, and the handler is
+// destroyed uncalled. The session must not be used meanwhile.
 template <class Executor, class CompletionToken>
 auto async_run(Session& session, std::string prompt, RunOptions options, Executor executor, CompletionToken&& token) {
   namespace net = detail::net;
@@ -53,23 +110,21 @@ auto async_run(Session& session, std::string prompt, RunOptions options, Executo
       [&session, executor](auto handler, std::string text, RunOptions inner) {
         using Handler = decltype(handler);
         // Alive until the handler was called: the run itself, what it tells, and the promise of work to come.
-        struct State {
+        struct State : detail::PendingRun {
+          State(Handler handler_in, EventHandler on_event_in, const Executor& executor_in)
+              : handler(std::move(handler_in)), on_event(std::move(on_event_in)), work(executor_in) {}
           Handler handler;
           EventHandler on_event;
           net::executor_work_guard<Executor> work;
-          std::mutex mutex = {};  // of `run`: it may be over before it is kept
-          std::optional<Run> run = {};
         };
-        std::shared_ptr<State> state(
-            new State{std::move(handler), std::move(inner.on_event), net::make_work_guard(executor)});
+        const auto state = std::make_shared<State>(std::move(handler), std::move(inner.on_event), executor);
+        detail::watch_context(executor, state);
+        detail::watch_context(net::get_associated_executor(state->handler, executor), state);
         inner.dispatch = nullptr;
         const auto finish = [](std::shared_ptr<State> s, std::exception_ptr failure, Result result) {
           auto target = net::get_associated_executor(s->handler, s->work.get_executor());
           net::post(target, [s, failure, result = std::move(result)]() mutable {
-            {
-              const std::lock_guard lock(s->mutex);
-              s->run.reset();  // as good as over, or never begun
-            }
+            s->end();  // as good as over, or never begun
             s->work.reset();
             auto last = std::move(s->handler);
             s.reset();

@@ -31,7 +31,9 @@ struct SessionOptions {
   bool project_notes = true;            // the folder's AGENTS.md is added to the instructions
 };
 
-// Which calls the host is asked about: none; those that can change something (a host's own tools too); all.
+// Which calls the host is asked about: none; those that can change something, which are all but corvid's own read_file
+// and list_dir (a function of the host's counts, also one behind these two names: what it does only the host knows);
+// all.
 enum class Approve : uint8_t { never, risky, always };
 
 struct RunOptions {
@@ -63,6 +65,7 @@ class CORVID_API Session {
                         const SessionOptions& options = {});
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
+  // The last handle, which a Run has too, leaves the session's keys and values in StoreOptions::session_folder.
   ~Session();
 
   const std::string& id() const noexcept;
