@@ -72,21 +72,26 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
     return count;
   }
   // Four scores from b on: a local block's is +inf, -inf is what isn't there.
-  const auto four_from = [&](int b) {
-    float4 v = *reinterpret_cast<const float4*>(scores + (b < nb ? b : 0));  // there is always something at 0
-    const auto masked = [&](int at, float score) { return at < first_local ? score : at < nb ? INFINITY : -INFINITY; };
-    return make_float4(masked(b, v.x), masked(b + 1, v.y), masked(b + 2, v.z), masked(b + 3, v.w));
+  const auto masked = [&](int b, float4 v) {
+    const auto one = [&](int at, float score) { return at < first_local ? score : at < nb ? INFINITY : -INFINITY; };
+    return make_float4(one(b, v.x), one(b + 1, v.y), one(b + 2, v.z), one(b + 3, v.w));
   };
+  const auto four_from = [&](int b) { return masked(b, *reinterpret_cast<const float4*>(scores + b)); };
   const auto best_of = [](const float4& v) { return fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)); };
 
-  // Of so many fours a thread remembers the best; behind them all is read twice. Code that runs once should be short.
-  constexpr int kKept = 8, kStep = 4 * kThreads;
-  float kept[kKept], best = -INFINITY;
+  constexpr int kKept = 8, kStep = 4 * kThreads;  // what fits stays in registers
+  float4 kept[kKept];
 #pragma unroll
-  for (int k = 0; k < kKept; ++k) kept[k] = best_of(four_from(4 * t + k * kStep));
+  for (int k = 0; k < kKept; ++k) {  // all loads before the first use; there is always something at 0
+    const int b = 4 * t + k * kStep;
+    kept[k] = *reinterpret_cast<const float4*>(scores + (b < nb ? b : 0));
+  }
+  float best = -INFINITY;
 #pragma unroll
-  for (int k = 0; k < kKept; ++k) best = fmaxf(best, kept[k]);
-#pragma unroll 1
+  for (int k = 0; k < kKept; ++k) {
+    kept[k] = masked(4 * t + k * kStep, kept[k]);
+    best = fmaxf(best, best_of(kept[k]));
+  }
   for (int b = 4 * t + kKept * kStep; b < nb; b += kStep) best = fmaxf(best, best_of(four_from(b)));
   __syncthreads();  // group_max holds zeros
   if (4 * t < nb) atomicMax(&shared.group_max[t % count], ordered(best));
@@ -96,24 +101,22 @@ __device__ inline int top_blocks(const float* scores, int nb, int top_k, int loc
   least = __reduce_min_sync(0xffffffffU, least);
   // A group that is empty has 0: then all are candidates.
   const float threshold = least == 0 ? -INFINITY : score_of(least);
-  unsigned reach = 0;
+  const auto add_candidates = [&](int b, const float4& v) {
+    if (b >= nb || !(best_of(v) >= threshold)) return;
+    const float score[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-  for (int k = 0; k < kKept; ++k) reach |= kept[k] >= threshold ? 1U << k : 0;
-#pragma unroll 1
-  for (int k = 0, b = 4 * t; b < nb; ++k, b += kStep) {
-    if (k < kKept && (reach >> k) % 2 == 0) continue;
-    float4 v = four_from(b);
-#pragma unroll 1
-    for (int i = b; i < min(b + 4, nb); ++i) {
-      const float score = v.x;
-      v = make_float4(v.y, v.z, v.w, 0);
-      if (!(score >= threshold)) continue;
+    for (int i = 0; i < 4; ++i) {
+      if (!(score[i] >= threshold) || b + i >= nb) continue;
       const int at = atomicAdd(&shared.n_candidates, 1);
       if (at < kMaxCandidates)
-        shared.candidates[at] =
-            static_cast<unsigned long long>(i >= first_local ? 0xffffffffU : ordered(score)) << 32 | (0xffffffffU - i);
+        shared.candidates[at] = static_cast<unsigned long long>(b + i >= first_local ? 0xffffffffU : ordered(score[i]))
+                                    << 32 |
+                                (0xffffffffU - (b + i));
     }
-  }
+  };
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) add_candidates(4 * t + k * kStep, kept[k]);
+  for (int b = 4 * t + kKept * kStep; b < nb; b += kStep) add_candidates(b, four_from(b));
   __syncthreads();
   int n = shared.n_candidates;
   if (n > kMaxCandidates) {  // the largest threshold that `count` blocks reach; of those that equal it the first by id

@@ -5,9 +5,20 @@
 // are given, every block of threads chooses for itself (it takes a microsecond, and no launch and no exchange between
 // them). Keys are taken in units of 128, 16 for each of eight warps: a warp scores its own keys, and its weights and
 // maxima go to shared memory; then each warp adds up all 128 values of its own 16 dimensions. So warps meet once a
-// unit, and none holds sums that another has to add. A row's list of units is cut into 16 leaves; each block of threads
-// sends what comes of its own to those that finish the heads, and these add leaves up in their order. That is so for
-// any size of cluster, so a row's bits don't depend on the batch.
+// unit, and none holds sums that another has to add. A row's list of units is cut into 16 leaves of a binary tree; each
+// block of threads has a part of the tree, and sends what comes of it to those that finish the heads. The tree is the
+// same for any size of cluster, so a row's bits don't depend on the batch.
+//
+// What bounds it: at batch 1 steps that wait for each other. Of 9.2 us for 8k keys on an H100 the scan takes 2.9
+// (pages, keys, products, each some 0.7), then 0.5 pass until this kernel goes on, 1.1 with choosing, 1.7 until the
+// keys have come, 0.6 with scores, 1.0 with values, 0.6 with what others send and 0.7 with the end, each with code that
+// runs but once and has to be fetched; 0.7 until the next kernel goes on. In a batch of 32 memory (52 us, 44 at its
+// full speed).
+//
+// Tried: two units for each of 8 blocks of threads at batch 1 (2 us more); three units ahead in 192 KB, so that one
+// block of threads has a multiprocessor to itself, as for clusters with 32 KB for what is sent (20 us instead of 16 at
+// batch 8: some of the clusters find no place and run when the others have ended); parts of the tree that wait in
+// registers beyond two (spilled: 87 us at batch 32).
 #include <algorithm>
 
 #include "kernels/block_select/top_blocks.cuh"
@@ -53,6 +64,72 @@ __device__ Part<kH, kN> combine(const Part<kH, kN>& a, const Part<kH, kN>& b, fl
   return sum;
 }
 
+// Parts that come in order are combined two and two, these again two and two, and so on: after 2^n of them `last` is
+// the whole. Of parts that wait, those of the first kOwn levels are in registers, the others in `store`, which has a
+// place for each of this thread's numbers in a row of kThreads.
+template <int kH, int kN>
+struct Tree {
+  static constexpr int kOwn = 2, kWords = kH * (2 + kN);
+  Part<kH, kN> waiting[kOwn], last;
+  float* store;
+  int n = 0;
+
+  __device__ float* place(int level, int word) const { return store + ((level - kOwn) * kWords + word) * kThreads; }
+  // After the last one nothing waits.
+  __device__ void add(float scale_log2, bool is_last) {
+    int level = 0;
+#pragma unroll
+    for (int own = 0; own < kOwn; ++own)
+      if (level == own && (n >> own) % 2 == 1) {
+        last = combine(waiting[own], last, scale_log2);
+        ++level;
+      } else if (level == own) {
+        waiting[own] = last;
+      }
+    if (level == kOwn) {
+#pragma unroll 1
+      for (; (n >> level) % 2 == 1; ++level) {
+        Part<kH, kN> other;
+#pragma unroll
+        for (int h = 0; h < kH; ++h) {
+          other.most[h] = *place(level, h * (2 + kN));
+          other.total[h] = *place(level, h * (2 + kN) + 1);
+#pragma unroll
+          for (int i = 0; i < kN; ++i) other.acc[h][i] = *place(level, h * (2 + kN) + 2 + i);
+        }
+        last = combine(other, last, scale_log2);
+      }
+      if (!is_last)
+#pragma unroll
+        for (int h = 0; h < kH; ++h) {
+          *place(level, h * (2 + kN)) = last.most[h];
+          *place(level, h * (2 + kN) + 1) = last.total[h];
+#pragma unroll
+          for (int i = 0; i < kN; ++i) *place(level, h * (2 + kN) + 2 + i) = last.acc[h][i];
+        }
+    }
+    ++n;
+  }
+};
+
+// The combination of kRanks parts that are there at once, as a tree would add them.
+template <int kRanks, int kN>
+__device__ Part<1, kN> whole_of(const float* acc, int stride, const float2* stats, float scale_log2) {
+  Part<1, kN> parts[kRanks];
+#pragma unroll
+  for (int i = 0; i < kRanks; ++i) {
+    parts[i].most[0] = stats[i].x;
+    parts[i].total[0] = stats[i].y;
+#pragma unroll
+    for (int n = 0; n < kN; ++n) parts[i].acc[0][n] = acc[i * stride + n];
+  }
+#pragma unroll
+  for (int width = 1; width < kRanks; width *= 2)
+#pragma unroll
+    for (int i = 0; i < kRanks; i += 2 * width) parts[i] = combine(parts[i], parts[i + width], scale_log2);
+  return parts[0];
+}
+
 // kIsOne: there are kLeaves blocks of threads with one unit each.
 template <int kDim, bool kIsOne>
 struct Shared {
@@ -61,16 +138,10 @@ struct Shared {
   uint4 weights[kBuffers][kWarps][32];     // of each warp's keys, as operands
   float2 stats[kBuffers][kWarps][kPiece];  // of each warp's keys and each head: greatest score, total weight
   alignas(128) char queries[kPiece * 2 * kDim];
-  float2 received_stats[kIsOne ? 1 : kPiece / 2][kLeaves];
+  float2 received_stats[kLeaves];
   int32_t chosen[cuda::kMaxTopK], slots[cuda::kMaxTopK];
   uint64_t arrival;  // of all that other blocks of threads send
 };
-
-// What is sent to one of some blocks of threads: [heads that it finishes][kLeaves][kDim] floats.
-template <int kDim>
-constexpr int received_bytes(int ranks) {
-  return ranks == 1 ? 0 : kPiece / ranks * kLeaves * kDim * 4;
-}
 
 // Keys (or values) of a piece of 16 into shared memory; positions behind `pos` become zeros.
 template <int kDim>
@@ -98,12 +169,10 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
   const int list = row * a.n_kv_heads + kv_head, group = a.n_heads / a.n_kv_heads;
   if (ranks > 1) {
     if (t == 0) {
+      const int heads = group > rank ? (group - rank + ranks - 1) / ranks : 0;
       ptx::init_barrier(&shared.arrival, 1);
       ptx::publish_barriers();
-    }
-    if constexpr (!kIsOne) {  // so that all are there before one sends to another
-      __syncwarp();
-      ptx::cluster_arrive();
+      ptx::arrive_expecting(&shared.arrival, heads * ranks * (kDim * 4 + 8));
     }
   }
   // The scan before this kernel has waited for all before it, so only its scores can still be missing: q, pos and pages
@@ -149,18 +218,13 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
   const int per_block = a.block / kPiece, pieces = count * per_block, all_units = (pieces + kWarps - 1) / kWarps;
   const int first_unit = rank * (kLeaves / ranks) * units_of_leaf;
   const int real = min(kLeaves / ranks * units_of_leaf, all_units - first_unit);  // may be negative
-  const int all_leaves = (all_units + units_of_leaf - 1) / units_of_leaf;
-  if (ranks > 1 && t == 0) {
-    const int heads = group > rank ? (group - rank + ranks - 1) / ranks : 0;
-    ptx::arrive_expecting(&shared.arrival, heads * all_leaves * (kDim * 4 + 8));
-  }
   // This warp's piece of a unit: its first position, or behind all if there is none.
   const auto position_of = [&](int unit) {
     const int n = (first_unit + unit) * kWarps + warp;
     return n < pieces ? shared.chosen[n / per_block] * a.block + n % per_block * kPiece : 0x7fffffff - kPiece;
   };
-  // Of a single unit the keys make room; line i of leaf l: of head i * ranks + this rank.
-  auto* received = reinterpret_cast<float(*)[kLeaves][kDim]>(ring + (kIsOne ? 0 : S::kRingBytes));
+  // Where the last unit's keys have been: line i * ranks + r is rank r's sums of head i * ranks + this rank.
+  auto& received = *reinterpret_cast<float(*)[kLeaves][kDim]>(ring);
   const uint32_t keys = ptx::shared_address(ring), queries = ptx::shared_address(shared.queries);
   const auto values_of = [&](int unit) { return keys + static_cast<uint32_t>((1 + unit % S::kBuffers) * S::kHalf); };
   // One group of copies, empty where there is nothing.
@@ -220,7 +284,7 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
     // All weights and values are there; and all are done with the unit before, whose buffers are free.
     __syncthreads();
     if constexpr (!kIsOne) load(a.values, unit + 1, values_of(unit + 1));
-    if constexpr (kIsOne) ptx::cluster_arrive();  // `received` is free
+    if (ranks > 1 && unit + 1 == real) ptx::cluster_arrive();  // `received` is free
     part.clear();
 #pragma unroll
     for (int w = 0; w < kWarps; ++w)
@@ -255,45 +319,26 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
 
   load(a.keys, 0, keys);
   load(a.values, 0, values_of(0));
-  // Sums of a leaf to those that finish its heads. Dimensions of a lane: kDim / 8 * warp + 8 n + 2 quad + e.
-  const auto send = [&](int leaf, const Part<2, kN>& part) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int head = g + 8 * h;
-      if (head >= group) continue;
-      const auto to = static_cast<uint32_t>(head % ranks);
-      ptx::send(to, ptx::shared_address(&received[head / ranks][leaf][kN * (4 * warp + quad)]), part.acc[h],
-                &shared.arrival);
-      if (warp == 0 && quad == 0) {
-        const float stats[2] = {part.most[h], part.total[h]};
-        ptx::send(to, ptx::shared_address(&shared.received_stats[head / ranks][leaf]), stats, &shared.arrival);
-      }
-    }
-  };
-  Part<2, kN> whole;
-  whole.clear();
+  if (ranks > 1 && real <= 0) ptx::cluster_arrive();
+  Tree<2, kN> tree;
   if constexpr (kIsOne) {
-    if (real <= 0) ptx::cluster_arrive();
-    Part<2, kN> part = whole;
-    if (real > 0) part = combine(part, attend(0), a.scale_log2);
-    ptx::cluster_wait();
-    if (real > 0) send(rank, part);
+    tree.last.clear();
+    if (real > 0) tree.last = combine(tree.last, attend(0), a.scale_log2);
   } else {
-    if (ranks > 1) ptx::cluster_wait();
+    tree.store = reinterpret_cast<float*>(ring + S::kRingBytes) + t;
 #pragma unroll 1
-    for (int unit = 0, leaf = rank * (kLeaves / ranks); unit < real; ++leaf) {
+    for (int leaf = 0, unit = 0; leaf < kLeaves / ranks; ++leaf) {
       Part<2, kN> part;
       part.clear();
 #pragma unroll 1
       for (int i = 0; i < units_of_leaf && unit < real; ++i, ++unit) part = combine(part, attend(unit), a.scale_log2);
-      if (ranks > 1)
-        send(leaf, part);
-      else
-        whole = combine(whole, part, a.scale_log2);
+      tree.last = part;
+      tree.add(a.scale_log2, leaf + 1 == kLeaves / ranks);
     }
   }
 
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + kv_head * group;
+  // Dimensions of a lane: kDim / 8 * warp + 8 n + 2 quad + e.
   if (ranks == 1) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -301,39 +346,41 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
       if (head >= group) continue;
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) {
-        const uint32_t two = ptx::pack_bf16(__fdiv_rn(whole.acc[h][2 * n], whole.total[h]),
-                                            __fdiv_rn(whole.acc[h][2 * n + 1], whole.total[h]));
+        const uint32_t two = ptx::pack_bf16(__fdiv_rn(tree.last.acc[h][2 * n], tree.last.total[h]),
+                                            __fdiv_rn(tree.last.acc[h][2 * n + 1], tree.last.total[h]));
         *reinterpret_cast<uint32_t*>(a.o + (line + head) * kDim + kDim / 8 * warp + 8 * n + 2 * quad) =
             pos < 0 ? 0 : two;
       }
     }
     return;
   }
-  // A warp for a head. Leaves are combined as above, but what they are multiplied with is found for all at once.
+  ptx::cluster_wait();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int head = g + 8 * h;
+    if (head >= group) continue;
+    const auto to = static_cast<uint32_t>(head % ranks);
+    const int at = head / ranks * ranks + rank;
+    ptx::send(to, ptx::shared_address(&received[at][kN * (4 * warp + quad)]), tree.last.acc[h], &shared.arrival);
+    if (warp == 0 && quad == 0) {
+      const float stats[2] = {tree.last.most[h], tree.last.total[h]};
+      ptx::send(to, ptx::shared_address(&shared.received_stats[at]), stats, &shared.arrival);
+    }
+  }
+  // A warp for a head.
   const int head = warp * ranks + rank;
   if (head >= group) return;
   ptx::wait(&shared.arrival, 0);
-  const float2 stats = lane < all_leaves ? shared.received_stats[warp][lane % kLeaves] : make_float2(-INFINITY, 0);
-  float most = stats.x;
-#pragma unroll
-  for (int step = 1; step < kLeaves; step *= 2) {
-    const float before = __shfl_up_sync(ptx::kAll, most, step);
-    if (lane >= step) most = fmaxf(most, before);
-  }
-  const float before = __shfl_up_sync(ptx::kAll, most, 1);
-  const float of_before = weight(lane == 0 ? -INFINITY : before, most, a.scale_log2);
-  const float of_this = weight(stats.x, most, a.scale_log2);
-  float total = 0, acc[kN] = {};
-#pragma unroll 4
-  for (int leaf = 0; leaf < all_leaves; ++leaf) {
-    const float f = __shfl_sync(ptx::kAll, of_before, leaf), g_leaf = __shfl_sync(ptx::kAll, of_this, leaf);
-    total = fmaf(total, f, __fmul_rn(__shfl_sync(ptx::kAll, stats.y, leaf), g_leaf));
-#pragma unroll
-    for (int n = 0; n < kN; ++n) acc[n] = fmaf(acc[n], f, __fmul_rn(received[warp][leaf][kN * lane + n], g_leaf));
-  }
+  const float* acc = &received[warp * ranks][kN * lane];
+  const float2* stats = &shared.received_stats[warp * ranks];
+  const Part<1, kN> whole = ranks == 2   ? whole_of<2, kN>(acc, kDim, stats, a.scale_log2)
+                            : ranks == 4 ? whole_of<4, kN>(acc, kDim, stats, a.scale_log2)
+                            : ranks == 8 ? whole_of<8, kN>(acc, kDim, stats, a.scale_log2)
+                                         : whole_of<16, kN>(acc, kDim, stats, a.scale_log2);
 #pragma unroll
   for (int n = 0; n < kTiles; ++n) {
-    const uint32_t two = ptx::pack_bf16(__fdiv_rn(acc[2 * n], total), __fdiv_rn(acc[2 * n + 1], total));
+    const uint32_t two = ptx::pack_bf16(__fdiv_rn(whole.acc[0][2 * n], whole.total[0]),
+                                        __fdiv_rn(whole.acc[0][2 * n + 1], whole.total[0]));
     *reinterpret_cast<uint32_t*>(a.o + (line + head) * kDim + kDim / 8 * (lane / 4) + 8 * n + 2 * (lane % 4)) =
         pos < 0 ? 0 : two;
   }
@@ -343,10 +390,11 @@ template <int kDim, bool kIsOne>
 void start(const Decode& a, int ranks, int units_of_leaf, CUstream_st* stream) {
   using S = Shared<kDim, kIsOne>;
   static_assert(S::kRingBytes >= static_cast<int>(sizeof(cuda::TopBlocksShared)));
-  static_assert(!kIsOne || received_bytes<kDim>(kLeaves) <= S::kHalf);
-  const int bytes = S::kRingBytes + (kIsOne ? 0 : received_bytes<kDim>(ranks));
+  // Of more than four leaves some parts wait in shared memory.
+  const int levels = ranks == 1 ? 2 : ranks == 2 ? 1 : 0, bytes_of_level = Tree<2, kDim / 32>::kWords * kThreads * 4;
+  const int bytes = S::kRingBytes + (kIsOne ? 0 : levels * bytes_of_level);
   const auto kernel = sparse_kernel<kDim, kIsOne>;
-  cuda::allow(kernel, S::kRingBytes + (kIsOne ? 0 : received_bytes<kDim>(2)));
+  cuda::allow(kernel, S::kRingBytes + (kIsOne ? 0 : 2 * bytes_of_level));
   cuda::want_shared_memory(kernel);
   if (kIsOne)
     cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "clusters of 16");
@@ -362,11 +410,9 @@ void start(const Decode& a, int ranks, int units_of_leaf, CUstream_st* stream) {
 void decode::attend_sparsely(const Decode& a, CUstream_st* stream) {
   const int units = (a.top_k * a.block + kUnitKeys - 1) / kUnitKeys, units_of_leaf = (units + kLeaves - 1) / kLeaves;
   const int64_t lists = static_cast<int64_t>(a.rows) * a.n_kv_heads, all = cuda::multiprocessors();
-  // One unit each while all of these run at once. Else one to a multiprocessor, and some left: clusters of blocks of
-  // threads lie within groups of 16 or so, and don't fill these.
-  const bool is_one = units_of_leaf == 1 && lists * kLeaves <= all;
-  int ranks = is_one ? kLeaves : kLeaves / 2;
-  while (ranks > 1 && !is_one && ranks * lists > all * 3 / 4) ranks /= 2;
+  int ranks = units_of_leaf == 1 ? kLeaves : kLeaves / 2;  // 16 are more than every kernel may have
+  while (ranks > 1 && ranks * lists > all) ranks /= 2;
+  const bool is_one = ranks == kLeaves;
   if (a.head_dim == 64)
     is_one ? start<64, true>(a, ranks, units_of_leaf, stream) : start<64, false>(a, ranks, units_of_leaf, stream);
   else

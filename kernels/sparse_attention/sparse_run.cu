@@ -12,10 +12,12 @@
 //                        on a multiprocessor: one multiplies while others take exponentials or wait for their queries
 //   add_up               a warp for a (row, head)
 //
-// What bounds it, for 8,192 queries on an H100 (2.05 ms at 8k): add_up reads 2.1 GB of shares at memory's speed (0.65
-// ms); attend keeps the tensor cores busy for some 45% of its 1.3 ms. Tried there: one block of three warpgroups with
-// queries two tiles ahead (2.16 ms in all), of four (2.09). Registers that were spilled cost 0.4 ms, waiting for the
-// next queries behind the stores 0.15.
+// What bounds it, for 8,192 queries on an H100 (1.91 ms at 8k, of which 0.2 for the rows that choose everything,
+// densely): add_up reads 2.1 GB of shares at memory's speed (0.65 ms at 32k); attend keeps the tensor cores busy for
+// 42% of its time, the schedulers for 46%, memory for 53%. Tried there: one block of three warpgroups with queries two
+// tiles ahead (2.16 ms in all instead of 2.05), of four (2.09); sums of the chunk before beside attend, in the same
+// kernel (1% less); chunks of 2,048, 1,024 and 512 rows, whose shares stay in L2 in part (4, 14 and 32% more).
+// Registers that were spilled cost 0.4 ms, waiting for the next queries behind the stores 0.15.
 #include "kernels/launch.cuh"
 #include "kernels/sparse_attention/runs.h"
 #include "kernels/wgmma.cuh"

@@ -193,6 +193,7 @@ const Named kShapes[] = {
     {"Wide", {10, 2, 256, 2, 256, 64, 40}},
     {"M2", {48, 8, 128, 8, 128, 128, 16}},
     {"Qwen", {32, 4, 128, 4, 128, 128, 16}},
+    {"Deep", {16, 1, 64, 1, 64, 64, 50}},
 };
 
 class PagedAttentionTest : public testing::TestWithParam<Named> {
