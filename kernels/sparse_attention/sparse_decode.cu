@@ -9,15 +9,16 @@
 // block of threads has a part of the tree, and sends what comes of it to those that finish the heads. The tree is the
 // same for any size of cluster, so a row's bits don't depend on the batch.
 //
-// What bounds it: at batch 1 steps that wait for each other. Of 9.5 us for 8k keys on an H100 the scan takes 2.9 (pages,
-// keys, products, each some 0.7), then 0.5 pass until this kernel goes on, 1.1 with choosing, 1.7 until the keys have
-// come, 0.6 with scores, 1.0 with values, 0.6 with what others send and 0.7 with the end; 0.7 until the next kernel goes
-// on. In a batch of 32 memory (52 us, 44 at its full speed).
+// What bounds it: at batch 1 steps that wait for each other. Of 9.5 us for 8k keys on an H100 the scan takes 2.9
+// (pages, keys, products, each some 0.7), then 0.5 pass until this kernel goes on, 1.1 with choosing, 1.7 until the
+// keys have come, 0.6 with scores, 1.0 with values, 0.6 with what others send and 0.7 with the end; 0.7 until the next
+// kernel goes on. In a batch of 32 memory (52 us, 44 at its full speed).
 //
 // Tried: two units for each of 8 blocks of threads at batch 1 (2 us more); three units ahead in 192 KB, so that one
 // block of threads has a multiprocessor to itself, as for clusters with 32 KB for what is sent (20 us instead of 16 at
 // batch 8: some of the clusters find no place and run when the others have ended); parts of the tree that wait in
-// registers beyond two (spilled: 87 us at batch 32).
+// registers beyond two (spilled: 87 us at batch 32); going through the code once before the scan has ended, so that its
+// instructions are there (3 us more).
 #include <algorithm>
 
 #include "kernels/block_select/top_blocks.cuh"
