@@ -163,6 +163,7 @@ model::CacheFormat cache_format_from(const Args& args, kernels::Format standard)
   };
   model::CacheFormat format = named("cache-type", standard);
   format.index = named("index-type", format.index);
+  format.e4m3_index = args.text("index-type") == "e4m3";
   return format;
 }
 

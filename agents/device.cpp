@@ -39,15 +39,20 @@ DeviceWish device_wish(const Args& args, const Config& config, const std::string
 }
 
 kernels::Device device_for(const DeviceWish& wish, const model::Model& model, const Args& args) {
-  if (wish.name == "cpu") return kernels::Device::cpu;
+  if (wish.name == "cpu") {
+    if (args.text("index-type") == "e4m3") throw UsageError("--index-type e4m3: want a GPU, found --device cpu");
+    return kernels::Device::cpu;
+  }
   const bool selects = args.text("attention").value_or("auto").find("sparse") != std::string::npos;
   std::optional<std::string> obstacle = model::gpu_obstacle(model, wish.gpus, selects);
   for (const std::string flag : {"cache-type", "index-type"}) {
-    if (const auto type = args.text(flag); !obstacle && type && *type != "bf16")
-      obstacle = "want --" + flag + " bf16 on a GPU, found " + *type;
+    const bool is_index = flag == "index-type";
+    if (const auto type = args.text(flag); !obstacle && type && *type != "bf16" && !(is_index && *type == "e4m3"))
+      obstacle = "want --" + flag + (is_index ? " bf16 or e4m3" : " bf16") + " on a GPU, found " + *type;
   }
   if (!obstacle) return kernels::Device::cuda;
   if (wish.name == "cuda") throw UsageError(wish.origin + ": " + model.name() + ": " + *obstacle);
+  if (args.text("index-type") == "e4m3") throw UsageError("--index-type e4m3: want a GPU, found the CPU: " + *obstacle);
   return kernels::Device::cpu;
 }
 

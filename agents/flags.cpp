@@ -41,8 +41,9 @@ Flag cache_type_flag(const char* standard) {
 Flag index_type_flag() {
   return {"index-type",
           "TYPE",
-          "how the keys that blocks are chosen by are kept (default: q8_0, with --cache-type f32 or bf16 the same)",
-          {"f32", "bf16", "q8_0"}};
+          "how the keys that blocks are chosen by are kept (default: q8_0, with --cache-type f32 or bf16 the same; "
+          "e4m3 on a GPU)",
+          {"f32", "bf16", "q8_0", "e4m3"}};
 }
 
 Flag weights_flag() {

@@ -22,7 +22,7 @@ class Backend {
   // For the device of `exec`, which must outlive it. On the CPU `pool` gives the cache's memory (null: without a
   // limit) and `format` says how it is kept. `gpus`: those that share the model, the first of them that of `exec`. A
   // GPU has a pool of its own, of at most the pool's budget and what memory is left, and keeps bf16 whatever `format`
-  // says; the weights are copied to it. Throws std::runtime_error when they do not fit.
+  // says, but for index keys in e4m3; the weights are copied to it. Throws std::runtime_error when they do not fit.
   static std::unique_ptr<Backend> create(std::shared_ptr<const Model> model, kernels::Exec& exec,
                                          std::shared_ptr<KvPool> pool, CacheFormat format,
                                          std::span<const int> gpus = kFirstGpu);

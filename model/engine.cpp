@@ -51,8 +51,7 @@ int64_t kept_bytes(const KvPool& pool) {
 struct Engine::Order {
   Timeline* timeline = nullptr;  // null: wants `job`
   int64_t keep = 0;              // tokens that it had before, whatever happens
-  std::span<const int64_t> wanted = {};
-  float* logits = nullptr;
+  Wanted wanted = {};
   std::stop_token stop = {};
   const std::function<void(Backend&, kernels::Exec&)>* job = nullptr;
 
@@ -164,7 +163,7 @@ struct Engine::Impl {
     for (Order* order : waiting) {
       Timeline& t = *order->timeline;
       const int64_t n_tokens = std::ssize(t.tokens);
-      if (order->left() > kShortRows && share_prefix(t, order->wanted)) continue;
+      if (order->left() > kShortRows && share_prefix(t, order->wanted.places)) continue;
       if (is_short && t.cache.n_pages() < t.cache.pages_for(n_tokens)) continue;
       while (!t.is_admitted && !order->is_done) {
         try {
@@ -290,7 +289,7 @@ struct Engine::Impl {
     std::erase_if(turns, [](const Turn& turn) { return turn.rows == 0; });
     for (Turn& turn : turns) {
       const Timeline& t = *turn.order->timeline;
-      const std::span<const int64_t> wanted = turn.order->wanted;
+      const std::span<const int64_t> wanted = turn.order->wanted.places;
       const auto begin = std::ranges::lower_bound(wanted, t.held);
       const auto end = std::ranges::lower_bound(wanted, t.held + turn.rows);
       for (auto place = begin; place != end; ++place) turn.wanted.push_back(*place - t.held);
@@ -305,8 +304,12 @@ struct Engine::Impl {
     for (const Turn& turn : turns) {
       Timeline& t = *turn.order->timeline;
       batch.push_back({std::span(t.tokens).subspan(static_cast<size_t>(t.held), static_cast<size_t>(turn.rows)), t.held,
-                       &t.cache, t.dense, turn.wanted,
-                       turn.order->logits + turn.first_wanted * model->config().vocab_size});
+                       &t.cache, t.dense, turn.wanted});
+      const Wanted& wanted = turn.order->wanted;
+      if (wanted.logits != nullptr)
+        batch.back().logits = wanted.logits + turn.first_wanted * model->config().vocab_size;
+      else if (wanted.best != nullptr)
+        batch.back().best = wanted.best + turn.first_wanted;
       rows += turn.rows;
       if (turn.rows > kShortRows) prompt_rows += turn.rows;
     }
@@ -461,8 +464,8 @@ void Engine::leave(Timeline& timeline) noexcept {
   std::erase(impl_->timelines, &timeline);
 }
 
-Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more,
-                                   std::span<const int64_t> wanted, float* logits, const std::stop_token& stop) {
+Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, const Wanted& wanted,
+                                   const std::stop_token& stop) {
   Impl& e = *impl_;
   const std::stop_callback wake(stop, [&e] {
     const std::lock_guard lock(e.mutex);
@@ -470,7 +473,7 @@ Engine::Evaluated Engine::evaluate(Timeline& timeline, int64_t keep, std::span<c
   });
   std::unique_lock lock(e.mutex);
   e.check_fits(timeline, keep + std::ssize(more));
-  Order order{&timeline, keep, wanted, logits, stop};
+  Order order{&timeline, keep, wanted, stop};
   const size_t needed = static_cast<size_t>(keep) + more.size();
   if (timeline.tokens.capacity() < needed) timeline.tokens.reserve(std::max(needed, 2 * timeline.tokens.size()));
   e.drop(timeline, keep);
@@ -508,6 +511,11 @@ int64_t Engine::most_tokens(const KvCache& cache) const {
 void Engine::locked(const std::function<void()>& look) const {
   const std::lock_guard lock(impl_->mutex);
   look();
+}
+
+bool Engine::make_room(const Timeline& timeline) {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->evict_for(timeline);
 }
 
 void Engine::between_passes(const std::function<void(Backend&, kernels::Exec&)>& job) {

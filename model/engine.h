@@ -48,7 +48,7 @@ struct EngineOptions {
   std::vector<int> gpus = {0};             // on cuda: those that share the model
   int threads = 0;                         // 0: one for each core that this process may use
   int64_t cache_bytes = KvPool::kNoLimit;  // of all sequences together
-  CacheFormat cache_format = {};           // of keys and values, and of index keys; a GPU keeps bf16
+  CacheFormat cache_format = {};           // of keys and values, and of index keys; a GPU keeps bf16, and e4m3 if asked
 };
 
 // What has happened so far.
@@ -93,16 +93,22 @@ class Engine {
   std::shared_ptr<KvPool> pool() const;
   void enter(Timeline& timeline);
   void leave(Timeline& timeline) noexcept;
-  // Makes the timeline hold its first `keep` tokens and `more` behind them, and writes the logits of the positions
-  // `wanted`, ascending, to `logits`. Not complete when a stop came first: then it holds `keep` tokens and those
-  // evaluated so far. Throws std::length_error, and changes nothing, when the pages of so many tokens are more than the
-  // budget.
+  // What is wanted of the positions `places`, ascending: their logits, [places, vocab], or (logits null) the likeliest
+  // token of each.
+  struct Wanted {
+    std::span<const int64_t> places = {};
+    float* logits = nullptr;
+    Token* best = nullptr;
+  };
+  // Makes the timeline hold its first `keep` tokens and `more` behind them, and writes what is wanted. Not complete
+  // when a stop came first: then it holds `keep` tokens and those evaluated so far. Throws std::length_error, and
+  // changes nothing, when the pages of so many tokens are more than the budget.
   struct Evaluated {
     bool is_complete;
     int64_t reused;  // tokens at the beginning that were in a cache already
   };
-  Evaluated evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, std::span<const int64_t> wanted,
-                     float* logits, const std::stop_token& stop);
+  Evaluated evaluate(Timeline& timeline, int64_t keep, std::span<const Token> more, const Wanted& wanted,
+                     const std::stop_token& stop);
   void truncate(Timeline& timeline, int64_t n_tokens);
   bool adopt(Timeline& timeline, std::span<const Token> prefix);
   void rest(Timeline& timeline);
@@ -111,6 +117,9 @@ class Engine {
   int64_t most_tokens(const KvCache& cache) const;
   // Runs `look` while no pass evicts or evaluates anything; for copies of a timeline's cache.
   void locked(const std::function<void()>& look) const;
+  // Takes pages from a sequence that nobody uses, or that were kept, for this one; for a job. False when there are
+  // none.
+  bool make_room(const Timeline& timeline);
   // Runs `job` between two passes.
   void between_passes(const std::function<void(Backend&, kernels::Exec&)>& job);
 

@@ -44,11 +44,12 @@ struct Segment {
   bool dense = false;               // attend to every position in every layer
   std::span<const int64_t> wanted;  // places in `tokens` whose logits are wanted, ascending
   float* logits = nullptr;          // [wanted, vocab]
+  Token* best = nullptr;            // [wanted], instead of logits, which are null then: the likeliest token (best_of())
 };
 
-// Evaluates all segments as one batch of rows, at most Activations::rows. The same tokens at the same positions give
-// the same bits however they are cut into passes, and whatever else is in the pass. Throws std::bad_alloc when memory
-// is short; the positions of this pass hold anything then.
+// Evaluates all segments, which want logits, as one batch of rows, at most Activations::rows. The same tokens at the
+// same positions give the same bits however they are cut into passes, and whatever else is in the pass. Throws
+// std::bad_alloc when memory is short; the positions of this pass hold anything then.
 void forward(const Config& config, const Weights& weights, std::span<const Segment> batch, Activations& activations,
              kernels::Exec& exec);
 

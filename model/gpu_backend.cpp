@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <map>
 #include <stdexcept>
 #include <tuple>
@@ -20,9 +19,8 @@ using kernels::Device;
 
 constexpr int64_t kMostRows = 8192;      // of a chunk of prompts: enough for each expert to get some hundreds
 constexpr int64_t kMostSequences = 128;  // in one pass over the weights
-constexpr int64_t kLeastKeys = 4096;     // what a recorded step is made for; then twice as many, and so on
 constexpr int64_t kLeastPages = 64;      // of the caches
-constexpr int64_t kReserve = 512 << 20;  // of the GPU's memory: CUDA's own, recorded steps, workspaces that grow
+constexpr int64_t kReserve = 512 << 20;  // of the GPU's memory: CUDA's own, recorded steps
 constexpr double kCacheShare = 0.9;      // of what is left when nobody says how much the caches may take
 
 // The lines of the page table: which slots the pages of a sequence are in, as the kernels read them.
@@ -67,13 +65,13 @@ class PageTable {
 class GpuBackend final : public Backend {
  public:
   GpuBackend(std::shared_ptr<const Model> model, kernels::Exec& exec, std::unique_ptr<GpuGroup> group,
-             std::shared_ptr<KvPool> pool)
-      : Backend(std::move(pool), kernels::Format::bf16),
+             std::shared_ptr<KvPool> pool, bool e4m3_index)
+      : Backend(std::move(pool), CacheFormat::of_gpu(e4m3_index)),
         model_(std::move(model)),
         exec_(exec),
         group_(std::move(group)),
         table_(*group_) {
-    group_->set_pool(*this->pool(), kMostSequences);
+    group_->set_pool(*this->pool(), kMostSequences, e4m3_index);
   }
 
   int64_t most_rows() const override { return kMostRows; }
@@ -183,11 +181,6 @@ class GpuBackend final : public Backend {
     return max_keys;
   }
 
-  // What a recorded step is made for when it must serve so many positions.
-  static int64_t keys_for(int64_t max_keys) {
-    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
-  }
-
   void reserve(std::span<const Batch> batches) {
     if (group_->reserve(batches)) steps_.clear();  // they have the old workspace's place
   }
@@ -201,6 +194,7 @@ class GpuBackend final : public Backend {
       group_->queue_rows();
       group_->queue_layers(batch);
       group_->queue_logits(batch);
+      group_->queue_best(batch.rows);
     });
     return steps_.emplace(key, std::move(recorded)).first->second;
   }
@@ -208,14 +202,16 @@ class GpuBackend final : public Backend {
   void run_step(std::span<const Segment* const> part, int64_t rows, bool dense) {
     const int64_t padded = rows <= 16 ? rows : (rows + 7) / 8 * 8;
     Batch batch;
-    batch.max_keys = keys_for(place_rows(part, padded));
+    batch.max_keys = keys_of_step(place_rows(part, padded));
     batch.rows = padded;
     batch.dense = dense;
     group_->launch(record_step(batch));
     last_step_ = batch;
     int64_t at = 0;
     for (const Segment* segment : part) {
-      for (size_t i = 0; i < segment->wanted.size();) {
+      for (size_t i = 0; segment->best != nullptr && i < segment->wanted.size(); ++i)
+        group_->take_best(at + segment->wanted[i], segment->best + i);
+      for (size_t i = 0; segment->logits != nullptr && i < segment->wanted.size();) {
         size_t end = i + 1;  // neighbours are copied together
         while (end < segment->wanted.size() && segment->wanted[end] == segment->wanted[end - 1] + 1) ++end;
         group_->take_logits(at + segment->wanted[i], static_cast<int64_t>(end - i), segment->logits + vocab() * i);
@@ -248,14 +244,26 @@ class GpuBackend final : public Backend {
     group_->queue_layers(batch);
     if (n_wanted == 0) group_->wait();
 
-    std::vector<float*> targets;
+    std::vector<std::pair<float*, Token*>> targets;  // one of the two
     for (const Segment* segment : part) {
-      for (size_t i = 0; i < segment->wanted.size(); ++i) targets.push_back(segment->logits + vocab() * i);
+      for (size_t i = 0; i < segment->wanted.size(); ++i) {
+        if (segment->best != nullptr)
+          targets.emplace_back(nullptr, segment->best + i);
+        else
+          targets.emplace_back(segment->logits + vocab() * i, nullptr);
+      }
     }
     for (int64_t first = 0; first < n_wanted; first += kStreamRows) {
       const int64_t count = std::min(kStreamRows, n_wanted - first);
       group_->queue_logits(group_->queue_wanted(batch, first, count));
-      for (int64_t i = 0; i < count; ++i) group_->take_logits(i, 1, targets[static_cast<size_t>(first + i)]);
+      group_->queue_best(count);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& [logits, best] = targets[static_cast<size_t>(first + i)];
+        if (best != nullptr)
+          group_->take_best(i, best);
+        else
+          group_->take_logits(i, 1, logits);
+      }
       group_->wait();
     }
   }
@@ -288,9 +296,16 @@ std::optional<std::string> shape_obstacle(const Config& c) {
   return std::nullopt;
 }
 
-// Weights, what lies between the layers, and a little for caches: on one GPU.
-int64_t bytes_wanted(const Model& model, const GpuShare& share, const KvPool::Share& pages) {
-  return GpuGroup::bytes(model, share, kMostRows) + kReserve + kLeastPages * pages.page_bytes();
+// Weights, what lies between the layers, the workspace of the largest chunk of a prompt, and a little for caches: on
+// one GPU with so many bytes free.
+int64_t bytes_wanted(const Model& model, const GpuShare& share, const KvPool::Share& pages, int64_t free) {
+  const Config& c = model.config();
+  const int64_t block = c.block != 0 ? c.block : kDefaultBlock;
+  const int64_t wanted = GpuGroup::bytes(model, share, kMostRows) + kReserve + kLeastPages * pages.page_bytes();
+  // No more positions than the caches would have if there were no workspace.
+  const int64_t n_pages = kLeastPages + std::max<int64_t>(0, free - wanted) / pages.page_bytes();
+  return wanted +
+         GpuGroup::workspace_bytes(model, share, kMostRows, std::min(c.context_length + kMostRows, n_pages * block));
 }
 
 // Bytes free for one of those that share a model.
@@ -310,9 +325,9 @@ std::optional<std::string> gpu_obstacle(const Model& model, std::span<const int>
   if (selects_untrained && !c.has_sparse_attention())
     return concat("want a model that selects blocks for --attention sparse, found ", c.architecture());
   if (const auto obstacle = kernels::AllReduce::obstacle(gpus)) return obstacle;
-  const auto pages = GpuGroup::page_shares(c, shares, gpus);
+  const auto pages = GpuGroup::page_shares(c, shares, gpus, false);
   for (size_t i = 0; i < gpus.size(); ++i) {
-    const int64_t wanted = bytes_wanted(model, shares[i], pages[i]), free = free_bytes(gpus[i], gpus);
+    const int64_t free = free_bytes(gpus[i], gpus), wanted = bytes_wanted(model, shares[i], pages[i], free);
     if (wanted <= free) continue;
     const int count = kernels::cuda::gpu_count();
     return concat("want ", wanted >> 20, " MB of ", gpus.size() == 1 ? "its" : "each GPU's", " memory, found ",
@@ -323,21 +338,22 @@ std::optional<std::string> gpu_obstacle(const Model& model, std::span<const int>
 }
 
 std::unique_ptr<Backend> make_gpu_backend(std::shared_ptr<const Model> model, kernels::Exec& exec,
-                                          std::span<const int> gpus, int64_t budget_bytes) {
+                                          std::span<const int> gpus, int64_t budget_bytes, bool e4m3_index) {
   if (const auto obstacle = gpu_obstacle(*model, gpus)) fail(model->name(), " on the GPU: ", *obstacle);
   const Config& c = model->config();
   const auto shares = shares_of(c, model->weights(), std::ssize(gpus));
-  auto pages = GpuGroup::page_shares(c, shares, gpus);
-  int64_t n_pages = budget_bytes / GpuGroup::page_bytes(c);
+  const int64_t page_bytes = GpuGroup::page_bytes(c, e4m3_index);
+  auto pages = GpuGroup::page_shares(c, shares, gpus, e4m3_index);
+  int64_t n_pages = budget_bytes / page_bytes;
   for (size_t i = 0; i < gpus.size(); ++i) {
-    const int64_t left = free_bytes(gpus[i], gpus) - bytes_wanted(*model, shares[i], pages[i]);
+    const int64_t free = free_bytes(gpus[i], gpus), left = free - bytes_wanted(*model, shares[i], pages[i], free);
     n_pages = std::min(
         n_pages, static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / pages[i].page_bytes() + kLeastPages);
   }
   n_pages = std::max<int64_t>(1, n_pages);
   auto group = std::make_unique<GpuGroup>(*model, exec, gpus, kMostRows);
   return std::make_unique<GpuBackend>(std::move(model), exec, std::move(group),
-                                      KvPool::create_on_gpus(n_pages, GpuGroup::page_bytes(c), std::move(pages)));
+                                      KvPool::create_on_gpus(n_pages, page_bytes, std::move(pages)), e4m3_index);
 }
 
 }  // namespace corvid::model

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/arg_max/arg_max.h"
 #include "kernels/block_select/paged.h"
 #include "kernels/embed_rows/embed_rows.h"
 #include "kernels/feed_forward/feed_forward.h"
@@ -67,7 +68,8 @@ GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t 
       rows_(most_rows),
       all_(config, most_rows, is_shared),
       some_(config, kStreamRows, is_shared),
-      logits_(floats(kStreamRows, config.vocab_size)) {}
+      logits_(floats(kStreamRows, config.vocab_size)),
+      best_(ints(kStreamRows, 1)) {}
 
 namespace {
 
@@ -113,39 +115,55 @@ constexpr int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
 
-int64_t GpuForward::workspace_bytes(const Batch& batch, const Pages& pages) const {
+int64_t GpuForward::workspace_bytes(const Config& c, const GpuWeights& w, const Batch& batch, int64_t block) {
   kernels::PagedRows rows{};
   rows.rows = batch.rows;
-  rows.max_pages = pages.max_pages;
   rows.max_keys = batch.max_keys;
   rows.decode_rows = batch.runs.empty() ? batch.rows : 0;
   rows.runs = batch.runs;
   int64_t most = 0;
   const auto take = [&](int64_t bytes) { most = std::max(most, bytes); };
-  for (size_t i = 0; i < c_.layers.size(); ++i) {
-    const GpuWeights::Layer& l = w_.layers[i];
+  for (size_t i = 0; i < c.layers.size(); ++i) {
+    const GpuWeights::Layer& l = w.layers[i];
     std::array<Product, 5> products{
         Product{l.q, nullptr}, {l.k, nullptr}, {l.v, nullptr}, {l.index_k, nullptr}, {l.index_q, nullptr}};
-    take(kernels::products_workspace_bytes(std::span(products).first(c_.layers[i].sparse_attention ? 5 : 3),
-                                           batch.rows));
+    take(
+        kernels::products_workspace_bytes(std::span(products).first(c.layers[i].sparse_attention ? 5 : 3), batch.rows));
     const Product output{l.attn_output, nullptr, Product::Out::add_f32};
     take(kernels::products_workspace_bytes({&output, 1}, batch.rows));
-    take(kernels::feed_forward_workspace_bytes(c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l), batch.rows));
-    if (c_.layers[i].moe) take(kernels::route_rows_workspace_bytes(batch.rows, c_.n_experts, c_.dim));
-    kernels::PagedAttention attend = attention(c_, pages.block);
+    take(kernels::feed_forward_workspace_bytes(c.layers[i].moe ? expert_ffn(c, l) : dense_ffn(c, l), batch.rows));
+    if (c.layers[i].moe) take(kernels::route_rows_workspace_bytes(batch.rows, c.n_experts, c.dim));
+    kernels::PagedAttention attend = attention(c, block);
     attend.rows = rows;
-    const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+    const bool selects = c.layers[i].sparse_attention && !batch.dense;
     const int64_t attending = kernels::attention_workspace(attend, selects);
     if (selects) {
-      kernels::PagedBlockSelect select = selection(c_, pages.block);
+      kernels::PagedBlockSelect select = selection(c, block);
       select.rows = rows;
       take(aligned(kernels::block_select_workspace(select)) + attending);
     } else {
       take(attending);
     }
   }
-  const Product logits{w_.output, nullptr, Product::Out::f32};
+  const Product logits{w.output, nullptr, Product::Out::f32};
   take(kernels::products_workspace_bytes({&logits, 1}, kStreamRows));
+  return most;
+}
+
+int64_t GpuForward::most_workspace_bytes(const Config& c, const GpuWeights& w, int64_t most_rows, int64_t max_keys,
+                                         int64_t block) {
+  int64_t most = 0;
+  const kernels::PrefillRun run{0, most_rows, max_keys};
+  for (const bool dense : {false, true}) {
+    Batch step, prompt;
+    step.rows = kStreamRows;
+    step.max_keys = keys_of_step(max_keys);
+    prompt.rows = prompt.real_rows = most_rows;
+    prompt.max_keys = max_keys;
+    prompt.runs = {&run, 1};
+    step.dense = prompt.dense = dense;
+    most = std::max({most, workspace_bytes(c, w, step, block), workspace_bytes(c, w, prompt, block)});
+  }
   return most;
 }
 
@@ -222,6 +240,7 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   store.block = pages.block;
   store.eps = c_.norm_eps;
   store.whole_norms = c_.family->whole_qk_norms;
+  store.index_e4m3 = pages.index_e4m3;
   kernels::cuda::store_heads(store, at.stream);
   mark("heads");
 }
@@ -245,6 +264,7 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
     select.q = s.index_q_turned.as<uint16_t>();
     select.index_keys = base + pages.index_offset;
     select.page_bytes = pages.page_bytes;
+    select.format = pages.index_e4m3 ? kernels::IndexFormat::e4m3 : kernels::IndexFormat::bf16;
     select.ids = s.ids.as<int32_t>();
     select.counts = s.counts.as<int32_t>();
     select.workspace = at.workspace;
@@ -285,6 +305,7 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
 void GpuForward::queue_logits(const Batch& batch, const Place& at) {
   const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
   kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream);
+  kernels::cuda::arg_max({logits_.as(), best_.as<int32_t>(), batch.rows, c_.vocab_size}, at.stream);
   mark("logits");
 }
 

@@ -1,6 +1,8 @@
 // The forward pass on a GPU: everything is queued on a stream, in buffers that stay where they are, so that it can be
 // recorded once and queued again with other tokens.
 #pragma once
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -20,6 +22,13 @@ namespace corvid::model {
 // Rows whose products are bound by reading the weights: decode steps, and the rows whose logits are wanted. What they
 // give does not depend on how many they are.
 using kernels::kStreamRows;
+
+// A recorded step serves twice as many positions as the one before, from this many on; so what one is made for that
+// must serve `max_keys`.
+constexpr int64_t kLeastKeys = 4096;
+constexpr int64_t keys_of_step(int64_t max_keys) {
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
+}
 
 // What a pass says of its rows, on both sides. The first int32 of each group are copied in one go.
 struct GpuRows {
@@ -55,6 +64,7 @@ class GpuForward {
     std::vector<int64_t> layer_offsets;           // in a page
     int64_t values_offset = 0, index_offset = 0;  // from there
     int64_t block = 0;
+    bool index_e4m3 = false;  // index keys, else bf16
   };
   struct Batch {
     int64_t rows = 0;      // the last of them may be idle
@@ -72,7 +82,12 @@ class GpuForward {
   };
 
   // Bytes of workspace for such batches, of which only rows, max_keys, dense and whether there are runs count.
-  int64_t workspace_bytes(const Batch& batch, const Pages& pages) const;
+  int64_t workspace_bytes(const Batch& batch, const Pages& pages) const {
+    return workspace_bytes(c_, w_, batch, pages.block);
+  }
+  // The most of all batches of up to most_rows rows and max_keys positions; of weights the shapes are enough.
+  static int64_t most_workspace_bytes(const Config& config, const GpuWeights& weights, int64_t most_rows,
+                                      int64_t max_keys, int64_t block);
 
   // The parts of a pass, in this order: begin; of each layer norm, store, attention, norm, feed-forward; norm, logits.
   // Those that share a model add up their partial() behind attention and feed-forward.
@@ -81,7 +96,7 @@ class GpuForward {
   void queue_store(size_t layer, const Batch& batch, const Place& at);         // fills the caches
   void queue_attention(size_t layer, const Batch& batch, const Place& at);
   void queue_feed_forward(size_t layer, const Batch& batch, const Place& at);
-  void queue_logits(const Batch& batch, const Place& at);  // of all its rows, to logits()
+  void queue_logits(const Batch& batch, const Place& at);  // of all its rows, to logits(); the likeliest to best()
   // After the last layer's queue_store() of runs: rows wanted[first, first + count) of them, as a batch.
   Batch queue_gather(const Batch& batch, int64_t first, int64_t count, const Place& at);
 
@@ -96,7 +111,8 @@ class GpuForward {
   uint16_t* h(const Batch& batch) { return stage(batch).h.as<uint16_t>(); }
 
   GpuRows& rows() { return rows_; }
-  const float* logits() const { return logits_.as(); }  // [kStreamRows, vocab], device
+  const float* logits() const { return logits_.as(); }     // [kStreamRows, vocab], device
+  const Token* best() const { return best_.as<Token>(); }  // [kStreamRows], device; -1 where no logits are finite
   int64_t most_rows() const { return rows_.most; }
   static int64_t bytes(const Config& config, int64_t most_rows, bool is_shared);  // of the buffers here
 
@@ -118,12 +134,13 @@ class GpuForward {
   Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
   static float* sums(Stage& s) { return s.partial.bytes() > 0 ? s.partial.as() : s.x.as(); }
   kernels::PagedRows attending(const Batch& batch, const Pages& pages) const;
+  static int64_t workspace_bytes(const Config& config, const GpuWeights& weights, const Batch& batch, int64_t block);
 
   const Config& c_;
   const GpuWeights& w_;
   GpuRows rows_;
   Stage all_, some_;
-  kernels::Buffer logits_;
+  kernels::Buffer logits_, best_;
   std::function<void(const char*)> mark_;
 };
 

@@ -1,9 +1,12 @@
 #include "model/gpu_group.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/store_heads/store_heads.h"
+#include "model/error.h"
 #include "model/kv_cache.h"
+#include "model/sampler.h"
 
 namespace corvid::model {
 namespace {
@@ -21,7 +24,7 @@ const float* next_norm(const GpuWeights& w, size_t layer) {
 constexpr int64_t on_128(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 int64_t block_of(const Config& c) { return c.block != 0 ? c.block : kDefaultBlock; }
 int64_t kv_bytes(const Config& c) { return on_128(c.n_kv_heads * block_of(c) * c.head_dim * 2); }
-int64_t index_bytes(const Config& c) { return on_128(block_of(c) * c.index_dim * 2); }
+int64_t index_bytes(const Config& c, bool e4m3) { return on_128(block_of(c) * c.index_dim * (e4m3 ? 1 : 2)); }
 
 }  // namespace
 
@@ -44,7 +47,7 @@ GpuGroup::Member::Member(const Model& model, const GpuShare& its_share, int its_
 }
 
 GpuGroup::GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int> gpus, int64_t most_rows)
-    : config_(model.config()), gpus_(gpus.begin(), gpus.end()) {
+    : config_(model.config()), gpus_(gpus.begin(), gpus.end()), best_(kStreamRows * int64_t{sizeof(Token)}) {
   const auto shares = shares_of(config_, model.weights(), std::ssize(gpus_));
   if (shares.size() > 1) sum_.emplace(gpus_, most_rows, config_.dim);
   for (size_t i = 0; i < shares.size(); ++i) {
@@ -60,20 +63,27 @@ int64_t GpuGroup::bytes(const Model& model, const GpuShare& share, int64_t most_
          kernels::AllReduce::bytes(share.count, most_rows, model.config().dim);
 }
 
-int64_t GpuGroup::page_bytes(const Config& c) {
+int64_t GpuGroup::workspace_bytes(const Model& model, const GpuShare& share, int64_t most_rows, int64_t max_keys) {
+  const Config c = share.config(model.config());
+  return GpuForward::most_workspace_bytes(c, GpuWeights::shapes(model.config(), model.weights(), share), most_rows,
+                                          max_keys, block_of(c));
+}
+
+int64_t GpuGroup::page_bytes(const Config& c, bool e4m3_index) {
   int64_t bytes = 0;
-  for (const Config::Layer& layer : c.layers) bytes += 2 * kv_bytes(c) + (layer.sparse_attention ? index_bytes(c) : 0);
+  for (const Config::Layer& layer : c.layers)
+    bytes += 2 * kv_bytes(c) + (layer.sparse_attention ? index_bytes(c, e4m3_index) : 0);
   return bytes;
 }
 
 std::vector<KvPool::Share> GpuGroup::page_shares(const Config& c, std::span<const GpuShare> shares,
-                                                 std::span<const int> gpus) {
+                                                 std::span<const int> gpus, bool e4m3_index) {
   std::vector<KvPool::Share> all;
   for (const GpuShare& share : shares) {
     KvPool::Share& one = all.emplace_back();
     one.gpu = gpus[static_cast<size_t>(share.index)];
     if (share.count == 1) {
-      one.pieces = {{0, page_bytes(c)}};
+      one.pieces = {{0, page_bytes(c, e4m3_index)}};
       return all;
     }
     int64_t at = 0;
@@ -82,8 +92,8 @@ std::vector<KvPool::Share> GpuGroup::page_shares(const Config& c, std::span<cons
         one.pieces.push_back({at + share.first(kv_bytes(c)), share.size(kv_bytes(c))});
       }
       if (!layer.sparse_attention) continue;
-      one.pieces.push_back({at, index_bytes(c)});
-      at += index_bytes(c);
+      one.pieces.push_back({at, index_bytes(c, e4m3_index)});
+      at += index_bytes(c, e4m3_index);
     }
   }
   return all;
@@ -97,12 +107,13 @@ void GpuGroup::each(const Fn& fn) {
   }
 }
 
-void GpuGroup::set_pool(KvPool& pool, int64_t lines) {
+void GpuGroup::set_pool(KvPool& pool, int64_t lines, bool e4m3_index) {
   for (size_t i = 0; i < members_.size(); ++i) {
     Member& m = *members_[i];
     const kernels::cuda::GpuScope on(m.gpu);
     // A cache of the share's sizes lies as the share's pages do.
-    const KvCache cache(m.config, std::shared_ptr<KvPool>(std::shared_ptr<KvPool>(), &pool), kernels::Format::bf16);
+    const KvCache cache(m.config, std::shared_ptr<KvPool>(std::shared_ptr<KvPool>(), &pool),
+                        CacheFormat::of_gpu(e4m3_index));
     m.table = Buffer(lines * pool.n_slots() * 4, Device::cuda);
     m.pages.first_slot = pool.first_slot(i);
     m.pages.page_bytes = cache.page_bytes();
@@ -112,6 +123,7 @@ void GpuGroup::set_pool(KvPool& pool, int64_t lines) {
     m.pages.values_offset = cache.values_offset();
     m.pages.index_offset = cache.index_offset();
     m.pages.block = cache.block();
+    m.pages.index_e4m3 = e4m3_index;
   }
 }
 
@@ -205,9 +217,28 @@ void GpuGroup::take_logits(int64_t row, int64_t count, float* to) {
   n_staged_ += count;
 }
 
+void GpuGroup::queue_best(int64_t rows) {
+  if (members_.size() > 1) return;
+  const Member& m = *members_.front();
+  kernels::cuda::queue_to_host(best_.as<Token>(), m.forward.best(), rows * int64_t{sizeof(Token)}, m.stream);
+}
+
+void GpuGroup::take_best(int64_t row, Token* to) {
+  if (members_.size() == 1) {
+    best_taken_.emplace_back(row, to);
+    return;
+  }
+  looked_.emplace_back(static_cast<size_t>(config_.vocab_size), to);
+  take_logits(row, 1, looked_.back().first.data());
+}
+
 void GpuGroup::wait() {
+  const auto taken_here = std::exchange(taken_, {});
+  const auto best_taken = std::exchange(best_taken_, {});
+  const auto looked = std::exchange(looked_, {});
+  n_staged_ = 0;
   for (const auto& m : members_) kernels::cuda::wait(m->stream);
-  for (const Taken& taken : taken_) {
+  for (const Taken& taken : taken_here) {
     for (const auto& m : members_) {
       const int64_t size = m->config.vocab_size;
       for (int64_t r = 0; r < taken.count; ++r) {
@@ -216,8 +247,11 @@ void GpuGroup::wait() {
       }
     }
   }
-  taken_.clear();
-  n_staged_ = 0;
+  for (const auto& [row, to] : best_taken) {
+    *to = best_.as<Token>()[row];
+    if (*to < 0) fail("logits: want numbers and a finite maximum, found others");
+  }
+  for (const auto& [logits, to] : looked) *to = best_of(logits);
 }
 
 void GpuGroup::fill(std::span<const int32_t> slots) {
@@ -228,14 +262,16 @@ void GpuGroup::fill(std::span<const int32_t> slots) {
     const Config& c = m.config;
     for (size_t i = 0; i < c.layers.size(); ++i) {
       std::byte* const layer = m.pages.first_slot + m.pages.layer_offsets[i];
-      const auto make_up = [&](int64_t offset, int64_t count, uint64_t seed) {
+      using Kind = kernels::MadeUp::Kind;
+      const auto make_up = [&](int64_t offset, int64_t count, uint64_t seed, Kind kind = Kind::bf16) {
         kernels::cuda::make_up({layer + offset, on_device.as<int32_t>(), std::ssize(slots), m.pages.page_bytes, count,
-                                1, 3 * uint64_t{i} + seed},
+                                1, 3 * uint64_t{i} + seed, kind},
                                m.stream);
       };
       make_up(0, c.n_kv_heads * m.pages.block * c.head_dim, 0);
       make_up(m.pages.values_offset, c.n_kv_heads * m.pages.block * c.head_dim, 1);
-      if (c.layers[i].sparse_attention) make_up(m.pages.index_offset, m.pages.block * c.index_dim, 2);
+      if (c.layers[i].sparse_attention)
+        make_up(m.pages.index_offset, m.pages.block * c.index_dim, 2, m.pages.index_e4m3 ? Kind::e4m3 : Kind::bf16);
     }
     kernels::cuda::wait(m.stream);
   });

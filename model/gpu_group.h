@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/comm/all_reduce.h"
@@ -32,15 +33,19 @@ class GpuGroup {
   // Copies the weights to the GPUs, one of which may be named twice, for tests. The first one's stream is that of
   // `exec`, which must outlive it. Throws std::runtime_error when there is no room.
   GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int> gpus, int64_t most_rows);
-  // Before anything is queued: pages of `pool` are where keys and values are. `lines`: of the page table.
-  void set_pool(KvPool& pool, int64_t lines);
+  // Before anything is queued: pages of `pool` are where keys and values are. `lines`: of the page table. e4m3_index:
+  // index keys in e4m3, here and below.
+  void set_pool(KvPool& pool, int64_t lines, bool e4m3_index);
 
-  // Bytes that one of the GPUs needs without caches.
+  // Bytes that one of the GPUs needs without caches and without its workspace.
   static int64_t bytes(const Model& model, const GpuShare& share, int64_t most_rows);
+  // Bytes of its workspace for up to so many rows and positions.
+  static int64_t workspace_bytes(const Model& model, const GpuShare& share, int64_t most_rows, int64_t max_keys);
   // What each GPU has of a page.
   static std::vector<KvPool::Share> page_shares(const Config& config, std::span<const GpuShare> shares,
-                                                std::span<const int> gpus);
-  static int64_t page_bytes(const Config& config);  // of a whole one
+                                                std::span<const int> gpus, bool e4m3_index = false);
+  static int64_t page_bytes(const Config& config,
+                            bool e4m3_index = false);  // of a whole one
 
   GpuRows& rows() { return members_.front()->forward.rows(); }  // that all GPUs get
   int64_t most_rows() const { return members_.front()->forward.most_rows(); }
@@ -60,6 +65,10 @@ class GpuGroup {
 
   // Logits [row, row + count) of the last queue_logits() to to[0, count * vocab): queued, and handed out by wait().
   void take_logits(int64_t row, int64_t count, float* to);
+  // The likeliest token of a row, likewise. With several GPUs it is looked for in the logits.
+  void take_best(int64_t row, Token* to);
+  void queue_best(int64_t rows);  // before: behind queue_logits(), and inside what is recorded
+  // Throws std::runtime_error for the likeliest of logits that are not finite.
   void wait();
 
   void fill(std::span<const int32_t> slots);  // with numbers that mean nothing
@@ -97,6 +106,9 @@ class GpuGroup {
     float* to;
   };
   std::vector<Taken> taken_;
+  std::vector<std::pair<int64_t, Token*>> best_taken_;         // of which row, and where to
+  std::vector<std::pair<std::vector<float>, Token*>> looked_;  // logits of several GPUs, whose likeliest is wanted
+  kernels::PinnedBuffer best_;                                 // [kStreamRows]
   int64_t n_staged_ = 0;
 };
 

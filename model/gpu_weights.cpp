@@ -79,6 +79,16 @@ void visit(const Config& c, const Weights& w, const GpuShare& share, GpuWeights&
   }
 }
 
+struct Shapes {
+  void matrix(DeviceMatrix& to, const Matrix& from, const MatrixPart& part, int64_t) {
+    to = {from.data, kernels::device_format(from.format), part.rows, part.columns, part.n_experts};
+  }
+  void router(DeviceMatrix& to, const Matrix& from, int64_t n, int64_t k) {
+    to = {from.data, kernels::DeviceFormat::bf16, 3 * n, k, 1};
+  }
+  void vector(const float*& to, const float* from, int64_t) { to = from; }
+};
+
 struct Sum {
   int64_t bytes = 0;
 
@@ -172,6 +182,14 @@ GpuWeights GpuWeights::upload(const Config& config, const Weights& weights, cons
   Upload upload(stream, weights.held_rows, g.memory_);
   visit(config, weights, share, g, upload);
   kernels::cuda::wait(stream);
+  return g;
+}
+
+GpuWeights GpuWeights::shapes(const Config& config, const Weights& weights, const GpuShare& share) {
+  GpuWeights g;
+  g.layers.resize(config.layers.size());
+  Shapes shapes;
+  visit(config, weights, share, g, shapes);
   return g;
 }
 

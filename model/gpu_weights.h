@@ -37,6 +37,8 @@ struct GpuWeights {
   // Copies the share to the current GPU, on one of its streams, a few megabytes at a time, repacked by all processors.
   // `config` is the whole model's. Throws std::runtime_error when the GPU has not so much memory.
   static GpuWeights upload(const Config& config, const Weights& weights, const GpuShare& share, CUstream_st* stream);
+  // What upload() would give, with the host's data in place of the GPU's: shapes and formats, and what there is.
+  static GpuWeights shapes(const Config& config, const Weights& weights, const GpuShare& share = {});
   // What upload() takes.
   static int64_t bytes(const Config& config, const Weights& weights, const GpuShare& share = {});
 

@@ -27,12 +27,13 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     if (kernels::is_page_format(found)) continue;
     throw std::invalid_argument(concat("KV cache: want f32, f16, bf16 or q8_0, found ", kernels::format_name(found)));
   }
+  if (format.e4m3_index && !on_gpu()) throw std::invalid_argument("KV cache: index keys in e4m3 are a GPU's");
   if (on_gpu()) {
     if (format.kv != kernels::Format::bf16 || format.index != kernels::Format::bf16) {
       throw std::invalid_argument(concat("KV cache: want bf16 on a GPU, found ", kernels::format_name(format.kv)));
     }
     key_bytes_ = value_bytes_ = on_128(c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
-    index_bytes_ = on_128(block_ * c.index_dim * kernels::element_bytes(format.index));
+    index_bytes_ = on_128(block_ * index_row_bytes());
     if (bounds && !c.has_sparse_attention()) {
       throw std::invalid_argument(
           concat("attention sparse: on a GPU want a model that selects blocks, found ", c.architecture()));
@@ -50,6 +51,10 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     offsets_.push_back(page_bytes_);
     page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : bounds_bytes_);
   }
+}
+
+int64_t KvCache::index_row_bytes() const {
+  return index_dim_ * (format_.e4m3_index ? 1 : kernels::element_bytes(format_.index));
 }
 
 void KvCache::prepare(int64_t first, int64_t end) {
@@ -99,7 +104,7 @@ void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
     for (const bool sparse : sparse_) {
       clear(key_bytes_, n_kv_heads_, head_dim_ * kernels::element_bytes(format_.kv), used);
       clear(value_bytes_, n_kv_heads_, head_dim_ * kernels::element_bytes(format_.kv), used);
-      if (sparse) clear(index_bytes_, 1, index_dim_ * kernels::element_bytes(format_.index), index ? used : 0);
+      if (sparse) clear(index_bytes_, 1, index_row_bytes(), index ? used : 0);
     }
     return;
   }

@@ -23,7 +23,7 @@
 
 namespace corvid::model {
 
-// How numbers are kept: f32, f16, bf16 or q8_0.
+// How numbers are kept: f32, f16, bf16 or q8_0; on a GPU bf16, and index keys also in e4m3 (OCP's 8-bit float).
 struct CacheFormat {
   kernels::Format kv;
   kernels::Format index;  // index keys: f32 and bf16 as keys and values, else q8_0
@@ -31,6 +31,15 @@ struct CacheFormat {
   CacheFormat(kernels::Format kv_format = kernels::Format::f32)
       : CacheFormat(kv_format, kv_format == kernels::Format::f16 ? kernels::Format::q8_0 : kv_format) {}
   CacheFormat(kernels::Format kv_format, kernels::Format index_format) : kv(kv_format), index(index_format) {}
+  // What a GPU keeps.
+  static CacheFormat of_gpu(bool e4m3_index) {
+    CacheFormat format(kernels::Format::bf16, kernels::Format::bf16);
+    format.e4m3_index = e4m3_index;
+    return format;
+  }
+  const char* index_name() const { return e4m3_index ? "e4m3" : kernels::format_name(index); }
+
+  bool e4m3_index = false;  // in place of what `index` says
 };
 
 // Grows page by page; what lies behind the positions in use is stale and never read. Copying one costs a few pointers
@@ -84,6 +93,7 @@ class KvCache {
  private:
   void make_room(size_t n_pages);  // so that set_page() cannot fail
   void set_page(size_t i, KvPage page);
+  int64_t index_row_bytes() const;  // on a GPU
   bool on_gpu() const { return pool_->device() == kernels::Device::cuda; }
 
   std::shared_ptr<KvPool> pool_;

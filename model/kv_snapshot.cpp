@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 #include "model/error.h"
 #include "model/hash.h"
@@ -87,7 +88,8 @@ void write_snapshot(const std::filesystem::path& file, std::string_view identity
 }
 
 std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_view identity, const Config& config,
-                                 int64_t max_tokens, KvCache& cache, kernels::Exec& exec) {
+                                 int64_t max_tokens, KvCache& cache, kernels::Exec& exec,
+                                 const std::function<bool()>& make_room) {
   const auto mapped = std::make_shared<const MappedFile>(file);
   const std::span<const std::byte> bytes = mapped->bytes();
   const std::string name = last_name(file);
@@ -147,8 +149,19 @@ std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_
   std::vector<KvPage> pages;
   for (int64_t p = 0; p < n_pages; ++p) {
     if (cache.pool().device() == kernels::Device::cuda) {
-      pages.push_back(cache.pool().allocate(page_bytes));
-      cache.pool().write(pages.back().bytes.get(), pages_at + p * page_bytes, page_bytes);
+      for (bool is_there = false; !is_there;) {
+        try {
+          pages.push_back(cache.pool().allocate(page_bytes));
+          is_there = true;
+        } catch (const std::length_error&) {
+          if (!make_room || !make_room()) throw;
+        }
+      }
+      try {
+        cache.pool().write(pages.back().bytes.get(), pages_at + p * page_bytes, page_bytes);
+      } catch (const std::runtime_error& error) {  // the GPU's, not the file's
+        throw std::system_error(std::make_error_code(std::errc::io_error), concat(name, ": ", error.what()));
+      }
       continue;
     }
     // Only read as long as is_mapped says so; the cache's pointers serve writable pages as well.

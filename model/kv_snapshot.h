@@ -13,6 +13,7 @@
 // they are used where they are mapped.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -32,9 +33,11 @@ void write_snapshot(const std::filesystem::path& file, std::string_view identity
 // Replaces the pages of `cache` with the file's, mapped (on a GPU: copied), and returns the tokens; nothing is changed
 // when it throws: std::system_error when the file can't be read, std::runtime_error naming file, wanted and found when
 // it is damaged, of another version or identity, or not for this model, std::length_error when it holds more than
-// `max_tokens`. All checksums are verified, on the threads of `exec`. A file that another program shortens meanwhile
-// ends this one (mapped_file.h): snapshots are replaced or removed, never rewritten.
+// `max_tokens` or, on a GPU, than the pool has room for and make_room(), called again and again, can give. All
+// checksums are verified, on the threads of `exec`. A file that another program shortens meanwhile ends this one
+// (mapped_file.h): snapshots are replaced or removed, never rewritten.
 std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_view identity, const Config& config,
-                                 int64_t max_tokens, KvCache& cache, kernels::Exec& exec);
+                                 int64_t max_tokens, KvCache& cache, kernels::Exec& exec,
+                                 const std::function<bool()>& make_room = {});
 
 }  // namespace corvid::model

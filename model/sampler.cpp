@@ -58,7 +58,8 @@ bool is_likelier(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 }
 
-// The highest logit, the lower id on a tie.
+}  // namespace
+
 Token best_of(std::span<const float> logits) {
   if (logits.empty()) throw std::invalid_argument("logits: want at least one, found none");
   size_t best = 0;
@@ -72,8 +73,6 @@ Token best_of(std::span<const float> logits) {
   }
   return static_cast<Token>(best);
 }
-
-}  // namespace
 
 Sampler::Sampler(const SamplerParams& params, const Tokenizer* tokenizer)
     : params_(checked(params)), penalties_(params, tokenizer) {}

@@ -22,6 +22,8 @@ class Sampler {
   // std::runtime_error. history: prompt and reply up to here, which the penalties look at. Temperature 0 takes the
   // highest logit, the lower id on a tie. One call makes one draw, whatever the parameters.
   Token sample(std::span<const float> logits, std::span<const Token> history = {});
+  // Whether sample() is best_of(), whatever the logits and the history are.
+  bool is_greedy() const { return params_.temperature == 0 && penalties_.are_off(); }
 
  private:
   Token choose(std::span<const float> logits, uint64_t draw) const;
@@ -31,6 +33,9 @@ class Sampler {
   std::vector<float> changed_;  // [vocab], logits after the penalties
   uint64_t draws_ = 0;
 };
+
+// The highest logit, the lower id on a tie. Throws as sample() does.
+Token best_of(std::span<const float> logits);
 
 // Natural logarithms of probabilities that the model itself gives: softmax of the logits, before biases, penalties and
 // temperature.

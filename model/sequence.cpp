@@ -19,6 +19,7 @@ struct Sequence::Impl {
   int64_t max_tokens;
   Timeline timeline;
   std::vector<float> logits = {};  // [rows, vocab], of the last tokens
+  std::vector<Token> best = {};    // [rows], instead of logits: the likeliest tokens
   std::vector<float> spare = {};   // memory for the next ones: half a megabyte of fresh pages takes a tenth of a step
 
   Impl(std::shared_ptr<Engine> engine_in, int64_t max_tokens_in, Timeline timeline_in)
@@ -56,8 +57,10 @@ struct Sequence::Impl {
     rows.resize(static_cast<size_t>(std::ssize(wanted) * vocab()));
     const int64_t before = count();
     try {
-      const Engine::Evaluated result = engine->evaluate(timeline, keep, more, wanted, rows.data(), stop);
+      const Engine::Evaluated result =
+          engine->evaluate(timeline, keep, more, {.places = wanted, .logits = rows.data()}, stop);
       if (result.is_complete) {
+        best.clear();
         spare = std::exchange(logits, std::move(rows));
         if (std::ssize(spare) > kShortRows * vocab()) spare = {};
       } else {
@@ -70,9 +73,29 @@ struct Sequence::Impl {
     }
   }
 
+  bool evaluate_best(std::span<const Token> more, std::span<const int64_t> wanted, const std::stop_token& stop) {
+    std::vector<Token> tokens(wanted.size());
+    const int64_t before = count();
+    try {
+      if (engine->evaluate(timeline, before, more, {.places = wanted, .best = tokens.data()}, stop).is_complete) {
+        if (spare.empty() && std::ssize(logits) <= kShortRows * vocab()) spare = std::move(logits);
+        logits.clear();
+        best = std::move(tokens);
+        return true;
+      }
+      forget_logits(before, before);
+      return false;
+    } catch (...) {
+      forget_logits(before, before);
+      throw;
+    }
+  }
+
   // After a call that did not end: unless nothing changed, the last token's are not known.
   void forget_logits(int64_t before, int64_t keep) {
-    if (keep != before || count() != before) logits.clear();
+    if (keep == before && count() == before) return;
+    logits.clear();
+    best.clear();
   }
 
   Engine::Evaluated evaluate_to_last(int64_t keep, std::span<const Token> more, const std::stop_token& stop) {
@@ -93,6 +116,7 @@ struct Sequence::Impl {
       timeline.last_use = std::chrono::steady_clock::now();
     });
     logits.clear();
+    best.clear();
   }
 
   // A copy of the cache with all tokens, whatever was evicted.
@@ -103,7 +127,7 @@ struct Sequence::Impl {
         if (timeline.held == count()) copy = timeline.cache;
       });
       if (copy) return *std::move(copy);
-      engine->evaluate(timeline, count(), {}, {}, nullptr, {});
+      engine->evaluate(timeline, count(), {}, {}, {});
     }
   }
 };
@@ -144,11 +168,26 @@ bool Sequence::extend(std::span<const Token> tokens, const std::stop_token& stop
   return tokens.empty() || s.evaluate(s.count(), tokens, all, stop).is_complete;
 }
 
+bool Sequence::extend_best(std::span<const Token> tokens, const std::stop_token& stop) {
+  Impl& s = *impl_;
+  s.check(tokens, s.count() + std::ssize(tokens));
+  std::vector<int64_t> all(tokens.size());
+  std::iota(all.begin(), all.end(), s.count());
+  return tokens.empty() || s.evaluate_best(tokens, all, stop);
+}
+
+Token Sequence::best(int64_t i) const {
+  const auto rows = std::ssize(impl_->best);
+  if (i < 0 || i >= rows) throw std::invalid_argument(concat("best: want a row below ", rows, ", found ", i));
+  return impl_->best[static_cast<size_t>(i)];
+}
+
 void Sequence::truncate(int64_t n_tokens) {
   Impl& s = *impl_;
   if (n_tokens < 0 || n_tokens > s.count()) {
     throw std::invalid_argument(concat("truncate: want 0 to ", s.count(), " tokens, found ", n_tokens));
   }
+  s.best.resize(s.best.size() - static_cast<size_t>(std::min(s.count() - n_tokens, std::ssize(s.best))));
   const int64_t dropped = std::min(s.count() - n_tokens, s.logit_rows());
   s.logits.resize(s.logits.size() - static_cast<size_t>(dropped * s.vocab()));
   s.engine->truncate(s.timeline, n_tokens);
@@ -187,13 +226,14 @@ Sequence Sequence::fork() const {
   });
   auto impl = std::make_unique<Impl>(s.engine, s.max_tokens, *std::move(copy));
   impl->logits = s.logits;
+  impl->best = s.best;
   return Sequence(std::move(impl));
 }
 
 std::string Sequence::identity() const {
   const CacheFormat format = impl_->engine->cache_format();
-  return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(format.kv), " ",
-                kernels::format_name(format.index), " ",
+  return concat(impl_->engine->model()->fingerprint(), " ", kernels::format_name(format.kv), " ", format.index_name(),
+                " ",
                 impl_->engine->device() == kernels::Device::cuda ? "cuda" : kernels::isa_name(impl_->engine->isa()),
                 impl_->timeline.dense                ? " dense"
                 : impl_->timeline.cache.has_bounds() ? " by bounds"
@@ -218,7 +258,8 @@ void Sequence::restore(const std::filesystem::path& file) {
   KvCache cache = s.empty_cache();
   std::vector<Token> tokens;
   s.engine->between_passes([&](Backend&, kernels::Exec& exec) {
-    tokens = read_snapshot(file, identity(), s.config(), s.max_tokens, cache, exec);
+    tokens = read_snapshot(file, identity(), s.config(), s.max_tokens, cache, exec,
+                           [&] { return s.engine->make_room(s.timeline); });
   });
   s.replace(std::move(tokens), std::move(cache), false);
 }

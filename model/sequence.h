@@ -46,6 +46,10 @@ class Sequence {
   // Evaluates several tokens at once, for the price of little more than one, and keeps the logits of each: what
   // verifying guessed tokens takes. False after a stop. Throws as sync does.
   bool extend(std::span<const Token> tokens, const std::stop_token& stop = {});
+  // The same, but keeps of each row the likeliest token alone, best_of() its logits, which stay where they are
+  // computed: what greedy decoding needs. logits() are empty then.
+  bool extend_best(std::span<const Token> tokens, const std::stop_token& stop = {});
+  Token best(int64_t i) const;  // of the i-th token of the last extend_best; throws as logits(i) does
   // Forgets all but the first `n_tokens` tokens; logits() are those of the last one kept, or empty when they are not
   // held any more. Throws std::invalid_argument unless 0 <= n_tokens <= tokens().size().
   void truncate(int64_t n_tokens);

@@ -53,7 +53,9 @@ TokenCost token_cost(const Config& c, const Weights& w, int64_t first, int64_t c
       return dim * kernels::element_bytes(format) + kernels::scale_groups(format, dim) * int64_t{sizeof(uint16_t)};
     };
     cost.kv_bytes += attended * static_cast<double>(2 * c.n_kv_heads * head_bytes(cache_format.kv, c.head_dim));
-    cost.index_bytes += scanned * static_cast<double>(head_bytes(cache_format.index, c.index_dim));
+    cost.index_bytes +=
+        scanned *
+        static_cast<double>(cache_format.e4m3_index ? c.index_dim : head_bytes(cache_format.index, c.index_dim));
     cost.multiply_adds += attended * static_cast<double>(2 * c.n_heads * c.head_dim) +
                           scanned * static_cast<double>(c.n_index_heads * c.index_dim);
     if (!kind.moe) {

@@ -26,6 +26,8 @@ class ToolNames {
   // The logits, or, where a name stands, a copy with -inf for the tokens that no name goes on with; valid until the
   // next call. When that would leave none (a tokenizer that can't spell the names), the logits as they are.
   std::span<const float> possible(std::span<const float> logits);
+  // Whether possible() is the logits as they are, whatever they are.
+  bool is_anything_possible() const { return !is_in_tag_; }
 
  private:
   bool is_possible(std::string_view more) const;

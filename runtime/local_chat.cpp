@@ -52,6 +52,7 @@ struct LocalChat::Impl {
         options(std::move(options_in)),
         context(checked_context(options.context, *model)),
         format(model->tokenizer()),
+        is_on_gpu(engine->device() == kernels::Device::cuda),
         sequence(std::move(engine), context, options.attention),
         room(sequence.fitting_tokens()) {
     model::Sampler(options.sampler,
@@ -79,6 +80,7 @@ struct LocalChat::Impl {
   LocalChatOptions options;
   int64_t context;
   model::ChatFormat format;
+  bool is_on_gpu;
   model::Sequence sequence;
   int64_t room;  // tokens: the context, or what the engine's memory is for when that is less
   model::PromptLookup lookup;
@@ -138,6 +140,10 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   // right. The sampler draws once for each token of the reply, as it would without guesses, from the same logits.
   std::vector<Token> guess;
   int64_t row = 0;
+  // On a GPU greedy decoding needs the likeliest tokens alone, and leaves the logits where they are.
+  const bool wants_best = s.is_on_gpu && sampler.is_greedy() && !s.options.logprobs;
+  bool are_best = false;
+  int64_t first_row = 0;  // whose logits the sequence has
   if (s.options.speculate > 0) s.lookup.sync(timeline);
   while (!parser.is_done() && !stops.is_stopped() && !stop.stop_requested()) {
     const int64_t n_generated = int64_t(timeline.size() - prompt.size());
@@ -153,12 +159,22 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
       std::vector<Token> pass{timeline.back()};
       pass.insert(pass.end(), guess.begin(), guess.end());
       s.sequence.truncate(std::ssize(timeline) - 1);
-      if (!s.sequence.extend(pass, stop)) break;
+      are_best = wants_best && names.is_anything_possible();
+      if (!(are_best ? s.sequence.extend_best(pass, stop) : s.sequence.extend(pass, stop))) break;
       reply.usage.drafted_tokens += std::ssize(guess);
-      row = 0;
+      row = first_row = 0;
     }
-    const std::span<const float> logits = s.sequence.logits(row);
-    const Token token = sampler.sample(names.possible(logits), timeline);
+    if (are_best && !names.is_anything_possible()) {
+      // A guess that was right leads to where a name stands: the logits of this row and those behind it are wanted.
+      const std::vector<Token> again(s.sequence.tokens().end() - (std::ssize(guess) + 1 - row),
+                                     s.sequence.tokens().end());
+      s.sequence.truncate(std::ssize(s.sequence.tokens()) - std::ssize(again));
+      are_best = false;
+      if (!s.sequence.extend(again, stop)) break;
+      first_row = row;
+    }
+    const std::span<const float> logits = are_best ? std::span<const float>() : s.sequence.logits(row - first_row);
+    const Token token = are_best ? s.sequence.best(row) : sampler.sample(names.possible(logits), timeline);
     timeline.push_back(token);
     names.push(token);
     if (s.options.speculate > 0) s.lookup.push(token);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -142,6 +143,22 @@ TEST_P(GpuFamilyTest, GreedyDecodingGivesTheReferencesTokens) {
   }
   std::printf("%s: %zu of %zu greedy tokens\n", family().c_str(), same, greedy.size());
   EXPECT_GE(4 * same, 3 * greedy.size());
+}
+
+TEST_P(GpuFamilyTest, TheLikeliestTokensAreThoseOfTheLogits) {
+  Sequence with_logits(engine(golden(family())), 300);
+  with_logits.sync(prompt_of(40, 3, 500));
+  Sequence with_best = with_logits.fork();  // the same bits
+  const std::vector<Token> more = prompt_of(30, 7, 500);
+  for (size_t first = 0, count = 1; first + count <= more.size(); first += count, count = count % 4 + 1) {
+    const std::span<const Token> some = std::span(more).subspan(first, count);
+    ASSERT_TRUE(with_logits.extend(some));
+    ASSERT_TRUE(with_best.extend_best(some));
+    EXPECT_TRUE(with_best.logits().empty());
+    for (size_t i = 0; i < count; ++i)
+      EXPECT_EQ(with_best.best(int64_t(i)), best(with_logits.logits(int64_t(i)))) << first << " and " << i;
+    EXPECT_THROW(with_best.best(int64_t(count)), std::invalid_argument);
+  }
 }
 
 TEST_P(GpuFamilyTest, APromptAtOnceIsCloseToItsTokensOneByOne) {
@@ -319,6 +336,45 @@ TEST_F(GpuTest, SparseIsDenseWhileEveryBlockIsChosen) {
   EXPECT_GT(later, most);
 }
 
+// Blocks chosen by index keys in e4m3: some others than by bf16's, so that logits differ where that matters, and are
+// the reference's elsewhere. While every block is chosen nothing differs.
+TEST_F(GpuTest, IndexKeysInE4m3ChooseNearlyTheSame) {
+  const auto model = golden("minimax-m3");
+  const nlohmann::json expected = read_json_object(concat(CORVID_GOLDEN_DIR, "/minimax-m3/expected.json"));
+  const std::vector<int64_t> positions = expected["prefill_positions"];
+  const std::vector<std::vector<float>> wanted = expected["prefill_logits"];
+  const auto on = Engine::create(
+      model, {.device = kernels::Device::cuda, .cache_bytes = 256 << 20, .cache_format = CacheFormat::of_gpu(true)});
+  Sequence sequence(on, 300), bf16(engine(model), 300);
+  EXPECT_NE(sequence.identity(), bf16.identity());
+  EXPECT_LT(sequence.cache_bytes(200), bf16.cache_bytes(200));
+  const std::vector<Token> prompt = expected["prompt"];
+  const auto logits = sequence.logits_at(prompt, positions), plain = bf16.logits_at(prompt, positions);
+  int64_t n_close = 0;
+  std::printf("e4m3 index:");
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const double apart = difference(logits[i], wanted[i]);
+    n_close += apart < allowed(kReferenceInBf16.at("minimax-m3")[i]);
+    EXPECT_LT(apart, 1.5) << "position " << positions[i];
+    std::printf(" %.4f (%.4f)", apart, difference(logits[i], plain[i]));
+  }
+  std::printf("\n");
+  EXPECT_GE(4 * n_close, 3 * std::ssize(logits));
+
+  // A snapshot, a fork and steps from there: the same bits.
+  const TempDir dir;
+  sequence.save(dir / "s.kv", std::ssize(prompt) - 1);
+  Sequence restored(on, 300), fork = sequence.fork();
+  restored.restore(dir / "s.kv");
+  fork.truncate(std::ssize(prompt) - 1);
+  for (const Token token : {prompt.back(), Token{5}, Token{9}}) {
+    restored.append(token);
+    fork.append(token);
+    EXPECT_EQ(copy(restored.logits()), copy(fork.logits()));
+  }
+  EXPECT_THAT(message_of([&] { bf16.restore(dir / "s.kv"); }), testing::HasSubstr("e4m3"));
+}
+
 TEST_F(GpuTest, AnotherDevicesSnapshotIsRefused) {
   const TempDir dir;
   const auto model = golden("minimax-m3");
@@ -337,6 +393,24 @@ TEST_F(GpuTest, ChoosingWithoutTrainingIsRefused) {
   const auto on = engine(golden("qwen3-moe"));
   EXPECT_EQ(message_of([&] { Sequence(on, 50, Attention::sparse); }),
             "attention sparse: on a GPU want a model that selects blocks, found qwen3moe");
+}
+
+TEST_F(GpuTest, ARestoredSessionTakesPagesThatNobodyUses) {
+  const auto on = engine(golden("minimax-m3"), 1 << 20);
+  const TempDir dir;
+  Sequence first(on, 100'000);
+  first.sync(prompt_of(40, 3, 500));
+  first.save(dir / "s.kv", 40);
+  first.append(7);
+  const std::vector<float> wanted = copy(first.logits());
+  const int64_t page = first.cache_bytes(1), fit = (1 << 20) / page * 16;
+  Sequence other(on, 100'000);
+  other.sync(prompt_of(fit, 5, 500));                           // all pages
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // nobody uses it any more
+  Sequence restored(on, 100);
+  restored.restore(dir / "s.kv");
+  restored.append(7);
+  EXPECT_EQ(copy(restored.logits()), wanted);
 }
 
 TEST_F(GpuTest, CacheMemoryIsCountedAndComesBack) {

@@ -8,6 +8,7 @@
 
 #include "model/convert.h"
 #include "model/forward.h"
+#include "model/sampler.h"
 #include "model/weights.h"
 #include "tests/support/sequences.h"
 #include "tests/support/throws.h"
@@ -152,6 +153,26 @@ TEST(Sequence, ExtendKeepsTheLogitsOfEveryTokenAndTruncateForgetsTheLast) {
   held.resize(72);
   EXPECT_EQ(copy(sequence.logits()), fresh(model, held));
   EXPECT_EQ(message_of([&] { sequence.truncate(73); }), "truncate: want 0 to 72 tokens, found 73");
+}
+
+// What greedy decoding takes: of each token the likeliest next one, in place of the logits.
+TEST(Sequence, ExtendBestKeepsWhatTheLogitsSay) {
+  const auto model = made_of({});
+  kernels::Exec exec(2);
+  const auto engine = Engine::create(model, exec, nullptr, {});
+  const std::vector<Token> prompt = prompt_of(40, 5), more = prompt_of(6, 6);
+  Sequence with_logits(engine, 200), with_best(engine, 200);
+  for (Sequence* s : {&with_logits, &with_best}) s->sync(prompt);
+  with_logits.extend(more);
+  with_best.extend_best(more);
+  EXPECT_TRUE(with_best.logits().empty());
+  for (int64_t i = 0; i < 6; ++i) EXPECT_EQ(with_best.best(i), best_of(with_logits.logits(i))) << i;
+  with_best.truncate(44);
+  EXPECT_EQ(with_best.best(3), best_of(with_logits.logits(3)));
+  EXPECT_EQ(message_of([&] { with_best.best(4); }), "best: want a row below 4, found 4");
+  with_best.extend(std::span(more).subspan(4));
+  EXPECT_EQ(copy(with_best.logits()), copy(with_logits.logits()));
+  EXPECT_EQ(message_of([&] { with_best.best(0); }), "best: want a row below 0, found 0");
 }
 
 TEST(Sequence, ThreadsDoNotChangeABit) {
