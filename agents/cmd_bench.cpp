@@ -26,22 +26,39 @@ constexpr int64_t kMostSequences = 512;
 
 const char* name_of(model::Attention attention) { return attention == model::Attention::dense ? "dense" : "sparse"; }
 
-std::vector<model::Attention> attentions_from(const Args& args, const model::Config& config) {
+// What --attention asks for: kinds of attention of the model, and whether MiniMax-M2's is wanted beside them.
+struct Attentions {
+  std::vector<model::Attention> of_model;
+  bool m2 = false;
+};
+
+Attentions attentions_from(const Args& args, const model::Config& config) {
   const auto text = args.text("attention");
   if (!text) {
-    return {config.has_sparse_attention() ? model::Attention::sparse : model::Attention::dense};
+    return {{config.has_sparse_attention() ? model::Attention::sparse : model::Attention::dense}};
   }
-  std::vector<model::Attention> list;
+  Attentions wanted;
   for (size_t at = 0; at <= text->size();) {
     const size_t end = std::min(text->find(',', at), text->size());
     const std::string item = text->substr(at, end - at);
-    if (item != "sparse" && item != "dense") {
-      throw UsageError("--attention: want sparse, dense or both with a comma between, found \"" + *text + '"');
+    if (item == "m2") {
+      wanted.m2 = true;
+    } else if (item == "sparse" || item == "dense") {
+      wanted.of_model.push_back(item == "dense" ? model::Attention::dense : model::Attention::sparse);
+    } else {
+      throw UsageError("--attention: want sparse, dense or m2, or several with commas between, found \"" + *text + '"');
     }
-    list.push_back(item == "dense" ? model::Attention::dense : model::Attention::sparse);
     at = end + 1;
   }
-  return list;
+  if (wanted.m2 && !args.text("random")) throw UsageError("--attention m2 is for a made-up model: --random is missing");
+  return wanted;
+}
+
+// The same shape with the attention that MiniMax-M2 has in every layer: 48 heads over 8 key-value heads, to all keys.
+model::RandomShape with_m2_attention(model::RandomShape shape) {
+  shape.heads = 48;
+  shape.kv_heads = shape.index_heads = 8;
+  return shape;
 }
 
 double ms_since(std::chrono::steady_clock::time_point begin) {
@@ -86,10 +103,18 @@ BenchPlan plan_from(const Args& args) {
   return plan;
 }
 
-Json json_of(const BenchResult& result) {
+// One case that was measured, and what it is called.
+struct Measured {
+  std::string attention;
+  BenchResult result;
+  double attention_ms = 0;  // of one layer's attention in a decode step, as its profile has it; 0 where there is none
+};
+
+Json json_of(const Measured& measured) {
+  const BenchResult& result = measured.result;
   const double speed = result.speed(), bandwidth = result.bandwidth();
   Json json = {{"phase", result.is_prefill ? "prefill" : "decode"},
-               {"attention", name_of(result.attention)},
+               {"attention", measured.attention},
                {"depth", result.depth},
                {"batch", result.batch},
                {"tokens", result.tokens},
@@ -123,11 +148,12 @@ void print_head() {
               "MB/token", "GB/s", "of read");
 }
 
-void print_row(const BenchResult& result) {
+void print_row(const Measured& measured) {
+  const BenchResult& result = measured.result;
   const auto [least, most] = std::minmax_element(result.speeds.begin(), result.speeds.end());
   const double speed = result.speed(), bytes = result.cost.bytes();
   const std::string test = (result.is_prefill ? "prefill " : "decode ") + std::to_string(result.tokens);
-  std::printf("%-14s %-9s %7lld %6lld %10.2f %6.1f%%", test.c_str(), name_of(result.attention),
+  std::printf("%-14s %-9s %7lld %6lld %10.2f %6.1f%%", test.c_str(), measured.attention.c_str(),
               static_cast<long long>(result.depth), static_cast<long long>(result.batch), speed,
               50 * (*most - *least) / speed);
   if (!result.is_prefill) {
@@ -142,6 +168,53 @@ void print_row(const BenchResult& result) {
     std::printf("\n");
   }
   std::fflush(stdout);
+}
+
+Measured measured(const std::string& attention, const BenchResult& result, const model::Config& config) {
+  Measured m{attention, result};
+  if (!result.profile) return m;
+  const auto n_sparse = std::ranges::count_if(config.layers, &model::Config::Layer::sparse_attention);
+  const bool is_sparse = attention == "sparse" && n_sparse > 0;
+  for (const model::StepProfile::Part& part : result.profile->parts) {
+    if (part.name == (is_sparse ? "sparse attention" : "dense attention"))
+      m.attention_ms = part.ms / static_cast<double>(is_sparse ? n_sparse : config.n_layers());
+  }
+  return m;
+}
+
+// How much longer attending to everything takes than choosing blocks, wherever both were measured.
+Json ratios_of(const std::vector<Measured>& all) {
+  Json ratios = Json::array();
+  for (const Measured& sparse : all) {
+    for (const Measured& other : all) {
+      const BenchResult &a = sparse.result, &b = other.result;
+      if (sparse.attention != "sparse" || other.attention == "sparse" || a.is_prefill != b.is_prefill ||
+          a.depth != b.depth || a.batch != b.batch || a.tokens != b.tokens)
+        continue;
+      Json ratio{{"phase", a.is_prefill ? "prefill" : "decode"},
+                 {"of", other.attention},
+                 {"depth", a.depth},
+                 {"batch", a.batch},
+                 {"tokens", a.tokens},
+                 {"time", a.speed() / b.speed()}};
+      if (a.profile && b.profile) ratio["step"] = b.profile->ms / a.profile->ms;
+      if (sparse.attention_ms > 0 && other.attention_ms > 0)
+        ratio["attention"] = other.attention_ms / sparse.attention_ms;
+      ratios.push_back(ratio);
+    }
+  }
+  return ratios;
+}
+
+void print_ratios(const Json& ratios) {
+  for (const Json& ratio : ratios) {
+    std::printf("%s %lld at %lld, batch %lld: %s / sparse %.2f", ratio["phase"].get<std::string>().c_str(),
+                ratio["tokens"].get<long long>(), ratio["depth"].get<long long>(), ratio["batch"].get<long long>(),
+                ratio["of"].get<std::string>().c_str(), ratio["time"].get<double>());
+    if (ratio.contains("step")) std::printf(", the step alone %.2f", ratio["step"].get<double>());
+    if (ratio.contains("attention")) std::printf(", attention alone %.2f", ratio["attention"].get<double>());
+    std::printf("\n");
+  }
 }
 
 int run_bench_command(const Args& args) {
@@ -160,45 +233,65 @@ int run_bench_command(const Args& args) {
   if (path && !fs::exists(*path, failure)) throw UsageError("no such file or folder: " + *path);
 
   const auto loading = std::chrono::steady_clock::now();
-  const auto loaded = random ? model::Model::make_up(parse_shape(*random), wish.name == "cuda")
-                             : model::Model::load(*path, load_options_from(args, wish));
+  auto loaded = random ? model::Model::make_up(parse_shape(*random), wish.name == "cuda")
+                       : model::Model::load(*path, load_options_from(args, wish));
   const double load_ms = ms_since(loading);
+  const Attentions wanted = attentions_from(args, loaded->config());
   const kernels::Device device = device_for(wish, *loaded, args);
   const auto exec = device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(device)
                                                     : std::make_unique<kernels::Exec>(threads_from(args, defaults));
   const Memory memory(*exec, wish.gpus.size());
-  const auto begin = std::chrono::steady_clock::now();
-  const auto engine =
-      model::Engine::create(loaded, *exec, nullptr, cache_format_from(args, kernels::Format::f16), wish.gpus);
-  model::Sequence(engine, 1).append(0);  // a mapped file is read when it is first used
-  const double first_token_ms = load_ms + ms_since(begin);
-  loaded->wait_until_copied();
-  plan.attentions = attentions_from(args, loaded->config());
-
   const bool is_json = args.text("output") == "json";
-  const std::string machine = memory.machine();
-  if (!is_json) {
-    std::printf("%s: %s, memory read at %.1f GB/s\n\n", plain(loaded->name()).c_str(), plain(machine).c_str(),
-                memory.measure() / 1e9);
-    print_head();
-  }
+  const std::string machine = memory.machine(), name = loaded->name();
+  const std::string architecture(loaded->config().architecture());
+  double first_token_ms = 0;  // load and one token
+  model::CacheFormat cache_format;
+  std::vector<Measured> all;
   Json results = Json::array();
-  run_bench(
-      engine, plan, [&] { return memory.measure(); },
-      [&](const BenchResult& result) {
-        if (is_json) {
-          results.push_back(json_of(result));
-        } else {
-          print_row(result);
-        }
-      });
+  // The model goes before the next comes: a GPU may not hold both.
+  const auto measure = [&](std::shared_ptr<const model::Model> model, std::vector<model::Attention> attentions,
+                           const char* called) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto engine =
+        model::Engine::create(model, *exec, nullptr, cache_format_from(args, kernels::Format::f16), wish.gpus);
+    model::Sequence(engine, 1).append(0);  // a mapped file is read when it is first used
+    if (first_token_ms == 0) first_token_ms = load_ms + ms_since(begin);
+    model->wait_until_copied();
+    cache_format = engine->cache_format();
+    if (!is_json && all.empty()) {
+      std::printf("%s: %s, memory read at %.1f GB/s\n\n", plain(name).c_str(), plain(machine).c_str(),
+                  memory.measure() / 1e9);
+      print_head();
+    }
+    plan.attentions = std::move(attentions);
+    run_bench(
+        engine, plan, [&] { return memory.measure(); },
+        [&](const BenchResult& result) {
+          const std::string attention = called != nullptr ? called : name_of(result.attention);
+          all.push_back(measured(attention, result, model->config()));
+          if (is_json)
+            results.push_back(json_of(all.back()));
+          else
+            print_row(all.back());
+        });
+  };
+  if (!wanted.of_model.empty()) measure(std::move(loaded), wanted.of_model, nullptr);
+  loaded.reset();
+  if (wanted.m2)
+    measure(model::Model::make_up(with_m2_attention(parse_shape(*random)), wish.name == "cuda"),
+            {model::Attention::dense}, "m2");
+
+  const Json ratios = ratios_of(all);
   if (is_json) {
-    Json json{{"model", loaded->name()},
-              {"architecture", loaded->config().architecture()},
+    Json json{{"model", name},
+              {"architecture", architecture},
               {"load_ms", load_ms},
-              {"first_token_ms", first_token_ms},  // load and one token
+              {"first_token_ms", first_token_ms},
               {"peak_bytes", std::max<int64_t>(0, peak_memory() - memory.host_bytes())},
               {"results", results}};
+    if (!ratios.empty()) json["ratios"] = ratios;
+    json["cache_type"] = kernels::format_name(cache_format.kv);
+    json["index_type"] = cache_format.index_name();
     if (device == kernels::Device::cuda) {
       json["gpu"] = machine;
     } else {
@@ -206,6 +299,9 @@ int run_bench_command(const Args& args) {
       json["tier"] = kernels::isa_name(exec->isa());
     }
     std::cout << to_output_line(json) << "\n";
+  } else if (!ratios.empty()) {
+    std::printf("\n");
+    print_ratios(ratios);
   }
   return 0;
 }
@@ -223,7 +319,7 @@ std::vector<Command> bench_commands() {
                  {"gen", "N", "tokens to decode (default: 32; 0: none)"},
                  {"depth", "N,...", "tokens that are there before (default: 0)"},
                  {"batch", "N,...", "sequences that decode at once (default: 1)"},
-                 {"attention", "KIND,...", "sparse, dense or both (default: sparse where the model selects blocks)"},
+                 {"attention", "KIND,...", "sparse, dense, m2 (default: sparse where the model selects blocks)"},
                  cache_type_flag("f16"),
                  index_type_flag(),
                  {"repeat", "N", "measure each case so often, and take the median (default: 5)"},
@@ -237,7 +333,9 @@ std::vector<Command> bench_commands() {
        .notes =
            shape_help() +
            "\n\nTokens are random and nothing is sampled. What lies before a depth is made up: keys and values are\n"
-           "random numbers, as reading them takes as long whatever they are. A decoded token's bytes are those of\n"
+           "random numbers, as reading them takes as long whatever they are. --attention m2 measures a made-up model\n"
+           "with MiniMax-M2's attention in its place, 48 heads over 8 key-value heads that attend to everything, and\n"
+           "gives the ratio. A decoded token's bytes are those of\n"
            "the weights that it uses, the keys and values that it attends to, the index keys that it scans and the\n"
            "output matrix; they are compared with how fast the same threads read memory just before. Peak memory\n"
            "is that of the process without the 256 MiB which that takes.",

@@ -54,6 +54,27 @@ TEST(BenchCommand, PrintsEveryCaseAsJson) {
                    decode["tokens_per_second"].get<double>() * total / decode["memory_bytes_per_second"].get<double>());
 }
 
+TEST(BenchCommand, ComparesWithAttendingToEverything) {
+  const Home home;
+  const Finished result =
+      home.corvid({"model", "bench", "--random", kTiny, "--prompt", "20", "--gen", "3", "--depth", "0,100",
+                   "--attention", "sparse,dense,m2", "--repeat", "1", "--threads", "2", "--output", "json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out);
+  std::vector<std::string> kinds, ratios;
+  for (const Json& one : json["results"])
+    if (one["phase"] == "decode") kinds.push_back(one["attention"].get<std::string>() + " " + one["depth"].dump());
+  EXPECT_THAT(kinds, testing::ElementsAre("sparse 0", "sparse 100", "dense 0", "dense 100", "m2 0", "m2 100"));
+  for (const Json& one : json["ratios"]) {
+    EXPECT_GT(one["time"], 0);
+    if (one["phase"] == "decode") ratios.push_back(one["of"].get<std::string>() + " " + one["depth"].dump());
+  }
+  EXPECT_THAT(ratios, testing::ElementsAre("dense 0", "m2 0", "dense 100", "m2 100"));
+  // Twice as many key-value heads, of keys and values alone.
+  EXPECT_EQ(json["results"][11]["bytes_per_token"]["kv"].get<double>(),
+            4 * json["results"][7]["bytes_per_token"]["kv"].get<double>());
+}
+
 TEST(BenchCommand, DecodesSeveralSequencesAtOnce) {
   const Home home;
   const Finished result = home.corvid({"model", "bench", "--random", kTiny, "--prompt", "0", "--gen", "4", "--depth",
@@ -96,7 +117,8 @@ TEST(BenchCommand, NamesWhatIsWrong) {
       {{"--random", "qwen3moe:layers=0"}, "--random: layers: want a whole number from 1 to 1000, found \"0\""},
       {{"--random", "qwen3moe:type=q8_1"}, "found \"q8_1\"; did you mean \"q8_0\"?"},
       {{"--random", "qwen3moe:heads=6"}, "--random: qwen3moe: heads: want a multiple of 4"},
-      {{"--random", kTiny, "--attention", "sparse,all"}, "--attention: want sparse, dense or both"},
+      {{"--random", kTiny, "--attention", "sparse,all"}, "--attention: want sparse, dense or m2"},
+      {{CORVID_GOLDEN_DIR, "--attention", "m2"}, "--attention m2 is for a made-up model"},
       {{"--random", kTiny, "--prompt", "0", "--gen", "0"}, "nothing is left to measure"},
       {{"--random", kTiny, "--batch", "0"}, "--batch: want whole numbers from 1"},
       {{"--random", kTiny, "--depth", "-1"}, "--depth: want whole numbers from 0"},
