@@ -307,7 +307,7 @@ struct AllReduce::Impl {
       // must be free.
       sum.may_start_next = !has_twins;
       const cuda::GpuScope on(gpus[g]);
-      const int64_t most = kFew ? rows : has_twins ? 32 : 8 * cuda::multiprocessors();
+      const int64_t most = has_twins ? 32 : kFew ? rows : 8 * cuda::multiprocessors();
       launch_dependent(rows_kernel_for<Wire>(sizes.dim), dim3(static_cast<unsigned>(std::min(rows, most))),
                        dim3(Wire::kThreads), 0, share.stream, sum);
     }
