@@ -1,7 +1,8 @@
 // An agent behind a socket:  stream FOLDER [PORT]
 //
 // Listens on 127.0.0.1. Every connection sends one line, the prompt, and gets the run's events as they happen, one JSON
-// object a line, like `corvid run --output jsonl`. A client that hangs up cancels its run, also while it says nothing.
+// object a line, like `corvid run --output jsonl`. A client that hangs up cancels its run, also while it says nothing;
+// closing its sending side alone looks the same from here, so a client keeps both open.
 // Ends after one connection, or with a PORT serves until it is killed.
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -5,10 +5,12 @@
 // clang-format off
 #include <utility>  // which Boost 1.74 forgets
 // clang-format on
+#include <boost/asio/bind_executor.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
@@ -145,6 +147,31 @@ TEST_F(AsioTest, AContextThatEndsFirstEndsTheRun) {
   EXPECT_EQ(held.use_count(), 1);
   EXPECT_EQ(store_->list()[0].status, "interrupted");
   EXPECT_EQ(session.run(kCount).answer, "2 .txt files.");  // and is free
+}
+
+// The handler has a context of its own, and either may end first, with calls for the other one still in its queue.
+TEST_F(AsioTest, OfTwoContextsTheFirstThatEndsEndsTheRun) {
+  for (const bool handlers_first : {false, true}) {
+    SCOPED_TRACE(handlers_first ? "the handler's ends first" : "that of the events ends first");
+    corvid::Session session = start();
+    auto held = std::make_shared<int>(0);
+    std::optional<asio::io_context> of_events(std::in_place), of_handler(std::in_place);
+    corvid::RunOptions options;
+    options.on_event = [&](const corvid::Event& event) {
+      if (std::holds_alternative<corvid::ToolCallEvent>(event)) of_events->stop();
+    };
+    corvid::async_run(session, "run the command sleep 30", options, asio::make_strand(*of_events),
+                      asio::bind_executor(*of_handler, [held](std::exception_ptr, corvid::Result) {
+                        FAIL() << "one of its contexts has ended";
+                      }));
+    of_events->run();  // until the call
+    (handlers_first ? of_handler : of_events).reset();
+    EXPECT_EQ(held.use_count(), 1);
+    asio::io_context& other = handlers_first ? *of_events : *of_handler;
+    other.restart();
+    other.run();  // and has nothing to wait for
+    EXPECT_EQ(session.run(kCount).answer, "2 .txt files.");
+  }
 }
 
 TEST_F(AsioTest, EventsOfABlockingRunAreHandedToAnExecutor) {

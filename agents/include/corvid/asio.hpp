@@ -40,16 +40,24 @@ namespace net = ::boost::asio;
 #endif
 
 // A run of async_run() until its handler was called.
-struct PendingRun {
+class PendingRun {
+ public:
   virtual ~PendingRun() = default;
-  // Cancels the run and waits for its thread, which posts nothing more then.
-  void end() {
-    std::optional<Run> ended;
+  // For a context that ends: cancels the run, waits for its thread, which posts nothing more then, and destroys what
+  // may belong to the context while it is there. The handler is not called any more.
+  void abandon() {
     const std::lock_guard lock(mutex);
-    ended.swap(run);
+    run.reset();
+    let_go();
   }
-  std::mutex mutex = {};  // of `run`: it may be over before it is kept
+
+  // Of the run, which may be over before it is kept, and of what let_go() destroys, once the run is over. Held until a
+  // thread has ended, so that of two contexts that end at once none is faster; recursive, since a handler may own one.
+  std::recursive_mutex mutex = {};
   std::optional<Run> run = {};
+
+ private:
+  virtual void let_go() = 0;
 };
 
 // The runs that an execution context has to call back. When the context ends before them it ends them: what their
@@ -72,7 +80,7 @@ class PendingRuns : public net::execution_context::service {
       runs.swap(runs_);
     }
     for (const std::weak_ptr<PendingRun>& one : runs) {
-      if (const std::shared_ptr<PendingRun> run = one.lock()) run->end();
+      if (const std::shared_ptr<PendingRun> run = one.lock()) run->abandon();
     }
   }
 
@@ -101,38 +109,52 @@ Dispatch dispatch_on(Executor executor) {
 // Runs the session on a thread of the library's. The handler, void(std::exception_ptr, Result), is called on its
 // associated executor, or on `executor`; it gets an exception where Session::begin throws one. Events come on
 // `executor`, before the handler when it is a strand or has one thread. `executor` has work until then. When its
-// io_context, or the handler's, is destroyed first, its destructor cancels the run and waits for it, and the handler is
-// destroyed uncalled. The session must not be used meanwhile.
+// io_context, or the handler's, is destroyed first, its destructor cancels the run, waits for it, and destroys the
+// handler uncalled; so a function of the host's (a tool, RunOptions::ask) that waits for something which only this
+// io_context does must also give up at its stop token, or neither ends. The session must not be used meanwhile.
 template <class Executor, class CompletionToken>
 auto async_run(Session& session, std::string prompt, RunOptions options, Executor executor, CompletionToken&& token) {
   namespace net = detail::net;
   return net::async_initiate<CompletionToken, void(std::exception_ptr, Result)>(
       [&session, executor](auto handler, std::string text, RunOptions inner) {
         using Handler = decltype(handler);
-        // Alive until the handler was called: the run itself, what it tells, and the promise of work to come.
+        // What the run has to tell, and the promise of work to come.
         struct State : detail::PendingRun {
           State(Handler handler_in, EventHandler on_event_in, const Executor& executor_in)
-              : handler(std::move(handler_in)), on_event(std::move(on_event_in)), work(executor_in) {}
-          Handler handler;
-          EventHandler on_event;
-          net::executor_work_guard<Executor> work;
+              : handler(std::move(handler_in)), work(std::in_place, executor_in) {
+            if (on_event_in) on_event = std::make_shared<const EventHandler>(std::move(on_event_in));
+          }
+          void let_go() override {
+            handler.reset();
+            on_event.reset();
+            work.reset();
+          }
+          std::optional<Handler> handler;  // none: it was called, or will not be
+          std::shared_ptr<const EventHandler> on_event;
+          std::optional<net::executor_work_guard<Executor>> work;
         };
         const auto state = std::make_shared<State>(std::move(handler), std::move(inner.on_event), executor);
         detail::watch_context(executor, state);
-        detail::watch_context(net::get_associated_executor(state->handler, executor), state);
+        detail::watch_context(net::get_associated_executor(*state->handler, executor), state);
         inner.dispatch = nullptr;
         const auto finish = [](std::shared_ptr<State> s, std::exception_ptr failure, Result result) {
-          auto target = net::get_associated_executor(s->handler, s->work.get_executor());
+          auto target = net::get_associated_executor(*s->handler, s->work->get_executor());
           net::post(target, [s, failure, result = std::move(result)]() mutable {
-            s->end();  // as good as over, or never begun
-            s->work.reset();
-            auto last = std::move(s->handler);
+            std::optional<Handler> last;
+            {
+              const std::lock_guard lock(s->mutex);
+              if (!s->handler) return;
+              s->run.reset();  // as good as over, or never begun
+              last.emplace(std::move(*s->handler));
+              s->let_go();
+            }
             s.reset();
-            last(failure, std::move(result));
+            (*std::move(last))(failure, std::move(result));
           });
         };
         inner.on_event = [state, finish](const Event& event) {
-          if (state->on_event) net::post(state->work.get_executor(), [state, event] { state->on_event(event); });
+          if (state->on_event)
+            net::post(state->work->get_executor(), [handle = state->on_event, event] { (*handle)(event); });
           if (const auto* done = std::get_if<DoneEvent>(&event)) finish(state, nullptr, done->result);
         };
         try {
