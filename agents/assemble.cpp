@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int64_t kDefaultContext = 32768;
+constexpr int64_t kLeastCacheMemory = 64 << 20;  // where hardly any memory is free: with less nothing would run
 constexpr int64_t kMostLogprobs = 100;
 constexpr int64_t kMostGuesses = 64;
 
@@ -176,8 +177,8 @@ int64_t cache_memory_from(const Args& args, const Config& config, kernels::Devic
   if (config.cache_memory) return *config.cache_memory;
   if (device == kernels::Device::cuda) return model::KvPool::kNoLimit;
   const std::optional<int64_t> left = model != nullptr ? model->memory_left() : std::nullopt;
-  const int64_t available = left ? *left : model::available_memory();
-  return available > 0 ? available / 2 : model::KvPool::kNoLimit;
+  const std::optional<int64_t> available = left ? left : model::available_memory();
+  return available ? std::max(*available / 2, kLeastCacheMemory) : model::KvPool::kNoLimit;
 }
 
 model::EngineOptions engine_options_from(const Args& args, const Config& config, const DeviceWish& wish,

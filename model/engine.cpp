@@ -171,7 +171,7 @@ struct Engine::Impl {
           t.is_admitted = true;
           if (order->reused < 0) order->reused = t.held;
         } catch (const std::length_error&) {
-          if (!is_short && evict_for(t)) continue;
+          if (!is_short && (evict_for(t) || drop_shared_part(t))) continue;
           is_short = true;
           break;
         } catch (...) {
@@ -219,6 +219,16 @@ struct Engine::Impl {
     shared.truncate(n_tokens);
     t.cache = std::move(shared);
     t.held = n_tokens;
+  }
+
+  // Lets go of a page that it shares and has filled in part: a copy beside it may be one page more than there are. True
+  // when there was one.
+  static bool drop_shared_part(Timeline& t) {
+    const int64_t whole = t.held / t.cache.block();
+    if (t.held % t.cache.block() == 0 || t.cache.pages()[static_cast<size_t>(whole)].is_exclusive()) return false;
+    t.held = whole * t.cache.block();
+    t.cache.truncate(t.held);
+    return true;
   }
 
   // An empty timeline takes over `prefix` from a sequence that holds all of it.

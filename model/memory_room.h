@@ -2,11 +2,12 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 
 namespace corvid::model {
 
 // What the system could give without swapping, or the control groups of this process (of either version) allow,
-// whichever is less; 0 where the system does not tell. It is read below `root`.
-int64_t available_memory(const std::filesystem::path& root = "/");
+// whichever is less; nothing where neither tells. It is read below `root`.
+std::optional<int64_t> available_memory(const std::filesystem::path& root = "/");
 
 }  // namespace corvid::model

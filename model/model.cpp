@@ -86,7 +86,7 @@ struct Model::Impl {
     int64_t bytes = 0;
     for (const Gguf& file : files) bytes += file.file_bytes();
     if (options.memory == WeightMemory::mapped) return;
-    const int64_t available = available_memory();
+    const int64_t available = available_memory().value_or(0);
     const bool is_worth_it = bytes >= options.least_copied && bytes <= available / 2;
     if (options.memory == WeightMemory::automatic && !is_worth_it) return;
     const auto copy = [this](const std::stop_token& stop) {

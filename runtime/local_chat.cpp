@@ -118,7 +118,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   // What every conversation begins with need not be evaluated in every process.
   const std::span<const Token> fixed = std::span(prompt).first(size_t(s.format.fixed_tokens(s.options.prompt, prompt)));
   const bool is_first = s.options.prefixes && s.sequence.tokens().empty();
-  const bool is_restored = is_first && s.options.prefixes->restore(fixed, s.sequence);
+  if (is_first) s.options.prefixes->restore(fixed, s.sequence);
   const bool is_prefilled = s.prefill(prompt, stop, reply.usage.cached_tokens);
   reply.usage.prefill_ms = ms_since(begin);
   if (!is_prefilled) return reply;
@@ -193,7 +193,7 @@ Reply LocalChat::reply(std::span<const Message> messages, int64_t max_tokens, co
   s.sequence.rest();  // a tool's turn, or nobody's
   reply.usage.completion_tokens = int64_t(timeline.size() - prompt.size());
   reply.usage.decode_ms = ms_since(decode_begin);
-  if (is_first && !is_restored) s.options.prefixes->store(fixed, s.sequence);
+  if (is_first) s.options.prefixes->store(fixed, s.sequence);
   const bool is_whole = parser.is_done() && !stops.is_stopped();
   model::ReplyParser::Result result = parser.finish();
   reply.message = std::move(result.message);

@@ -22,7 +22,7 @@ bool PrefixCache::restore(std::span<const model::Token> prefix, model::Sequence&
 
 void PrefixCache::store(std::span<const model::Token> prefix, const model::Sequence& sequence) const noexcept try {
   const std::string name = name_of(prefix, sequence);
-  if (snapshots_.contains(name)) return;  // another process was faster
+  if (snapshots_.touch(name)) return;
   snapshots_.store(name, std::ssize(prefix), sequence);
 } catch (const std::exception&) {
 }

@@ -23,7 +23,8 @@ class PrefixCache {
   // that has it already; false, and nothing changed, when nothing was. One at a time, so that agents that begin
   // together share the pages of the first.
   bool restore(std::span<const model::Token> prefix, model::Sequence& sequence) const noexcept;
-  // Stores what `sequence` holds of `prefix`, its beginning, unless it is there or too large.
+  // Stores what `sequence` holds of `prefix`, its beginning, unless it is too large. What is there already was used
+  // now.
   void store(std::span<const model::Token> prefix, const model::Sequence& sequence) const noexcept;
 
  private:

@@ -27,8 +27,9 @@ struct ReplayedReply {
 };
 
 // `entries` as the store has them; `chat` made from the session's prompt and sampler, over the model with this
-// fingerprint. Each reply is made from the stored messages before it, so that one that differs does not spoil those
-// behind it. Calls back after each. After a stop the replies so far are returned.
+// fingerprint, its cache in the formats in which the session was spoken: the store does not name them. Each reply is
+// made from the stored messages before it, so that one that differs does not spoil those behind it. Calls back after
+// each. After a stop the replies so far are returned.
 std::vector<ReplayedReply> replay(Chat& chat, const std::vector<Entry>& entries, std::string_view model_fingerprint,
                                   const std::function<void(const ReplayedReply&)>& on_reply, std::stop_token stop);
 

@@ -51,14 +51,14 @@ bool SnapshotFolder::restore(const std::string& name, model::Sequence& sequence)
     fs::remove(file, ignored);
     return false;
   }
-  utimensat(AT_FDCWD, file.c_str(), nullptr, 0);  // the time of its last use
+  touch(name);
   return true;
 } catch (const std::exception&) {
   return false;
 }
 
-bool SnapshotFolder::contains(const std::string& name) const noexcept try {
-  return fs::exists(file_of(name));
+bool SnapshotFolder::touch(const std::string& name) const noexcept try {
+  return is_ours_alone(folder_) && utimensat(AT_FDCWD, file_of(name).c_str(), nullptr, 0) == 0;
 } catch (const std::exception&) {
   return false;
 }

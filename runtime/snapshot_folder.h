@@ -26,7 +26,8 @@ class SnapshotFolder {
   // Makes `sequence` hold what was stored as `name`; false, and nothing changed, when nothing was. A damaged file is
   // removed.
   bool restore(const std::string& name, model::Sequence& sequence) const noexcept;
-  bool contains(const std::string& name) const noexcept;
+  // What was stored as `name` is used now; false when nothing was.
+  bool touch(const std::string& name) const noexcept;
   // Stores the first `n_tokens` tokens that `sequence` holds, in the place of what was stored as `name`, unless they
   // are too large; then removes the least recently used files beyond the bounds.
   void store(const std::string& name, int64_t n_tokens, const model::Sequence& sequence) const noexcept;

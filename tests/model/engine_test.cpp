@@ -288,6 +288,23 @@ TEST(Engine, APartOfASequenceStaysWhenTakingItWouldGiveNothing) {
   EXPECT_EQ(copy(first.logits()), fresh(model, prompt));
 }
 
+// Two hold the page in which they part, and a copy of it would be one page more than there are.
+TEST(Engine, APartOfASharedPageIsEvaluatedAgainWhereACopyHasNoPlace) {
+  const auto model = made_of({});
+  const int64_t page = KvCache(model->config()).page_bytes();
+  const auto engine = Engine::create(model, {.threads = 1, .cache_bytes = 6 * page});
+  std::vector<Token> one = prompt_of(44, 1), two = one;
+  two.resize(43);
+  two.push_back(one[43] == 5 ? 6 : 5);
+  two.resize(48, 7);
+  Sequence first(engine, 48), second(engine, 48);
+  first.sync(one);
+  EXPECT_EQ(second.sync(two), 40);
+  EXPECT_EQ(copy(second.logits()), fresh(model, two));
+  EXPECT_EQ(first.sync(one), 40) << "its page went, or is the other's";
+  EXPECT_EQ(copy(first.logits()), fresh(model, one));
+}
+
 TEST(Engine, WhatIsMadeUpIsNobodyElses) {
   const auto model = made_of({});
   const int64_t page = KvCache(model->config()).page_bytes();

@@ -30,7 +30,7 @@ class System {
     say("sys/fs/cgroup/memory/" + group + "/memory.limit_in_bytes", std::to_string(most) + "\n");
     say("sys/fs/cgroup/memory/" + group + "/memory.usage_in_bytes", std::to_string(used_mib * kMiB) + "\n");
   }
-  int64_t room_mib() const { return available_memory(dir_ / ".") / kMiB; }
+  int64_t room_mib() const { return available_memory(dir_ / ".").value_or(-kMiB) / kMiB; }
 
  private:
   test::TempDir dir_;
@@ -65,6 +65,25 @@ TEST(AvailableMemory, KnowsTheFirstVersionOfGroupsToo) {
   EXPECT_EQ(system.room_mib(), 500);
   system.limit_v1("user/mia", 300 * kMiB, 100);
   EXPECT_EQ(system.room_mib(), 200);
+}
+
+// A group that has read large files is full of them, and has room all the same.
+TEST(AvailableMemory, LeavesOutFilesThatNobodyLooksAt) {
+  System system;
+  system.say("proc/self/cgroup", "4:memory:/a\n0::/b\n");
+  system.limit("b", std::to_string(800 * kMiB), 790);
+  EXPECT_EQ(system.room_mib(), 10);
+  system.say("sys/fs/cgroup/b/memory.stat", "anon 1\ninactive_file " + std::to_string(690 * kMiB) + "\n");
+  EXPECT_EQ(system.room_mib(), 700);
+  system.limit_v1("a", 600 * kMiB, 600);
+  system.say("sys/fs/cgroup/memory/a/memory.stat",
+             "inactive_file 5\ntotal_inactive_file " + std::to_string(500 * kMiB) + "\n");
+  EXPECT_EQ(system.room_mib(), 500);
+}
+
+TEST(AvailableMemory, IsUnknownWhereNobodyTells) {
+  const test::TempDir nothing;
+  EXPECT_EQ(available_memory(nothing.path()), std::nullopt);
 }
 
 }  // namespace

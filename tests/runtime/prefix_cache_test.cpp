@@ -124,6 +124,27 @@ TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirstBeyondTheBounds) {
   EXPECT_TRUE(small.restore(prefix_.first(8), other));
 }
 
+// Of two agents that begin together the first may be ended before it stores what both have.
+TEST_F(PrefixCacheTest, WhatWasAdoptedIsStoredWhereItIsMissingAndElseUsed) {
+  const auto answering = model::Model::load(test::write_tiny_model(dir_ / "model", "There are 3 files."));
+  const auto engine = model::Engine::create(answering, {.threads = 1});
+  const auto ask = [&](std::optional<PrefixCache> prefixes) {
+    LocalChatOptions options;
+    options.prompt.instructions = "Do chores.";
+    options.prefixes = std::move(prefixes);
+    auto chat = std::make_unique<LocalChat>(engine, options);
+    chat->reply(std::vector<model::Message>{user_entry("how many files?").message}, 100, {}, {});
+    return chat;
+  };
+  const auto alive = ask(std::nullopt);
+  ask(cache_);
+  ASSERT_EQ(files().size(), 1u);
+  const fs::file_time_type old = fs::last_write_time(files()[0]) - std::chrono::hours(9);
+  fs::last_write_time(files()[0], old);
+  ask(cache_);
+  EXPECT_GT(fs::last_write_time(files()[0]), old + std::chrono::hours(8));
+}
+
 TEST_F(PrefixCacheTest, ManyMayStoreAndRestoreAtOnce) {
   std::vector<std::thread> users;
   std::atomic<int> wrong{0};
