@@ -153,7 +153,8 @@ void add_rule(Options& out, const PathRule& rule, const PathRules& rules) {
     // Not there yet: within a writable folder it could be planted, so it is made. Elsewhere nobody can.
     if (!fs::exists(status) && rules.access(rule.path.parent_path()) == Access::write) {
       if (!rule.is_file) {
-        if (fs::create_directories(rule.path, error)) add_empty(out, rule.path);
+        fs::create_directories(rule.path.parent_path(), error);
+        if (::mkdir(rule.path.c_str(), 0700) == 0 || errno == EEXIST) add_empty(out, rule.path);
         return;
       }
       Fd(::open(rule.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));

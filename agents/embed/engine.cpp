@@ -44,7 +44,20 @@ kernels::Device device_for(const EngineOptions& options, const model::Model& mod
   return kernels::Device::cpu;
 }
 
-fs::path absolute_or_empty(const fs::path& folder) { return folder.empty() ? folder : fs::absolute(folder); }
+// As it is now, without links: what a link leads to is hidden from tools, and one that a tool redirects must not lead
+// us elsewhere later. Absolute, since every session opens the store anew, and the host may be in another folder by
+// then.
+fs::path settled(const fs::path& path) { return path.empty() ? path : fs::weakly_canonical(fs::absolute(path)); }
+
+std::shared_ptr<model::Engine> make_engine(const Model::Impl& model, model::EngineOptions options, Device wish) {
+  try {
+    return model::Engine::create(model.model, options);
+  } catch (const std::runtime_error&) {  // others have taken what there was a moment ago
+    if (wish != Device::automatic || options.device == kernels::Device::cpu) throw;
+  }
+  options.device = kernels::Device::cpu;
+  return model::Engine::create(model.model, options);
+}
 
 std::chrono::system_clock::time_point time_of(int64_t ms) {
   return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
@@ -89,10 +102,9 @@ Engine::Engine(const Model& model, const EngineOptions& options) {
   inner.cache_format = format_of(options.cache_type);
   const runtime::NoSignals quiet;
   inner.device = device_for(options, *model.impl_->model);
-  // Used by later sessions, when the host may be in another folder.
-  const fs::path prefix_folder = absolute_or_empty(options.prefix_folder);
+  const fs::path prefix_folder = settled(options.prefix_folder);
   impl_ = std::make_shared<Impl>(
-      Impl{model.impl_, model::Engine::create(model.impl_->model, inner), prefix_folder, std::nullopt, options.logger});
+      Impl{model.impl_, make_engine(*model.impl_, inner, options.device), prefix_folder, std::nullopt, options.logger});
   if (!prefix_folder.empty()) impl_->prefixes.emplace(prefix_folder, agents::code_identity());
   impl_->log(LogLevel::info, "engine: " + model.name() + " from " + model.file().string());
 }
@@ -108,9 +120,10 @@ EngineStats Engine::stats() const {
   return {stats.passes, stats.rows, stats.most_sequences, stats.evictions};
 }
 
-// Absolute: every session opens the file anew, and the host may be in another folder by then.
+Store::Store(const fs::path& file) : Store(file, StoreOptions()) {}
+
 Store::Store(const fs::path& file, const StoreOptions& options)
-    : impl_(std::make_shared<Impl>(fs::absolute(file), absolute_or_empty(options.session_folder))) {}
+    : impl_(std::make_shared<Impl>(settled(file), settled(options.session_folder))) {}
 
 Store::Impl::Impl(const fs::path& file_in, const fs::path& session_folder_in)
     : file(file_in), session_folder(session_folder_in), store(file_in) {

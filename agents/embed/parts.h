@@ -34,7 +34,7 @@ struct [[gnu::visibility("hidden")]] Engine::Impl {
 
   std::shared_ptr<const Model::Impl> model;
   std::shared_ptr<model::Engine> engine;
-  std::filesystem::path prefix_folder;  // absolute, or empty
+  std::filesystem::path prefix_folder;  // absolute and without links, or empty
   std::optional<runtime::PrefixCache> prefixes;
   Logger logger;
 };
@@ -42,7 +42,7 @@ struct [[gnu::visibility("hidden")]] Engine::Impl {
 struct [[gnu::visibility("hidden")]] Store::Impl {
   Impl(const std::filesystem::path& file_in, const std::filesystem::path& session_folder_in);
 
-  std::filesystem::path file, session_folder;  // absolute; the folder may be empty
+  std::filesystem::path file, session_folder;  // absolute and without links; the folder may be empty
   std::optional<runtime::SessionCache> sessions;
   std::mutex mutex;      // of the connection
   runtime::Store store;  // for looking; sessions write through their own

@@ -99,10 +99,13 @@ Session::Impl::Impl(std::shared_ptr<Engine::Impl> engine_in, const Store::Impl& 
 
 Session::Impl::~Impl() {
   if (!cache || !has_run) return;
+  const std::string& id = session->record().id;
   try {
-    store.find(session->record().id);  // throws when it was removed, and then nothing may be left of it
-    chat->store(*cache, session->record().id);
+    store.find(id);  // throws when it was removed, and then nothing may be left of it
+    chat->store(*cache, id);
+    store.find(id);  // meanwhile
   } catch (const std::exception&) {
+    cache->remove(id);
   }
 }
 

@@ -430,6 +430,25 @@ TEST_F(LibraryTest, ThePrefixFolderSparesTheNextEngineTheInstructions) {
   EXPECT_FALSE(fs::is_empty(folder_ / "prefix"));
 }
 
+// What is kept where a link in the session's folder led when it was opened: hidden there, and read there, also when a
+// command has turned the link elsewhere.
+TEST_F(LibraryTest, FoldersBehindLinksAreHiddenWhereTheyAre) {
+  fs::create_directories(folder_ / "work/real");
+  fs::create_directory_symlink("real", folder_ / "work/link");
+  const corvid::Store store(folder_ / "work/link/agents.db", {.session_folder = folder_ / "work/link/kept"});
+  EXPECT_EQ(store.file(), fs::canonical(folder_) / "work/real/agents.db");
+  const mode_t mask = ::umask(002);
+  {
+    corvid::Session session = corvid::Session::start(*engine_, store, corvid::Agent(), {.workdir = folder_ / "work"});
+    session.call_tool("shell", R"({"command":"rm link; mkdir other; ln -s other link"})");
+    session.run(kCount);
+  }
+  ::umask(mask);
+  EXPECT_EQ(fs::status(folder_ / "work/real/kept").permissions(), fs::perms::owner_all);
+  EXPECT_FALSE(fs::is_empty(folder_ / "work/real/kept"));
+  EXPECT_TRUE(fs::is_empty(folder_ / "work/other"));
+}
+
 // What a resumed session restores instead of reading it again.
 TEST_F(LibraryTest, TheSessionFolderSparesAResumedSessionItsHistory) {
   const corvid::StoreOptions options{.session_folder = folder_ / "work/kept"};
@@ -487,7 +506,7 @@ TEST_F(LibraryTest, TheDeviceIsTheHostsChoice) {
   EXPECT_EQ(corvid::Engine(corvid::Model::shipped(), {.device = corvid::Device::cpu}).device(), corvid::Device::cpu);
   EXPECT_NE(engine_->device(), corvid::Device::automatic);
   EXPECT_THROW(
-      corvid::Engine(engine_->model(), {.device = corvid::Device::cuda, .cache_type = corvid::CacheType::q8_0}),
+      corvid::Engine(engine_->model(), {.cache_type = corvid::CacheType::q8_0, .device = corvid::Device::cuda}),
       std::invalid_argument);
   EXPECT_THROW(corvid::Engine(engine_->model(), {.device = corvid::Device(9)}), std::invalid_argument);
   if (engine_->device() == corvid::Device::cuda) return;

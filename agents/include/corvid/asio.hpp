@@ -110,8 +110,9 @@ Dispatch dispatch_on(Executor executor) {
 // associated executor, or on `executor`; it gets an exception where Session::begin throws one. Events come on
 // `executor`, before the handler when it is a strand or has one thread. `executor` has work until then. When its
 // io_context, or the handler's, is destroyed first, its destructor cancels the run, waits for it, and destroys the
-// handler uncalled; so a function of the host's (a tool, RunOptions::ask) that waits for something which only this
-// io_context does must also give up at its stop token, or neither ends. The session must not be used meanwhile.
+// handler uncalled. It waits for ever when a function of the host's waits for something that only this io_context does:
+// a tool has to give up at ToolRequest::stop; for RunOptions::ask the run has to be ended before. The session must not
+// be used meanwhile.
 template <class Executor, class CompletionToken>
 auto async_run(Session& session, std::string prompt, RunOptions options, Executor executor, CompletionToken&& token) {
   namespace net = detail::net;

@@ -11,21 +11,22 @@ namespace corvid {
 inline namespace v1 {
 
 enum class CacheType : uint8_t { f32, f16, bf16, q8_0 };
-// Where the model computes. `automatic`: on a GPU that can (compute capability 9.0, room for the weights, a build with
-// CUDA), else on the CPU.
+// Where the model computes. `automatic`: on a GPU that can (compute capability 9.0, room for weights, workspaces and
+// the cache, a build with CUDA), else on the CPU.
 enum class Device : uint8_t { automatic, cpu, cuda };
 
 struct EngineOptions {
-  Device device = Device::automatic;
   int threads = 0;  // 0: one for each core that this process may use
-  // Of the keys and values of all sessions together; 0: no limit. With one, sessions that do not fit wait, and what
-  // ended sessions had evaluated is kept in a part of it for those that begin alike.
+  // Of the keys and values of all sessions together; 0: no limit on the CPU, and on a GPU, which takes its cache at
+  // once, 9/10 of what weights and workspaces leave of its memory. With a limit, sessions that do not fit wait, and
+  // what ended sessions had evaluated is kept in a part of it for those that begin alike.
   int64_t cache_bytes = 0;
   CacheType cache_type = CacheType::f16;  // of keys and values; a GPU keeps bf16 instead, and knows no other
   // Evaluated instructions and tools are kept in this folder, so that the next process need not evaluate them: at most
   // 16 files and 256 MB. It has to be this user's alone; tools never see it. Empty: nothing is kept.
   std::filesystem::path prefix_folder = {};
   Logger logger = {};  // what it and its sessions have to say
+  Device device = Device::automatic;
 };
 
 struct EngineStats {

@@ -36,9 +36,10 @@ class CORVID_API Store {
  public:
   // Opens or creates the file (readable by this user alone) and its parent folders. Throws std::runtime_error when that
   // is not possible or the file is something else.
-  explicit Store(const std::filesystem::path& file, const StoreOptions& options = {});
+  explicit Store(const std::filesystem::path& file);
+  Store(const std::filesystem::path& file, const StoreOptions& options);
 
-  const std::filesystem::path& file() const noexcept;        // absolute
+  const std::filesystem::path& file() const noexcept;        // absolute, links resolved
   std::vector<SessionInfo> list(int64_t limit = 100) const;  // last touched first; a negative limit: all
   // `id`: an id, the unambiguous beginning of one, or "last". Throws std::runtime_error when there is none.
   std::vector<Message> messages(std::string_view id) const;
