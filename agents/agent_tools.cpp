@@ -14,10 +14,14 @@ tools::Toolbox make_agent_tools(const Agent& agent, tools::Sandbox sandbox) {
 }
 
 void hide_store(tools::Policy& policy, const std::filesystem::path& store) {
+  for (std::filesystem::path& file : files_of_store(store)) policy.hidden_paths.push_back(std::move(file));
+}
+
+std::vector<std::filesystem::path> files_of_store(const std::filesystem::path& store) {
+  if (store.empty()) return {};
   std::error_code failure;
   const std::string file = std::filesystem::weakly_canonical(std::filesystem::absolute(store), failure).string();
-  // SQLite keeps them in up to four files.
-  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) policy.hidden_paths.push_back(file + suffix);
+  return {file, file + "-wal", file + "-shm", file + "-journal"};
 }
 
 model::Prompt prompt_of(const Agent& agent, const tools::Toolbox& toolbox) {

@@ -214,7 +214,7 @@ int run_batch_command(const Args& args) {
   model::LoadOptions loading = load_options_from(args, device);
   if (args.has("dry-run")) loading.memory = model::WeightMemory::mapped;
   const auto model = model::Model::load(find_model(model_path, config.model).path, loading);
-  const std::vector<Run> all = make_plan(workflow, model->fingerprint());
+  const std::vector<Run> all = make_plan(workflow, model->fingerprint(), store_path(args, config));
   for (const Run& run : all) options.keep.insert(run.key);
   const std::vector<Run> plan = plan_from(args, workflow, all, shard);
   if (args.has("dry-run")) {

@@ -64,7 +64,7 @@ std::string policy_text(const std::string& policy) {
 // What stands in a task's folder before the agent begins, or what it comes from.
 class Sources {
  public:
-  explicit Sources(const fs::path& folder) : folder_(folder) {}
+  Sources(const fs::path& folder, const fs::path& store) : folder_(folder), store_(store) {}
 
   std::string identify(const Workdir& workdir, const Json& scope) {
     if (workdir.kind != Workdir::Kind::copy && workdir.kind != Workdir::Kind::git) return "";
@@ -74,14 +74,14 @@ class Sources {
     if (known != known_.end()) return known->second;
     try {
       return known_[name] =
-                 workdir.kind == Workdir::Kind::copy ? hash_of_folder(source) : commit_of(source, workdir.ref);
+                 workdir.kind == Workdir::Kind::copy ? hash_of_folder(source, store_) : commit_of(source, workdir.ref);
     } catch (const std::exception& error) {
       throw UsageError(workdir.place + error.what());
     }
   }
 
  private:
-  fs::path folder_;
+  fs::path folder_, store_;
   std::map<std::string, std::string> known_;
 };
 
@@ -109,10 +109,10 @@ std::optional<int64_t> variable(const char* name) {
 
 }  // namespace
 
-std::vector<Run> make_plan(const Workflow& workflow, const std::string& model) {
+std::vector<Run> make_plan(const Workflow& workflow, const std::string& model, const fs::path& store) {
   std::vector<Run> plan;
   std::map<std::string, int> times;  // equal runs are told apart by their order
-  Sources sources(workflow.folder);
+  Sources sources(workflow.folder, store);
   const std::vector<Json> cells = matrix_cells(workflow);
   size_t cell = 0;
   for (const Json& input : workflow.inputs) {

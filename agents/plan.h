@@ -20,9 +20,9 @@ struct Run {
 };
 
 // Cell by cell, the inputs in their order and the matrix's last name changing fastest; within a cell in the order of
-// Workflow::tasks. `model` identifies what computes. Throws UsageError, with the place in the file, for a folder to
-// copy that is not there or cannot be read.
-std::vector<Run> make_plan(const Workflow& workflow, const std::string& model);
+// Workflow::tasks. `model` identifies what computes; the files of `store` are no part of a folder copied. Throws
+// UsageError, with the place in the file, for a folder to copy that is not there or cannot be read.
+std::vector<Run> make_plan(const Workflow& workflow, const std::string& model, const std::filesystem::path& store = {});
 
 // Part `index` (from 1) of `count`: every count-th cell, with renumbered needs.
 std::vector<Run> take_shard(const std::vector<Run>& plan, int64_t index, int64_t count);

@@ -86,7 +86,7 @@ std::optional<Row> Runner::run(const Run& run, const Json& tasks, const Run* fro
 
 void Runner::attempt(const Try& t, Row& row) {
   const Task& task = *t.run.task;
-  prepare_workspace(shared_.workflow, t.run, t.folder, t.from);
+  prepare_workspace(shared_.workflow, t.run, t.folder, t.from, shared_.store);
   tools::Policy policy = load_policy(task.policy);
   hide_store(policy, shared_.store);
   const tools::Sandbox sandbox(t.folder, std::move(policy));

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "agents/agent_tools.h"
 #include "agents/paths.h"
 #include "model/hash.h"
 #include "model/mapped_file.h"
@@ -54,15 +55,16 @@ void remove_tree(const fs::path& folder) {
 }
 
 // Folders, which their owner can write to whatever the source's may be, files and links; what else there may be (a
-// pipe, a socket) means nothing elsewhere.
-void copy_tree(const fs::path& source, const fs::path& target) {
+// pipe, a socket) means nothing elsewhere, and what is in `left_out` is not wanted there.
+void copy_tree(const fs::path& source, const fs::path& target, const std::vector<fs::path>& left_out) {
   fs::create_directory(target);
   for (const fs::directory_entry& entry : fs::directory_iterator(source)) {
+    if (std::ranges::find(left_out, entry.path()) != left_out.end()) continue;
     const fs::path to = target / entry.path().filename();
     if (entry.is_symlink()) {
       fs::copy_symlink(entry.path(), to);
     } else if (entry.is_directory()) {
-      copy_tree(entry.path(), to);
+      copy_tree(entry.path(), to, left_out);
     } else if (entry.is_regular_file()) {
       fs::copy_file(entry.path(), to);
     }
@@ -75,11 +77,15 @@ bool is_within(const fs::path& path, const fs::path& folder) {
 
 }  // namespace
 
-std::string hash_of_folder(const fs::path& folder) {
+std::string hash_of_folder(const fs::path& named, const fs::path& store) {
   std::error_code failure;
-  if (!fs::is_directory(folder, failure)) throw UsageError("no such folder to copy: " + folder.string());
+  if (!fs::is_directory(named, failure)) throw UsageError("no such folder to copy: " + named.string());
+  const fs::path folder = fs::canonical(named);
+  const std::vector<fs::path> left_out = files_of_store(store);
   std::vector<fs::path> paths;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) paths.push_back(entry.path());
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    if (std::ranges::find(left_out, entry.path()) == left_out.end()) paths.push_back(entry.path());
+  }
   std::ranges::sort(paths);
   uint64_t hash = 0;
   for (const fs::path& path : paths) {
@@ -101,7 +107,8 @@ std::string commit_of(const fs::path& repository, const std::string& ref) {
   return git({"-C", repository.string(), "rev-parse", "--verify", "--end-of-options", ref + "^{commit}"});
 }
 
-void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path& folder, const fs::path& from) {
+void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path& folder, const fs::path& from,
+                       const fs::path& store) {
   const Workdir& workdir = run.task->workdir;
   remove_tree(folder);
   fs::create_directories(folder.parent_path());
@@ -110,7 +117,7 @@ void prepare_workspace(const Workflow& workflow, const Run& run, const fs::path&
     if (is_within(fs::canonical(folder.parent_path()), source))
       throw UsageError("workdir: want an output folder outside the folder that is copied, found " + folder.string() +
                        " in " + source.string());
-    copy_tree(source, folder);
+    copy_tree(source, folder, files_of_store(store));
   };
   const auto source = [&] {
     return resolve(workdir.source.expand({{"input", run.input}, {"matrix", run.matrix}}), workflow.folder);

@@ -47,5 +47,23 @@ TEST(Workspace, IsMadeAnewAlsoWhereFoldersAreReadOnly) {
   fs::permissions(dir / "source/inner", fs::perms::all);
 }
 
+TEST(Workspace, HasNothingOfTheStore) {
+  const test::TempDir dir;
+  dir.write("source/f.txt", "from the source");
+  const std::string before = hash_of_folder(dir / "source");
+  for (const char* file : {"s.db", "s.db-wal", "s.db-shm"}) dir.write(std::string("source/") + file, "told");
+  const fs::path store = dir / "source/s.db";
+  EXPECT_EQ(hash_of_folder(dir / "source", store), before);
+  EXPECT_NE(hash_of_folder(dir / "source"), before);
+  Task task;
+  task.workdir.kind = Workdir::Kind::copy;
+  task.workdir.source = Template::parse("source");
+  Workflow workflow;
+  workflow.folder = dir.path();
+  const agents::Run run{&task, 0, Json::object(), Json::object(), {}, "k"};
+  prepare_workspace(workflow, run, dir / "out/work", {}, store);
+  EXPECT_EQ(hash_of_folder(dir / "out/work"), before);
+}
+
 }  // namespace
 }  // namespace corvid::agents
