@@ -8,8 +8,7 @@
 
 #include "runtime/local_chat.h"
 #include "runtime/transcript.h"
-#include "tests/support/sequences.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/sequence_cache.h"
 
 namespace corvid::runtime {
 namespace {
@@ -20,46 +19,29 @@ using model::Token;
 using test::copy;
 using test::fresh;
 using test::prompt_of;
-using test::TempDir;
 
-class PrefixCacheTest : public ::testing::Test {
+class PrefixCacheTest : public test::SequenceCacheTest {
  protected:
-  Sequence empty() { return {model_, exec_, 200}; }
-  Sequence evaluated(std::span<const Token> prompt) {
-    Sequence sequence = empty();
-    sequence.sync(prompt);
-    return sequence;
-  }
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    if (fs::exists(folder_))
-      for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) found.push_back(entry.path());
-    return found;
-  }
+  PrefixCacheTest() : SequenceCacheTest("prefix") {}
 
-  const TempDir dir_;
-  const fs::path folder_ = dir_ / "cache" / "prefix";
   const PrefixCache cache_{folder_, "this build"};
-  const std::shared_ptr<const model::Model> model_ = test::made_of({});
-  kernels::Exec exec_{2};
-  const std::vector<Token> prompt_ = prompt_of(60);
-  const std::span<const Token> prefix_ = std::span(prompt_).first(43);
+  const std::span<const Token> prefix_ = std::span(tokens_).first(43);
 };
 
 TEST_F(PrefixCacheTest, WhatOneProcessEvaluatedAnotherRestoresBitForBit) {
   Sequence second = empty();
   EXPECT_FALSE(cache_.restore(prefix_, second));
-  cache_.store(prefix_, evaluated(prompt_));
+  cache_.store(prefix_, holding(tokens_));
   ASSERT_TRUE(PrefixCache(folder_, "this build").restore(prefix_, second));
-  EXPECT_EQ(second.sync(prompt_), 43);
-  EXPECT_EQ(copy(second.logits()), fresh(model_, prompt_));
+  EXPECT_EQ(second.sync(tokens_), 43);
+  EXPECT_EQ(copy(second.logits()), fresh(model_, tokens_));
   struct stat info {};
   ASSERT_EQ(stat(folder_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
 TEST_F(PrefixCacheTest, AnotherPrefixBuildModelOrAttentionFindsNothing) {
-  cache_.store(prefix_, evaluated(prompt_));
+  cache_.store(prefix_, holding(tokens_));
   Sequence sequence = empty(), dense(model_, exec_, 200, model::Attention::dense),
            other(test::made_of({.seed = 2}), exec_, 200), narrow(model_, exec_, 42);
   EXPECT_FALSE(cache_.restore(prefix_.first(42), sequence));
@@ -71,13 +53,13 @@ TEST_F(PrefixCacheTest, AnotherPrefixBuildModelOrAttentionFindsNothing) {
 }
 
 TEST_F(PrefixCacheTest, ADamagedFileIsRemovedAndStoredAnew) {
-  cache_.store(prefix_, evaluated(prompt_));
+  cache_.store(prefix_, holding(tokens_));
   ASSERT_EQ(files().size(), 1u);
   fs::resize_file(files()[0], 5000);
   Sequence sequence = empty();
   EXPECT_FALSE(cache_.restore(prefix_, sequence));
   EXPECT_EQ(files().size(), 0u);
-  cache_.store(prefix_, evaluated(prompt_));
+  cache_.store(prefix_, holding(tokens_));
   EXPECT_TRUE(cache_.restore(prefix_, sequence));
 }
 
@@ -85,19 +67,19 @@ TEST_F(PrefixCacheTest, AFolderThatCannotBeOrIsNotOursAloneIsLeftAlone) {
   dir_.write("file", "");
   const PrefixCache beneath_a_file(dir_ / "file" / "prefix", "this build");
   Sequence sequence = empty();
-  beneath_a_file.store(prefix_, evaluated(prompt_));
+  beneath_a_file.store(prefix_, holding(tokens_));
   EXPECT_FALSE(beneath_a_file.restore(prefix_, sequence));
 
-  cache_.store(prefix_, evaluated(prompt_));
+  cache_.store(prefix_, holding(tokens_));
   fs::permissions(folder_, fs::perms::all);  // anyone could plant a file
   EXPECT_FALSE(cache_.restore(prefix_, sequence));
-  cache_.store(prefix_.first(9), evaluated(prompt_));
+  cache_.store(prefix_.first(9), holding(tokens_));
   EXPECT_EQ(files().size(), 1u);
 }
 
 TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirstBeyondTheBounds) {
   const PrefixCache three(folder_, "this build", {.files = 3, .bytes = 1 << 30});
-  const Sequence sequence = evaluated(prompt_);
+  const Sequence sequence = holding(tokens_);
   const auto age = [&](int hours) {  // as if that had passed since all files were used
     for (const fs::path& file : files())
       fs::last_write_time(file, fs::last_write_time(file) - std::chrono::hours(hours));
@@ -148,14 +130,14 @@ TEST_F(PrefixCacheTest, WhatWasAdoptedIsStoredWhereItIsMissingAndElseUsed) {
 TEST_F(PrefixCacheTest, ManyMayStoreAndRestoreAtOnce) {
   std::vector<std::thread> users;
   std::atomic<int> wrong{0};
-  const std::vector<float> expected = fresh(model_, prompt_);
+  const std::vector<float> expected = fresh(model_, tokens_);
   for (int i = 0; i < 4; ++i) {
     users.emplace_back([&] {
       kernels::Exec exec(1);
       for (int round = 0; round < 5; ++round) {
         Sequence sequence(model_, exec, 200);
         cache_.restore(prefix_, sequence);
-        sequence.sync(prompt_);
+        sequence.sync(tokens_);
         wrong += copy(sequence.logits()) != expected;
         cache_.store(prefix_, sequence);
       }

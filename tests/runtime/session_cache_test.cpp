@@ -7,8 +7,7 @@
 
 #include "runtime/local_chat.h"
 #include "runtime/transcript.h"
-#include "tests/support/sequences.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/sequence_cache.h"
 
 namespace corvid::runtime {
 namespace {
@@ -19,28 +18,12 @@ using model::Token;
 using test::copy;
 using test::fresh;
 using test::prompt_of;
-using test::TempDir;
 
-class SessionCacheTest : public ::testing::Test {
+class SessionCacheTest : public test::SequenceCacheTest {
  protected:
-  Sequence empty() { return {model_, exec_, 200}; }
-  Sequence holding(std::span<const Token> tokens) {
-    Sequence sequence = empty();
-    sequence.sync(tokens);
-    return sequence;
-  }
-  std::vector<fs::path> files() const {
-    std::vector<fs::path> found;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) found.push_back(entry.path());
-    return found;
-  }
+  SessionCacheTest() : SequenceCacheTest("sessions") {}
 
-  const TempDir dir_;
-  const fs::path folder_ = dir_ / "cache" / "sessions";
   const SessionCache cache_{folder_, "this build"};
-  const std::shared_ptr<const model::Model> model_ = test::made_of({});
-  kernels::Exec exec_{2};
-  const std::vector<Token> tokens_ = prompt_of(60);
 };
 
 TEST_F(SessionCacheTest, ASessionGoesOnWhereItWasLeftAndOthersFindNothing) {
