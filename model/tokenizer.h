@@ -33,7 +33,8 @@ class Tokenizer {
   // Any bytes are accepted; bytes that are not UTF-8 become byte tokens. With parse_special, the text of a special
   // token becomes that token; without it, such text is ordinary text and can never become a special token. Added tokens
   // that are not special (a word of the vocabulary that the merges do not make) are found either way. An added token
-  // that strips the white space beside it, as some files' tokens do, takes it along: it is the one thing that gets lost.
+  // that strips the white space beside it, as some files' tokens do, takes it along: it is the one thing that gets
+  // lost.
   std::vector<Token> encode(std::string_view text, bool parse_special) const;
   // As if there were no added tokens at all, special or not: for text that is not ours, whatever the file calls
   // special.

@@ -103,7 +103,8 @@ TEST(Args, SizesHaveUnits) {
   EXPECT_EQ(parse_bytes("4096"), 4096);
   EXPECT_EQ(parse_bytes("64KiB"), 64 << 10);
   EXPECT_EQ(parse_bytes("3GiB"), int64_t{3} << 30);
-  for (const char* text : {"", "MiB", "1.5GiB", "-1", "1GB", "1 MiB", "1KiBMiB", "9999999999GiB", "9223372036854775808"})
+  for (const char* text :
+       {"", "MiB", "1.5GiB", "-1", "1GB", "1 MiB", "1KiBMiB", "9999999999GiB", "9223372036854775808"})
     EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
 }
 

@@ -168,7 +168,8 @@ TEST_F(WorkflowFile, RefusesBytesThatAreNoText) {
 }
 
 TEST_F(WorkflowFile, RefusesNestingWithoutEnd) {
-  EXPECT_THAT(complaint("version: 1\ninputs: " + std::string(500'000, '[') + "\n"), HasSubstr("want at most 64 levels"));
+  EXPECT_THAT(complaint("version: 1\ninputs: " + std::string(500'000, '[') + "\n"),
+              HasSubstr("want at most 64 levels"));
   EXPECT_THAT(complaint("version: 1\ninputs: &a [*a]\ntasks: { a: { prompt: x } }\n"), HasSubstr("levels"));
 }
 
