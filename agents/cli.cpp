@@ -81,7 +81,8 @@ std::pair<const Command*, size_t> find_command(const std::vector<std::string>& w
 std::string family_overview(const std::string& family) {
   std::string out;
   for (const Command& command : commands()) {
-    if (command.name.starts_with(family + " ")) out += (out.empty() ? "" : "\n") + help_text(command);
+    if (command.name == family || command.name.starts_with(family + " "))
+      out += (out.empty() ? "" : "\n") + help_text(command);
   }
   return out;
 }

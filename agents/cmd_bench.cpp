@@ -32,11 +32,10 @@ struct Attentions {
   bool m2 = false;
 };
 
-Attentions attentions_from(const Args& args, const model::Config& config) {
+// None of them: what suits the model.
+Attentions attentions_from(const Args& args) {
   const auto text = args.text("attention");
-  if (!text) {
-    return {{config.has_sparse_attention() ? model::Attention::sparse : model::Attention::dense}};
-  }
+  if (!text) return {};
   Attentions wanted;
   for (size_t at = 0; at <= text->size();) {
     const size_t end = std::min(text->find(',', at), text->size());
@@ -229,6 +228,7 @@ int run_bench_command(const Args& args) {
     return 0;
   }
   BenchPlan plan = plan_from(args);
+  Attentions wanted = attentions_from(args);
   std::error_code failure;
   if (path && !fs::exists(*path, failure)) throw UsageError("no such file or folder: " + *path);
 
@@ -236,7 +236,8 @@ int run_bench_command(const Args& args) {
   auto loaded = random ? model::Model::make_up(parse_shape(*random), wish.name == "cuda")
                        : model::Model::load(*path, load_options_from(args, wish));
   const double load_ms = ms_since(loading);
-  const Attentions wanted = attentions_from(args, loaded->config());
+  if (wanted.of_model.empty() && !wanted.m2)
+    wanted.of_model = {loaded->config().has_sparse_attention() ? model::Attention::sparse : model::Attention::dense};
   const kernels::Device device = device_for(wish, *loaded, args);
   const auto exec = device == kernels::Device::cuda ? std::make_unique<kernels::Exec>(device)
                                                     : std::make_unique<kernels::Exec>(threads_from(args, defaults));

@@ -45,6 +45,7 @@ TEST(Cli, EveryCommandHasHelpWithItsFlagsAndAnExample) {
     EXPECT_THAT(family.out, HasSubstr(member));
   }
   EXPECT_THAT(home.corvid({"run", "--help"}).out, HasSubstr("--max-turns N"));
+  EXPECT_THAT(home.corvid({"batch", "--help"}).out, HasSubstr("--dry-run"));  // a command and a family
 }
 
 TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {
