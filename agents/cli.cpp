@@ -43,7 +43,7 @@ std::string overview() {
     out += "  " + command.name + std::string(width - command.name.size() + 2, ' ') + command.summary + "\n";
   }
   return out +
-         "\nFlags:\n  --help     show this help; after a command, that command's\n  --version  print the version\n"
+         "\nFlags:\n  --help     show this help; after a command, that command's (also: corvid help COMMAND)\n  --version  print the version\n"
          "\nExamples:\n  corvid run 'how many txt files are in notes?'\n  corvid run --output json --workdir DIR - < "
          "task.txt\n"
          "  corvid sessions list\n  corvid doctor\n";
@@ -154,11 +154,17 @@ int run_program(const std::vector<std::string>& words) {
     std::cout << "corvid " CORVID_VERSION "\n";
     return 0;
   }
-  if (!words.empty() && (words[0] == "--help" || words[0] == "-h" || words[0] == "help")) {
+  const bool is_help = !words.empty() && words[0] == "help";
+  if (!words.empty() && (words[0] == "--help" || words[0] == "-h" || (is_help && words.size() == 1))) {
     std::cout << overview();
     return 0;
   }
-  const int status = dispatch(words);
+  std::vector<std::string> wanted = words;
+  if (is_help) {  // `help sessions list` is `sessions list --help`
+    wanted.erase(wanted.begin());
+    wanted.emplace_back("--help");
+  }
+  const int status = dispatch(wanted);
   std::cout.flush();
   if (!std::cout) {
     say("standard output: could not be written");

@@ -96,9 +96,10 @@ void Runner::attempt(const Try& t, Row& row) {
     if (t.stop.stop_requested()) return;
     if (done.end == tools::SpawnResult::End::timed_out)
       throw std::runtime_error("setup: the time was over: " + command);
+    const std::string said = one_line(done.err.empty() ? done.out : done.err, 400);
     if (done.exit_code != 0)
-      throw std::runtime_error("setup: exit status " + std::to_string(done.exit_code) + ": " + command + ": " +
-                               one_line(done.err, 400));
+      throw std::runtime_error("setup: exit status " + std::to_string(done.exit_code) + ": " + command +
+                               (said.empty() ? "" : ": " + said));
   }
   row.answer = ask(t, sandbox, task.prompt.expand(t.scope), row);
   if (t.stop.stop_requested() || row.status == RowStatus::error) return;

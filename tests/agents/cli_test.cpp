@@ -46,6 +46,9 @@ TEST(Cli, EveryCommandHasHelpWithItsFlagsAndAnExample) {
   }
   EXPECT_THAT(home.corvid({"run", "--help"}).out, HasSubstr("--max-turns N"));
   EXPECT_THAT(home.corvid({"batch", "--help"}).out, HasSubstr("--dry-run"));  // a command and a family
+  EXPECT_EQ(home.corvid({"help", "sessions", "list"}).out, home.corvid({"sessions", "list", "--help"}).out);
+  EXPECT_EQ(home.corvid({"help", "sessions"}).out, family.out);
+  EXPECT_EQ(home.corvid({"help", "sesions"}).status, 2);
 }
 
 TEST(Cli, AWrongCommandLineNamesItselfAndTheNearestKnown) {

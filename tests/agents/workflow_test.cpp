@@ -97,7 +97,7 @@ TEST_F(WorkflowFile, RefusesReferencesThatLeadNowhere) {
   EXPECT_THAT(complaint(with_task("    prompt: ${{ input.fil }}\n")),
               HasSubstr(":9:13: prompt: inputs have no \"fil\"; did you mean \"file\"?"));
   EXPECT_THAT(complaint(with_task("    prompt: ${{ matrix.sed }}\n")),
-              HasSubstr("matrix have no \"sed\"; did you mean \"seed\"?"));
+              HasSubstr("matrix has no \"sed\"; did you mean \"seed\"?"));
   EXPECT_THAT(complaint(with_task("    prompt: ${{ tasks.a.answer }}\n")),
               HasSubstr("the task a has to stand in `needs` of b"));
   EXPECT_THAT(complaint(with_task("    prompt: ${{ tasks.c.answer }}\n")), HasSubstr("no task named \"c\""));
