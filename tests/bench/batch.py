@@ -75,9 +75,11 @@ def write_chores(folder, count):
     (folder / "w.yaml").write_text(WORKFLOW)
 
 
-def start(corvid, folder, memory, *words):
-    process = subprocess.Popen([corvid, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               text=True, env=os.environ | {"XDG_DATA_HOME": str(folder / "data")})
+def start(corvid, folder, memory, command, *words):
+    program, device = corvid
+    process = subprocess.Popen([program, command, "--device", device, *map(str, words)], cwd=folder, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               env=os.environ | {"XDG_DATA_HOME": str(folder / "data")})
     memory.pids.add(process.pid)
     return process
 
@@ -140,11 +142,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corvid", type=Path, default=ROOT / "build/release/corvid")
     parser.add_argument("--jobs", default="1,4,16,64", help="agents at once (default: 1,4,16,64)")
+    parser.add_argument("--device", default="cpu", help="cpu (the default), cuda")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--tasks", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    corvid = args.corvid.resolve()
+    corvid = args.corvid.resolve(), args.device
     cases = [(way, jobs) for jobs in map(int, args.jobs.split(",")) for way in args.ways.split(",")]
     measure(corvid, "one process", 4, 4)  # what is evaluated once in a machine's life is evaluated
     found = {case: [] for case in cases}
