@@ -23,10 +23,11 @@ using kernels::Matrix;
 
 Buffer floats(int64_t rows, int64_t columns) { return Buffer(rows * columns * int64_t{sizeof(float)}); }
 
-// Row `row` of a matrix as float32.
-void decode_row_of(const Matrix& matrix, int64_t row, int64_t columns, float* out) {
-  const int64_t bytes = kernels::row_bytes(matrix.format, columns);
-  kernels::decode_row(matrix.format, static_cast<const std::byte*>(matrix.data) + row * bytes, columns, out);
+// A token's row of the embedding as float32. `stored` has room for it as it lies in the file.
+void embed(const Weights& w, Token token, int64_t columns, std::span<std::byte> stored, float* out) {
+  const std::byte* row = static_cast<const std::byte*>(w.embedding.data) + token * std::ssize(stored);
+  if (w.read_embedding && w.read_embedding(row, stored)) row = stored.data();
+  kernels::decode_row(w.embedding.format, row, columns, out);
 }
 
 // From one choice of blocks per index head to one per key-value head, when several of these share an index head:
@@ -88,6 +89,7 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
   bool any_indexed = false, any_selects = false;
   std::vector<Rows> place;      // by segment
   std::vector<int64_t> wanted;  // rows
+  std::vector<std::byte> stored(static_cast<size_t>(kernels::row_bytes(w.embedding.format, c.dim)));
   for (const Segment& segment : batch) {
     const int64_t count = std::ssize(segment.tokens), n_keys = segment.first + count;
     const bool indexed = c.has_sparse_attention() && !segment.dense;
@@ -99,7 +101,7 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
     for (const int64_t i : segment.wanted) wanted.push_back(rows + i);
     for (int64_t i = 0; i < count; ++i, ++rows) {
       a.pos[static_cast<size_t>(rows)] = segment.first + i;
-      decode_row_of(w.embedding, segment.tokens[static_cast<size_t>(i)], c.dim, x + rows * c.dim);
+      embed(w, segment.tokens[static_cast<size_t>(i)], c.dim, stored, x + rows * c.dim);
     }
   }
   const int64_t* pos = a.pos.data();

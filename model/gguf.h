@@ -38,6 +38,8 @@ class Gguf {
   // which may be null, stays where it is.
   void copy_into_memory(const GgufTensor* except, const std::stop_token& stop);
 
+  bool read(const std::byte* from, std::span<std::byte> to) const noexcept { return file_.read(from, to); }  // likewise
+
   const std::string& name() const { return name_; }  // the file's name, for messages
   // Everything before the tensor data: changes with any key, tensor name, shape or offset.
   std::span<const std::byte> header() const { return file_.bytes().first(header_bytes_); }

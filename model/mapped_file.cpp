@@ -130,6 +130,17 @@ MappedFile::~MappedFile() {
   munmap(const_cast<std::byte*>(data_), size_);
 }
 
+bool MappedFile::read(const std::byte* from, std::span<std::byte> to) const noexcept {
+  for (auto at = static_cast<off_t>(from - data_); !to.empty();) {
+    const ssize_t n = pread(fd_, to.data(), to.size(), at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    to = to.subspan(static_cast<size_t>(n));
+    at += n;
+  }
+  return true;
+}
+
 void MappedFile::copy_into_memory(size_t begin, size_t end, const std::stop_token& stop) {
   begin = begin / kLarge * kLarge;
   end = std::min(size_, (end + kLarge - 1) / kLarge * kLarge);

@@ -19,6 +19,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
+  // Copies the bytes at `from`, a place in bytes(), by a system call: bytes that are looked at where they are mapped
+  // count as this process's memory, with 64 KiB around them. False when the file can't be read any more.
+  bool read(const std::byte* from, std::span<std::byte> to) const noexcept;
+
   // Puts a copy of [begin, end), and of what shares a large page with its ends, into the place of the mapping, piece by
   // piece until a stop, in large pages of this process's own: they are read faster (kernels::kLargePage), are not
   // shared with other processes, and what becomes of the file does not matter to them. Views stay valid, and any thread

@@ -89,9 +89,15 @@ struct Model::Impl {
     const int64_t available = available_memory().value_or(0);
     const bool is_worth_it = bytes >= options.least_copied && bytes <= available / 2;
     if (options.memory == WeightMemory::automatic && !is_worth_it) return;
+    constexpr const char* kEmbedding = "token_embd.weight";
+    if (!config.tied_output) {
+      const auto holder = std::ranges::find_if(files, [&](const Gguf& f) { return f.find(kEmbedding) != nullptr; });
+      weights.read_embedding = [&file = *holder](const std::byte* from, std::span<std::byte> to) {
+        return file.read(from, to);
+      };
+    }
     const auto copy = [this](const std::stop_token& stop) {
-      for (Gguf& file : files)
-        file.copy_into_memory(config.tied_output ? nullptr : file.find("token_embd.weight"), stop);
+      for (Gguf& file : files) file.copy_into_memory(config.tied_output ? nullptr : file.find(kEmbedding), stop);
     };
     if (options.memory == WeightMemory::copied) return copy({});
     memory_left = available - bytes;

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -39,6 +40,8 @@ struct Weights {
   };
 
   kernels::Matrix embedding;  // [vocab, dim]
+  // Reads bytes of the embedding that lies in a file (MappedFile::read); null where it lies in memory.
+  std::function<bool(const std::byte* from, std::span<std::byte> to)> read_embedding;
   std::vector<Layer> layers;
   const float* output_norm = nullptr;  // [dim]
   kernels::Matrix output;              // [vocab, dim]; the embedding again when they are tied

@@ -47,6 +47,20 @@ TEST(MappedFile, ACopyStandsWhereTheMappingDidAndIsNotTheFileAnyMore) {
   }
 }
 
+TEST(MappedFile, BytesAreReadFromTheFileUntilItIsTooShort) {
+  const test::TempDir dir;
+  const std::string before = bytes_of(70'000);
+  const auto path = dir.write("file", before);
+  MappedFile file(path);
+  std::string read(5000, ' ');
+  const auto into = std::as_writable_bytes(std::span(read));
+  EXPECT_TRUE(file.read(file.bytes().data() + 64'321, into));
+  EXPECT_TRUE(read == before.substr(64'321, 5000));
+  std::filesystem::resize_file(path, 66'000);
+  EXPECT_FALSE(file.read(file.bytes().data() + 64'321, into));
+  EXPECT_FALSE(file.read(file.bytes().data() + 66'000, into));
+}
+
 // What is left out is the file still: a change of it is seen. Ends are taken with the large page that they lie in.
 TEST(MappedFile, ARangeTakesTheLargePagesOfItsEndsAlong) {
   const test::TempDir dir;
