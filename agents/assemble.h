@@ -46,8 +46,8 @@ model::Attention attention_from(const Args& args);
 // --cache-type and --index-type; `standard` is the type of keys and values where nothing is said.
 model::CacheFormat cache_format_from(const Args& args, kernels::Format standard);
 int threads_from(const Args& args, const Config& config);
-// --cache-memory, config.yaml's cache_memory, or half of what is free (of a GPU's memory what is left): of all
-// sequences together. `model`, where it is loaded, knows better than the system what is free.
+// --cache-memory, config.yaml's cache_memory, or half of what is free (of a GPU's memory what is left, but no more
+// than 16 contexts): of all sequences together. `model`, where it is loaded, knows better than the system what is free.
 int64_t cache_memory_from(const Args& args, const Config& config, kernels::Device device = kernels::Device::cpu,
                           const model::Model* model = nullptr);
 // --weights, --threads; what may go to a GPU is mapped.

@@ -55,8 +55,10 @@ Flag weights_flag() {
 }
 
 Flag cache_memory_flag() {
-  return {"cache-memory", "SIZE",
-          "memory for keys and values: 512MiB, 4GiB (default: half of what is free once the model is loaded)"};
+  return {
+      "cache-memory", "SIZE",
+      "memory for keys and values: 512MiB, 4GiB (default: half of what is free once the model is loaded; of a GPU's "
+      "what is left, at most 16 contexts)"};
 }
 
 Flag threads_flag() { return {"threads", "N", "threads that compute (default: one for each core)"}; }

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/exec.h"
+#include "kernels/gpu.h"
 
 namespace corvid::kernels::cuda {
 
@@ -13,7 +14,15 @@ bool available() noexcept {
 
 void* allocate(int64_t bytes) {
   void* data = nullptr;
-  check(cudaMalloc(&data, static_cast<size_t>(bytes)), "cudaMalloc");
+  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next launch would be blamed for it
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    throw OutOfMemory("the GPU's memory: want " + std::to_string(bytes >> 20) + " MB, found " +
+                      std::to_string(free >> 20) + " MB free");
+  }
+  check(status, "cudaMalloc");
   return data;
 }
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,11 @@ GpuInfo gpu_info();  // of the current GPU; throws std::runtime_error without on
 // Why this build can't use these GPUs here; nothing when it can.
 std::optional<std::string> gpu_obstacle(std::span<const int> gpus);
 std::optional<std::string> gpu_obstacle();  // the first
+
+// What allocating on a GPU throws when there is no room: other programs may have taken it meanwhile.
+class OutOfMemory : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 int gpu_count() noexcept;  // of this machine, or of those that CUDA_VISIBLE_DEVICES names
 

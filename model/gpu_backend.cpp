@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "kernels/comm/all_reduce.h"
+#include "kernels/gpu.h"
 #include "model/error.h"
 #include "model/gpu_group.h"
 #include "model/schedule.h"
@@ -22,6 +23,7 @@ constexpr int64_t kMostSequences = 128;  // in one pass over the weights
 constexpr int64_t kLeastPages = 64;      // of the caches
 constexpr int64_t kReserve = 512 << 20;  // of the GPU's memory: CUDA's own, recorded steps
 constexpr double kCacheShare = 0.9;      // of what is left when nobody says how much the caches may take
+constexpr int64_t kMostContexts = 16;    // then; a small model leaves other programs their part of a large GPU
 
 // The lines of the page table: which slots the pages of a sequence are in, as the kernels read them.
 class PageTable {
@@ -350,10 +352,21 @@ std::unique_ptr<Backend> make_gpu_backend(std::shared_ptr<const Model> model, ke
     n_pages = std::min(
         n_pages, static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / pages[i].page_bytes() + kLeastPages);
   }
+  if (budget_bytes == KvPool::kNoLimit) {
+    const int64_t block = c.block != 0 ? c.block : kDefaultBlock;
+    n_pages = std::min(n_pages, kMostContexts * ((c.context_length + block - 1) / block) + kLeastPages);
+  }
   n_pages = std::max<int64_t>(1, n_pages);
   auto group = std::make_unique<GpuGroup>(*model, exec, gpus, kMostRows);
-  return std::make_unique<GpuBackend>(std::move(model), exec, std::move(group),
-                                      KvPool::create_on_gpus(n_pages, page_bytes, std::move(pages)), e4m3_index);
+  std::shared_ptr<KvPool> pool;
+  for (; pool == nullptr; n_pages /= 2) {
+    try {
+      pool = KvPool::create_on_gpus(n_pages, page_bytes, pages);
+    } catch (const kernels::cuda::OutOfMemory&) {  // another program took it since: with less, if that will do
+      if (n_pages <= kLeastPages) throw;
+    }
+  }
+  return std::make_unique<GpuBackend>(std::move(model), exec, std::move(group), std::move(pool), e4m3_index);
 }
 
 }  // namespace corvid::model
