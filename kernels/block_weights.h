@@ -1,6 +1,6 @@
-// What the bytes of ggml's block formats mean, for host and device: a weight is scale * q - min, where scale and min
-// belong to its group. The product is exact in float32; so is the weight in formats without minima, and where there are
-// some it is rounded once, as ggml's is.
+// What the bytes of the block formats mean, for host and device: a weight is scale * q - min, where scale and min
+// belong to its group. In ggml's formats the product is exact in float32; so is the weight in those without minima, and
+// where there are some it is rounded once, as ggml's is. In f8_e4m3 the product is rounded, once.
 #pragma once
 #include "kernels/format.h"
 
@@ -35,7 +35,7 @@ CORVID_HOST_DEVICE inline int k_nibble(const uint8_t* q, int64_t i) {
   return i % 64 < 32 ? byte & 15 : byte >> 4;
 }
 
-// For each block: kSize weights, in groups of kGroup; scale_of a group, quant_of weight i.
+// For each block: kSize weights, in groups of kGroup; scale_of a group, quant_of weight i, an integer but in f8_e4m3.
 template <class Block>
 struct BlockTraits;
 
@@ -87,6 +87,12 @@ struct BlockTraits<BlockQ6K> {
     const int high = (b.high[half * 32 + within % 32] >> (within / 32 * 2)) & 3;
     return ((within < 64 ? byte & 15 : byte >> 4) | (high << 4)) - 32;
   }
+};
+template <>
+struct BlockTraits<BlockF8> {
+  static constexpr int64_t kSize = kF8Block, kGroup = kF8Block;
+  CORVID_HOST_DEVICE static GroupScale scale_of(const BlockF8& b, int64_t) { return {b.scale, 0}; }
+  CORVID_HOST_DEVICE static float quant_of(const BlockF8& b, int64_t i) { return f8_weight(b.q[i]); }
 };
 
 // Weight i of a row of blocks.

@@ -1,11 +1,13 @@
-// ggml's block formats of weights: how a block's bytes lie. block_weights.h says what they mean.
+// The block formats of weights, ggml's and one of our own: how a block's bytes lie. block_weights.h says what they
+// mean.
 #pragma once
 #include <cstdint>
 
 namespace corvid::kernels {
 
-constexpr int64_t kQ8Block = 32;  // weights per block of q8_0, q4_0 and mxfp4
-constexpr int64_t kKBlock = 256;  // weights per block of the k-formats
+constexpr int64_t kQ8Block = 32;   // weights per block of q8_0, q4_0 and mxfp4
+constexpr int64_t kKBlock = 256;   // weights per block of the k-formats
+constexpr int64_t kF8Block = 128;  // weights per block of f8_e4m3
 
 struct BlockQ8 {
   uint16_t d;  // scale, half precision
@@ -50,5 +52,12 @@ struct BlockQ6K {
   uint16_t d;
 };
 static_assert(sizeof(BlockQ6K) == 210);
+
+// Ours: a checkpoint's 8-bit floats as they are, beside their scale, of which a checkpoint has one for so many rows.
+struct BlockF8 {
+  float scale;
+  uint8_t q[kF8Block];  // e4m3
+};
+static_assert(sizeof(BlockF8) == 132);
 
 }  // namespace corvid::kernels

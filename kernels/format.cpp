@@ -1,6 +1,7 @@
 #include "kernels/format.h"
 
 #include "kernels/block_weights.h"
+#include "kernels/check.h"
 #include "kernels/quantize.h"
 
 namespace corvid::kernels {
@@ -52,6 +53,8 @@ const char* format_name(Format format) {
       return "q5_k";
     case Format::q6_k:
       return "q6_k";
+    case Format::f8_e4m3:
+      return "f8_e4m3";
   }
   return "?";
 }
@@ -105,6 +108,8 @@ void decode_row(Format format, const void* row, int64_t n, float* out) {
       return decode_blocks<BlockQ5K>(bytes, n, out);
     case Format::q6_k:
       return decode_blocks<BlockQ6K>(bytes, n, out);
+    case Format::f8_e4m3:
+      return decode_blocks<BlockF8>(bytes, n, out);
   }
 }
 
@@ -133,7 +138,10 @@ void encode_row(Format format, const float* values, int64_t n, void* row) {
       return encode_blocks<BlockQ5K>(values, n, bytes);
     case Format::q6_k:
       return encode_blocks<BlockQ6K>(values, n, bytes);
+    case Format::f8_e4m3:
+      break;
   }
+  require(false, "encode_row: f8_e4m3 is only read");
 }
 
 }  // namespace corvid::kernels

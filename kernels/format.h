@@ -2,6 +2,9 @@
 //
 //   f32, f16 (IEEE half), bf16 (upper half of a float32), and ggml's block formats: q8_0, q4_0, mxfp4 with blocks of 32
 //   weights, q4_k, q5_k, q6_k with blocks of 256 (blocks.h, block_weights.h).
+//   f8_e4m3: block fp8 of Hugging Face checkpoints, in blocks of 128 weights of a row under a float32 scale. No file
+//   has it: model/checkpoint.cpp makes it, and sees to it that there is no NaN, that scales are below 2^119, and that
+//   each 16 rows of a matrix from its first on share theirs, which the GPU's layout builds on (device_matrix.h).
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -17,7 +20,7 @@
 
 namespace corvid::kernels {
 
-enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k };
+enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k, f8_e4m3 };
 
 const char* format_name(Format format);
 
@@ -43,9 +46,14 @@ CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) {
     case Format::q5_k:
     case Format::q6_k:
       return kKBlock;
+    case Format::f8_e4m3:
+      return kF8Block;
   }
   return 1;
 }
+
+// Whether its weights are integers under scales, which the CPU multiplies as such (matmul/ints.h).
+constexpr bool in_integers(Format format) { return format_block(format) > 1 && format != Format::f8_e4m3; }
 
 // Bytes of one block.
 CORVID_HOST_DEVICE constexpr int64_t block_bytes(Format format) {
@@ -67,6 +75,8 @@ CORVID_HOST_DEVICE constexpr int64_t block_bytes(Format format) {
       return sizeof(BlockQ5K);
     case Format::q6_k:
       return sizeof(BlockQ6K);
+    case Format::f8_e4m3:
+      return sizeof(BlockF8);
   }
   return 0;
 }
@@ -101,10 +111,17 @@ uint16_t f32_to_f16(float value);
 // OCP's 8-bit float with 4 bits of exponent: no infinity, NaN where all other bits are set.
 float f8_e4m3_to_f32(uint8_t bits);
 
-// n weights at `row` -> float32, bit for bit as ggml does. Needs n a multiple of format_block(format).
+// The same in weights, where the two codes of NaN count as +-480: nothing that multiplies looks for them. In float32's
+// place the bits are too small by 2^(127 - 7).
+CORVID_HOST_DEVICE inline float f8_weight(uint8_t bits) {
+  return __builtin_bit_cast(float, uint32_t{bits & 0x80U} << 24 | uint32_t{bits & 0x7fU} << 20) * 0x1p120F;
+}
+
+// n weights at `row` -> float32, ggml's formats bit for bit as ggml does. Needs n a multiple of format_block(format).
 void decode_row(Format format, const void* row, int64_t n, float* out);
 
-// n float32 -> `row`; the block formats as quantize.h says. Needs n a multiple of format_block(format).
+// n float32 -> `row`; the block formats as quantize.h says. Needs n a multiple of format_block(format), and any format
+// but f8_e4m3: a row alone does not know its scales.
 void encode_row(Format format, const float* values, int64_t n, void* row);
 
 }  // namespace corvid::kernels

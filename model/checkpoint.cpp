@@ -1,11 +1,14 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <initializer_list>
 #include <map>
 #include <set>
 
+#include "kernels/device_matrix/device_matrix.h"
 #include "kernels/format.h"
 #include "model/error.h"
 #include "model/json_file.h"
@@ -50,6 +53,37 @@ Fp8Blocks read_fp8_blocks(const std::filesystem::path& path) {
   return {size[0].get<int64_t>(), size[1].get<int64_t>()};
 }
 
+// What number i of a part's 8-bit floats is multiplied by.
+float scale_at(const PlannedTensor::Part& part, int64_t i) {
+  const int64_t columns = part.tensor->shape.back(), rows = part.tensor->shape[part.tensor->shape.size() - 2];
+  const int64_t scale_columns = part.scales->shape.back();
+  const int64_t scale_rows = part.scales->shape[part.scales->shape.size() - 2];
+  const int64_t column = i % columns, row = i / columns % rows, matrix = i / columns / rows;
+  const int64_t at = (matrix * scale_rows + row / part.block_rows) * scale_columns + column / part.block_columns;
+  const kernels::Format format = *kernel_format(*part.scales->type());
+  float scale = 0;
+  kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, at), 1, &scale);
+  return scale;
+}
+
+// Whether a part of a tensor of matrices [n, k] fits f8_e4m3: its blocks, and that panels of 16 rows, counted from the
+// first of each matrix, don't straddle two of them.
+bool fits_f8(const PlannedTensor::Part& part, int64_t n, int64_t k) {
+  if (!part.scales || k % kernels::kF8Block != 0 || part.block_columns % kernels::kF8Block != 0) return false;
+  const bool is_whole = part.tensor->shape[part.tensor->shape.size() - 2] == n;
+  return part.block_rows % kernels::kPanelRows == 0 && (is_whole || n % kernels::kPanelRows == 0);
+}
+
+// Block `index`, counted through the rows, of a part that fits. False where copy_f8() has to give up.
+bool copy_block(const PlannedTensor::Part& part, int64_t index, kernels::BlockF8& out) {
+  const int64_t first = part.first + index * kernels::kF8Block;
+  out.scale = scale_at(part, first);
+  std::memcpy(out.q, part.tensor->data.data() + first, sizeof out.q);
+  bool any_nan = false;
+  for (const uint8_t code : out.q) any_nan |= (code & 0x7f) == 0x7f;
+  return !any_nan && std::fabs(out.scale) < 0x1p119F;
+}
+
 // Numbers [first, first + count) of a part's tensor as float32.
 void decode_part(const PlannedTensor::Part& part, int64_t first, int64_t count, float* out) {
   const std::byte* data = part.tensor->data.data();
@@ -58,17 +92,11 @@ void decode_part(const PlannedTensor::Part& part, int64_t first, int64_t count, 
     kernels::decode_row(format, data + kernels::row_bytes(format, first), count, out);
     return;
   }
-  const int64_t columns = part.tensor->shape.back(), rows = part.tensor->shape[part.tensor->shape.size() - 2];
-  const int64_t scale_columns = part.scales->shape.back();
-  const int64_t scale_rows = part.scales->shape[part.scales->shape.size() - 2];
-  const kernels::Format format = *kernel_format(*part.scales->type());
+  const int64_t columns = part.tensor->shape.back();
   for (int64_t i = first; i < first + count;) {
-    const int64_t column = i % columns, row = i / columns % rows, matrix = i / columns / rows;
-    const int64_t in_block = part.block_columns - column % part.block_columns;
+    const int64_t column = i % columns, in_block = part.block_columns - column % part.block_columns;
     const int64_t end = std::min({first + count, i + in_block, i + columns - column});
-    const int64_t at = (matrix * scale_rows + row / part.block_rows) * scale_columns + column / part.block_columns;
-    float scale = 0;
-    kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, at), 1, &scale);
+    const float scale = scale_at(part, i);
     for (; i < end; ++i) *out++ = kernels::f8_e4m3_to_f32(static_cast<uint8_t>(data[i])) * scale;
   }
 }
@@ -281,10 +309,40 @@ class Planner {
 
 TensorType PlannedTensor::source_type() const {
   if (parts.empty()) return TensorType::f32;
+  const auto fits = [&](const Part& p) {
+    return shape.size() > 1 && fits_f8(p, shape[shape.size() - 2], shape.back());
+  };
+  if (std::all_of(parts.begin(), parts.end(), fits)) return TensorType::f8_e4m3;
   const auto type_of = [](const Part& part) { return part.tensor->type().value_or(TensorType::bf16); };
   const TensorType first = type_of(parts[0]);
   return std::all_of(parts.begin(), parts.end(), [&](const Part& p) { return type_of(p) == first; }) ? first
                                                                                                      : TensorType::f32;
+}
+
+bool PlannedTensor::copy_f8(kernels::Pool& pool, std::byte* out) const {
+  constexpr int64_t kBlocksPerTask = 1024;
+  struct Task {
+    const Part* part;
+    int64_t first, count;  // blocks
+    kernels::BlockF8* to;
+  };
+  std::vector<Task> tasks;
+  auto* to = reinterpret_cast<kernels::BlockF8*>(out);
+  for (const Part& part : parts) {
+    const int64_t blocks = part.count / kernels::kF8Block;
+    for (int64_t first = 0; first < blocks; first += kBlocksPerTask) {
+      tasks.push_back({&part, first, std::min(kBlocksPerTask, blocks - first), to + first});
+    }
+    to += blocks;
+  }
+  std::atomic<bool> fits = true;
+  pool.run(std::ssize(tasks), [&](int64_t i, int) {
+    const Task& task = tasks[static_cast<size_t>(i)];
+    for (int64_t b = 0; fits && b < task.count; ++b) {
+      if (!copy_block(*task.part, task.first + b, task.to[b])) fits = false;
+    }
+  });
+  return fits;
 }
 
 void PlannedTensor::read(TensorType type, kernels::Pool& pool, const GgufWriter::Sink& sink) const {
@@ -338,7 +396,17 @@ TensorTable Checkpoint::load(std::vector<kernels::Buffer>& memory) const {
   kernels::Exec exec;
   TensorTable table;
   for (const PlannedTensor& tensor : tensors_) {
-    const TensorType type = is_kept_f32(tensor.name, tensor.shape) ? TensorType::f32 : tensor.source_type();
+    TensorType type = is_kept_f32(tensor.name, tensor.shape) ? TensorType::f32 : tensor.source_type();
+    if (type == TensorType::f8_e4m3) {
+      kernels::Buffer buffer(tensor_bytes(type, tensor.shape).value());
+      if (tensor.copy_f8(exec.pool(), buffer.as<std::byte>())) {
+        const std::span<const std::byte> data(buffer.as<std::byte>(), static_cast<size_t>(buffer.bytes()));
+        table.emplace(tensor.name, TensorView{type, tensor.shape, data});
+        memory.push_back(std::move(buffer));
+        continue;
+      }
+      type = TensorType::bf16;
+    }
     const auto bytes = static_cast<size_t>(tensor_bytes(type, tensor.shape).value());
     TensorView view{type, tensor.shape, {}};
     if (tensor.parts.size() == 1 && tensor.parts[0].tensor->type() == type && !tensor.add_one) {

@@ -38,9 +38,13 @@ struct PlannedTensor {
   std::vector<Part> parts;     // one after the other; none: all zeros
   bool add_one = false;        // norms of a family that stores w and means 1 + w
 
-  // The type of its pieces in the checkpoint; f32 when they differ; bf16 for 8-bit floats with their scales.
+  // The type of its pieces in the checkpoint; f32 when they differ. 8-bit floats with their scales are f8_e4m3 where
+  // their blocks are such as it has: whole blocks of 128 columns, and of 16 rows or a multiple; others are bf16.
   TensorType source_type() const;
-  // Gives all bytes of the tensor as `type`, in order, a few MiB at a time.
+  // Writes an f8_e4m3 tensor as that to `out`. Returns false where a weight is NaN or a scale is too large for it
+  // (kernels/format.h): then it has to be bf16 too.
+  bool copy_f8(kernels::Pool& pool, std::byte* out) const;
+  // Gives all bytes of the tensor as `type`, which is not f8_e4m3, in order, a few MiB at a time.
   void read(TensorType type, kernels::Pool& pool, const GgufWriter::Sink& sink) const;
 };
 
@@ -58,8 +62,8 @@ class Checkpoint {
   // other. bf16 for 8-bit floats.
   TensorType widest_type() const;
 
-  // All tensors in memory, in their own types. What can be used in place stays in the mapped files, the rest is put
-  // into `memory`; both, and this object, must outlive the table.
+  // All tensors in memory, in their own types (source_type(), copy_f8()). What can be used in place stays in the mapped
+  // files, the rest is put into `memory`; both, and this object, must outlive the table.
   TensorTable load(std::vector<kernels::Buffer>& memory) const;
 
  private:

@@ -102,6 +102,9 @@ void GgufWriter::add(const std::string& name, TensorType type, std::vector<int64
     throw std::invalid_argument(
         concat("tensor ", name, ": shape ", shape_text(shape), " does not fit type ", tensor_layout(type).name));
   }
+  if (!tensor_layout(static_cast<uint32_t>(type))) {
+    throw std::invalid_argument(concat("tensor ", name, ": type ", tensor_layout(type).name, " is not of GGUF files"));
+  }
   tensors_.push_back({name, type, std::move(shape), *bytes, std::move(source)});
 }
 

@@ -1,19 +1,26 @@
 #include "model/gpu_share.h"
 
+#include <algorithm>
+
 #include "model/error.h"
 
 namespace corvid::model {
 namespace {
 
-// Whether a GPU's part of `width` columns is a whole number of the matrix's blocks, and what the kernels take.
-bool cuts(const kernels::Matrix& matrix, int64_t width, int64_t gpus) {
-  return matrix.data == nullptr ||
-         (width % gpus == 0 && width / gpus % 8 == 0 && width / gpus % kernels::format_block(matrix.format) == 0);
+// What a GPU's part of a matrix's columns must be a multiple of: whole blocks, and what the kernels take. Of f8_e4m3 a
+// part that cuts blocks becomes bf16 (kernels/device_matrix/part.h).
+int64_t unit(const kernels::Matrix& matrix, bool whole_f8) {
+  if (matrix.format == kernels::Format::f8_e4m3 && !whole_f8) return 8;
+  return std::max<int64_t>(8, kernels::format_block(matrix.format));
 }
 
-bool experts_cut(const Config& c, const Weights& w, int64_t gpus) {
+bool cuts(const kernels::Matrix& matrix, int64_t width, int64_t gpus, bool whole_f8 = false) {
+  return matrix.data == nullptr || (width % gpus == 0 && width / gpus % unit(matrix, whole_f8) == 0);
+}
+
+bool experts_cut(const Config& c, const Weights& w, int64_t gpus, bool whole_f8) {
   for (const Weights::Layer& layer : w.layers) {
-    if (!cuts(layer.expert_down, c.expert_ffn, gpus)) return false;
+    if (!cuts(layer.expert_down, c.expert_ffn, gpus, whole_f8)) return false;
   }
   return true;
 }
@@ -57,10 +64,10 @@ std::optional<std::string> share_obstacle(const Config& c, const Weights& w, int
     for (const auto& [matrix, width, name] : columns) {
       if (cuts(matrix, width, gpus)) continue;
       return concat("want a width of the ", name, " that ", gpus, " GPUs can share in multiples of ",
-                    std::max<int64_t>(8, kernels::format_block(matrix.format)), ", found ", width);
+                    unit(matrix, false), ", found ", width);
     }
   }
-  if (!experts_cut(c, w, gpus) && c.n_experts % gpus != 0)
+  if (!experts_cut(c, w, gpus, false) && c.n_experts % gpus != 0)
     return concat("want experts, or widths of experts, that ", gpus, " GPUs can share evenly, found ", c.n_experts,
                   " of ", c.expert_ffn);
   return std::nullopt;
@@ -68,8 +75,9 @@ std::optional<std::string> share_obstacle(const Config& c, const Weights& w, int
 
 std::vector<GpuShare> shares_of(const Config& c, const Weights& w, int64_t gpus) {
   if (const auto obstacle = share_obstacle(c, w, gpus)) fail(*obstacle);
+  const bool whole_experts = gpus > 1 && !experts_cut(c, w, gpus, true) && c.n_experts % gpus == 0;
   std::vector<GpuShare> shares;
-  for (int64_t i = 0; i < gpus; ++i) shares.push_back({i, gpus, gpus > 1 && !experts_cut(c, w, gpus)});
+  for (int64_t i = 0; i < gpus; ++i) shares.push_back({i, gpus, whole_experts});
   return shares;
 }
 

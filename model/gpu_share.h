@@ -6,7 +6,8 @@
 //   feed-forward  a part of the width of every expert, the shared and the dense ones too: rows of gate and up, columns
 //                 of down. So each token's work is even whatever experts it takes, and at batch 1 each GPU reads its
 //                 part of the bytes; of 8 whole experts the fuller of two GPUs would have 5.1 on average. Where a
-//                 format's blocks don't allow such a cut (Q4_K has 256 columns in one) a GPU has whole experts instead.
+//                 format's blocks don't allow such a cut (Q4_K has 256 columns in one) a GPU has whole experts instead;
+//                 parts of block fp8 that cut its blocks are bf16 where that is not possible either.
 //   logits        rows of the vocabulary.
 //   everything else (norms, router, embedding, index keys' matrix) each GPU has whole.
 //

@@ -81,7 +81,7 @@ void visit(const Config& c, const Weights& w, const GpuShare& share, GpuWeights&
 
 struct Shapes {
   void matrix(DeviceMatrix& to, const Matrix& from, const MatrixPart& part, int64_t) {
-    to = {from.data, kernels::device_format(from.format), part.rows, part.columns, part.n_experts};
+    to = {from.data, kernels::device_format(from.format, part), part.rows, part.columns, part.n_experts};
   }
   void router(DeviceMatrix& to, const Matrix& from, int64_t n, int64_t k) {
     to = {from.data, kernels::DeviceFormat::bf16, 3 * n, k, 1};
@@ -93,7 +93,7 @@ struct Sum {
   int64_t bytes = 0;
 
   void matrix(DeviceMatrix&, const Matrix& from, const MatrixPart& part, int64_t) {
-    bytes += kernels::device_bytes(kernels::device_format(from.format), part.rows, part.columns, part.n_experts);
+    bytes += kernels::device_bytes(kernels::device_format(from.format, part), part.rows, part.columns, part.n_experts);
   }
   void router(DeviceMatrix&, const Matrix&, int64_t n, int64_t k) {
     bytes += kernels::device_bytes(kernels::DeviceFormat::bf16, 3 * n, k);
@@ -109,7 +109,7 @@ class Upload {
   }
 
   void matrix(DeviceMatrix& to, const Matrix& from, MatrixPart part, int64_t n_experts) {
-    to = {nullptr, kernels::device_format(from.format), part.rows, part.columns, part.n_experts};
+    to = {nullptr, kernels::device_format(from.format, part), part.rows, part.columns, part.n_experts};
     const int64_t panels = part.n_experts * kernels::panels_of(part.rows), held = held_rows_ / kernels::kPanelRows;
     auto* const data = place(to, panels);
     if (held == 0 || n_experts * part.n <= held_rows_ || part.n % kernels::kPanelRows != 0) {

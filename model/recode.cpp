@@ -12,10 +12,11 @@ namespace {
 
 constexpr uint32_t kQuantizationVersion = 2;
 
-// Of a type that is computed with.
+// Of a type that is computed with, and written.
 kernels::Format format_of(TensorType type) {
   const std::optional<kernels::Format> format = kernel_format(type);
-  if (!format) throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
+  if (!format || *format == kernels::Format::f8_e4m3)
+    throw std::invalid_argument(concat("tensor type ", tensor_layout(type).name, ": can't be written"));
   return *format;
 }
 

@@ -49,11 +49,14 @@ std::optional<TensorLayout> tensor_layout(uint32_t type_number) {
       return TensorLayout{"bf16", 1, 2};
     case TensorType::mxfp4:
       return TensorLayout{"mxfp4", 32, 17};
+    case TensorType::f8_e4m3:
+      break;
   }
   return std::nullopt;
 }
 
 TensorLayout tensor_layout(TensorType type) {
+  if (type == TensorType::f8_e4m3) return {"f8_e4m3", kernels::kF8Block, sizeof(kernels::BlockF8)};
   const std::optional<TensorLayout> layout = tensor_layout(static_cast<uint32_t>(type));
   if (!layout) throw std::invalid_argument("tensor type: not one of the enumerators");
   return *layout;
@@ -92,6 +95,8 @@ std::optional<kernels::Format> kernel_format(TensorType type) {
       return Format::q5_k;
     case TensorType::q6_k:
       return Format::q6_k;
+    case TensorType::f8_e4m3:
+      return Format::f8_e4m3;
     default:
       return std::nullopt;
   }

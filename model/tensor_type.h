@@ -1,4 +1,4 @@
-// The number formats that tensors in model files have, with ggml's type numbers.
+// The number formats that tensors have, with ggml's type numbers; f8_e4m3 is in no GGUF file, and has none of those.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -32,6 +32,7 @@ enum class TensorType : uint32_t {
   f64 = 28,
   bf16 = 30,
   mxfp4 = 39,
+  f8_e4m3 = 0x10000,  // blocks of a Hugging Face checkpoint as kernels/format.h keeps them in memory
 };
 
 // A row is stored as whole groups of `group` numbers in `bytes` bytes each.
@@ -41,7 +42,7 @@ struct TensorLayout {
   int64_t bytes;
 };
 
-// Nothing for a type number that is not in the list above.
+// Nothing for a type number that is not in the list above, or that of f8_e4m3.
 std::optional<TensorLayout> tensor_layout(uint32_t type_number);
 TensorLayout tensor_layout(TensorType type);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/check.h"
@@ -56,6 +57,13 @@ void pack_tile(const TileBlocks<BlockQ6K, 1>& blocks, Bytes tile) {
   }
 }
 
+void pack_tile(const TileBlocks<BlockF8, 2>& blocks, Bytes tile) {
+  for_each_weight(DeviceFormat::f8_e4m3, [&](int64_t r, int64_t k, const TilePlace& p) {
+    tile[byte_at(p)] = blocks[size_t(r)][size_t(k / kF8Block)].q[k % kF8Block];
+  });
+  for (int64_t b = 0; b < 2; ++b) std::memcpy(tile + 4096 + b * 4, &blocks[0][size_t(b)].scale, 4);
+}
+
 // Expert and first row in it of a panel.
 struct Place {
   int64_t expert, row;
@@ -70,11 +78,17 @@ void pack_panel(DeviceFormat format, const Matrix& from, int64_t n, int64_t k, i
   TileBlocks<Block, kCount> blocks;
   for (int64_t tile = 0; tile < padded_k(format, k) / kTileK; ++tile, out += tile_bytes(format)) {
     std::memset(static_cast<void*>(&blocks), 0, sizeof blocks);
-    const int64_t count = std::min(kCount, blocks_of_row - tile * kCount);
-    for (int64_t r = 0; r < std::min(kPanelRows, n - row); ++r)
+    const int64_t count = std::min(kCount, blocks_of_row - tile * kCount), rows = std::min(kPanelRows, n - row);
+    for (int64_t r = 0; r < rows; ++r)
       std::memcpy(static_cast<void*>(blocks[size_t(r)].data()),
                   static_cast<const char*>(from.data) + (expert * n + row + r) * bytes + tile * kCount * sizeof(Block),
                   static_cast<size_t>(count) * sizeof(Block));
+    if constexpr (std::is_same_v<Block, BlockF8>)
+      for (int64_t r = 1; r < rows; ++r)
+        for (size_t b = 0; b < kCount; ++b)
+          require(blocks[size_t(r)][b].scale == blocks[0][b].scale,
+                  "repack: want rows of f8_e4m3 that share their scale", " with 15 others, found ", blocks[0][b].scale,
+                  " and ", blocks[size_t(r)][b].scale);
     std::memset(out, 0, static_cast<size_t>(tile_bytes(format)));
     pack_tile(blocks, out);
   }
@@ -106,6 +120,8 @@ DeviceFormat device_format(Format file) {
       return DeviceFormat::q4_k;
     case Format::q6_k:
       return DeviceFormat::q6_k;
+    case Format::f8_e4m3:
+      return DeviceFormat::f8_e4m3;
     default:
       return DeviceFormat::bf16;
   }
@@ -129,35 +145,15 @@ void repack(const Matrix& from, int64_t n, int64_t k, int64_t first, int64_t cou
       case DeviceFormat::q6_k:
         pack_panel<BlockQ6K>(format, from, n, k, p, panel);
         break;
+      case DeviceFormat::f8_e4m3:
+        pack_panel<BlockF8>(format, from, n, k, p, panel);
+        break;
       default: {
         const auto [expert, row] = place_of(p, n);
         std::memset(panel, 0, static_cast<size_t>(panel_bytes(format, k)));
         for (int64_t r = 0; r < std::min(kPanelRows, n - row); ++r)
           pack_bf16_row(from, expert * n + row + r, k, reinterpret_cast<uint16_t*>(panel) + r * padded_k(format, k),
                         floats);
-      }
-    }
-  }
-}
-
-void repack(const F8Matrix& from, int64_t n, int64_t k, int64_t first, int64_t count, void* out) {
-  check(n, k, first, count);
-  constexpr DeviceFormat kFormat = DeviceFormat::f8_e4m3;
-  const int64_t scale_rows = (n + kF8Block - 1) / kF8Block, scale_columns = (k + kF8Block - 1) / kF8Block;
-  auto* tile = static_cast<Bytes>(out);
-  for (int64_t p = first; p < first + count; ++p) {
-    const auto [expert, row] = place_of(p, n);
-    const float* scales = from.scales + (expert * scale_rows + row / kF8Block) * scale_columns;
-    for (int64_t t = 0; t < padded_k(kFormat, k) / kTileK; ++t, tile += tile_bytes(kFormat)) {
-      std::memset(tile, 0, static_cast<size_t>(tile_bytes(kFormat)));
-      for_each_weight(kFormat, [&, row = row, expert = expert](int64_t r, int64_t at, const TilePlace& place) {
-        const int64_t column = t * kTileK + at;
-        if (row + r < n && column < k) tile[byte_at(place)] = from.data[(expert * n + row + r) * k + column];
-      });
-      for (int64_t b = 0; b < kTileK / kF8Block; ++b) {
-        const int64_t column = t * (kTileK / kF8Block) + b;
-        const float scale = column < scale_columns ? scales[column] : 0;
-        std::memcpy(tile + 4096 + b * 4, &scale, 4);
       }
     }
   }

@@ -6,8 +6,8 @@
 //   whole is row-major. In the other formats a panel is a sequence of tiles of 16 rows x 256 weights, the scales beside
 //   the quants (tile.h draws them).
 //
-//   Formats  q8_0, q4_k and q6_k keep their bits and nearly their size, fp8 e4m3 with scales for blocks of 128 x 128
-//   too.
+//   Formats  q8_0, q4_k, q6_k and f8_e4m3 keep their bits and nearly their size. A panel of f8_e4m3 has one scale for
+//            each 128 columns, so its rows must share theirs.
 //            f32, f16, q4_0, q5_k and mxfp4 become bf16 (rounded to nearest even).
 //   Upload   by panels: repack() makes any range of them from the bytes of a file, to be copied to the same range of
 //   the
@@ -25,8 +25,7 @@ namespace corvid::kernels {
 enum class DeviceFormat : uint8_t { bf16, q8_0, q4_k, q6_k, f8_e4m3 };
 
 constexpr int64_t kPanelRows = 16;
-constexpr int64_t kTileK = 256;    // weights of a row in a tile, in all formats but bf16
-constexpr int64_t kF8Block = 128;  // rows and columns that share a scale of fp8
+constexpr int64_t kTileK = 256;  // weights of a row in a tile, in all formats but bf16
 
 // Data on the device, 256-byte aligned, not owned. data == nullptr: there is no such matrix.
 struct DeviceMatrix {
@@ -72,14 +71,6 @@ constexpr int64_t device_bytes(DeviceFormat format, int64_t n, int64_t k, int64_
 // Panels [first, first + count) of the n_experts * panels_of(n) that `from` becomes -> out, count * panel_bytes(...)
 // bytes. `from`: [n_experts][n, k] as in a file, any alignment; k a multiple of its format's block.
 void repack(const Matrix& from, int64_t n, int64_t k, int64_t first, int64_t count, void* out);
-
-// The same for fp8: data [n_experts][n, k], scales [n_experts][ceil(n / 128), ceil(k / 128)], weight = e4m3 * scale. On
-// the device the two NaNs of e4m3 count as +-480.
-struct F8Matrix {
-  const uint8_t* data;
-  const float* scales;
-};
-void repack(const F8Matrix& from, int64_t n, int64_t k, int64_t first, int64_t count, void* out);
 
 // A router, float32 [n, k], for kernels/route/route_rows.h: each weight is the sum of three bf16 numbers, exactly
 // (unless it is tiny, below 2^-110), so that the tensor cores compute what float32 would. It becomes a bf16 matrix of 3

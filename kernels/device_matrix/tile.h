@@ -63,8 +63,7 @@ CORVID_HOST_DEVICE inline float tile_weight(DeviceFormat format, const unsigned 
     case DeviceFormat::f8_e4m3: {
       const unsigned char* s = tile + 4096 + k / kF8Block * 4;
       const float scale = __builtin_bit_cast(float, s[0] | s[1] << 8 | s[2] << 16 | uint32_t{s[3]} << 24);
-      const uint32_t bits = tile[byte_at(p)];  // in float's place it is too small by 2^(127 - 7)
-      return __builtin_bit_cast(float, (bits & 0x80U) << 24 | (bits & 0x7fU) << 20) * 0x1p120F * scale;
+      return f8_weight(tile[byte_at(p)]) * scale;
     }
     case DeviceFormat::q4_k: {
       const GroupScale s = k_scale(half_at(row * 16), half_at(row * 16 + 2), tile + row * 16 + 4, p.group);

@@ -50,8 +50,8 @@ struct Plan {
 
   void lay_out(const ExpertFfn& a, Arena& arena) {
     pairs = a.rows * a.top_k;
-    integer_x = cpu::in_integers(a.gate.format) || cpu::in_integers(a.up.format);
-    integer_hidden = cpu::in_integers(a.down.format);
+    integer_x = in_integers(a.gate.format) || in_integers(a.up.format);
+    integer_hidden = in_integers(a.down.format);
     const int64_t panels = std::min(pairs, pairs / kPanelRows + a.n_experts);
     first_pair = arena.take<int64_t>(a.n_experts + 1);
     first_chunk = arena.take<int64_t>(a.n_experts + 1);

@@ -23,9 +23,9 @@ double activated(double g, double u, const Activation& act) {
   return (std::clamp(u, -limit, limit) + 1) * g * sigmoid(double(act.alpha) * g);
 }
 
-// How large the tolerance takes each of n numbers to be: block formats have them rounded by the largest of 32.
+// How large the tolerance takes each of n numbers to be: ggml's block formats have them rounded by the largest of 32.
 std::vector<double> sizes(const Matrix& w, const double* x, int64_t n) {
-  const int64_t block = format_block(w.format) > 1 ? kQ8Block : 1;
+  const int64_t block = in_integers(w.format) ? kQ8Block : 1;
   std::vector<double> size(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
     double& largest = size[size_t(i / block * block)];

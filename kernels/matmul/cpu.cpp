@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cstddef>
 
 #include "kernels/check.h"
 #include "kernels/matmul/ints.h"
@@ -58,8 +59,8 @@ void check(const Matmul& a) {
           ", ", a.k);
   require(a.k % format_block(a.w.format) == 0, "matmul: want k a multiple of ", format_block(a.w.format), " for ",
           format_name(a.w.format), ", found ", a.k);
-  require(!cpu::in_integers(a.w.format) || a.k <= cpu::kMaxIntLength, "matmul: want k up to ", cpu::kMaxIntLength,
-          " for ", format_name(a.w.format), ", found ", a.k);
+  require(!in_integers(a.w.format) || a.k <= cpu::kMaxIntLength, "matmul: want k up to ", cpu::kMaxIntLength, " for ",
+          format_name(a.w.format), ", found ", a.k);
 }
 
 // Waking a thread costs more than a little work.

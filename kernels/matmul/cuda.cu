@@ -30,6 +30,8 @@ __device__ float weight_at(Format format, const unsigned char* row, int64_t i) {
       return block_weight(reinterpret_cast<const BlockQ5K*>(row), i);
     case Format::q6_k:
       return block_weight(reinterpret_cast<const BlockQ6K*>(row), i);
+    case Format::f8_e4m3:
+      return block_weight(reinterpret_cast<const BlockF8*>(row), i);
   }
   return 0;
 }

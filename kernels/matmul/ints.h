@@ -1,4 +1,4 @@
-// Integer products for weights in ggml's block formats, shared by matmul and expert_ffn.
+// Integer products for weights in ggml's block formats (in_integers()), shared by matmul and expert_ffn.
 //
 //   y[r,j] = sum over groups g, ascending, of  float(sum_i q[r,g,i] * w[j,g,i]) * (d[r,g] * d_w[j,g])
 //                                              - float(sum_i q[r,g,i]) * (d[r,g] * min_w[j,g])    where there are
@@ -21,8 +21,6 @@
 #include "kernels/isa.h"
 
 namespace corvid::kernels::cpu {
-
-constexpr bool in_integers(Format format) { return format_block(format) > 1; }
 
 constexpr int64_t kIntBlock = 32;  // numbers of x under one scale
 constexpr int64_t kPanelRows = 16;

@@ -91,6 +91,7 @@ BENCHMARK_CAPTURE(matmul, decode_q4_k, Format::q4_k)->Args({1, 4096, 1024})->Use
 BENCHMARK_CAPTURE(matmul, decode_q5_k, Format::q5_k)->Args({1, 4096, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, decode_q6_k, Format::q6_k)->Args({1, 4096, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, decode_bf16, Format::bf16)->Args({1, 4096, 4096})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_f8_e4m3, Format::f8_e4m3)->Args({1, 4096, 4096})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, decode_f32, Format::f32)->Args({1, 4096, 4096})->UseRealTime();
 
 void expert_ffn(benchmark::State& state) {

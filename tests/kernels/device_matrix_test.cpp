@@ -38,7 +38,7 @@ TEST(DeviceMatrixTest, KeepsEveryWeightOfEveryFormat) {
       for (const int64_t n : {1, 15, 16, 50}) {
         if (k % format_block(format) != 0) continue;
         const int64_t n_experts = 3;
-        const TestWeights w(format, n_experts * n, k, uint32_t(n + k));
+        const TestWeights w(format, n_experts * n, k, uint32_t(n + k), n_experts * n);
         const DeviceFormat to = kernels::device_format(format);
         std::vector<float> wanted = w.decoded();
         if (to == DeviceFormat::bf16)
@@ -64,24 +64,28 @@ TEST(DeviceMatrixTest, QuantisedMatricesKeepTheirSize) {
   for (const Format format : {Format::q8_0, Format::q4_k, Format::q6_k, Format::bf16})
     EXPECT_EQ(kernels::device_bytes(kernels::device_format(format), 768, 2048, 2),
               2 * 768 * kernels::row_bytes(format, 2048));
+  // Two scales for a tile of 16 x 256, where the host has one for each row and 128.
+  EXPECT_EQ(kernels::device_bytes(DeviceFormat::f8_e4m3, 768, 2048, 2), 2 * 768 * (2048 + 2048 / 256 * 32 / 16));
 }
 
 TEST(DeviceMatrixTest, Fp8HasItsBlocksScales) {
   std::mt19937 bits(1);
-  const int64_t n = 150, k = 200;
-  std::vector<uint8_t> data(size_t(2 * n * k));
-  for (uint8_t& byte : data)
-    if (byte = static_cast<uint8_t>(bits()); (byte & 0x7f) == 0x7f) byte = 0;
-  const std::vector<float> scales = {1, 2, 3, 4, 5, 6, 7, 8};  // [2][2, 2]
-  std::vector<float> wanted(data.size());
-  for (int64_t i = 0; i < std::ssize(data); ++i) {
-    const int64_t expert = i / (n * k), row = i / k % n, column = i % k;
-    wanted[size_t(i)] =
-        kernels::f8_e4m3_to_f32(data[size_t(i)]) * scales[size_t(expert * 4 + row / 128 * 2 + column / 128)];
+  const int64_t n = 150, k = 384, blocks = k / 128;
+  std::vector<kernels::BlockF8> rows(size_t(2 * n * blocks));
+  for (int64_t i = 0; i < std::ssize(rows); ++i) {
+    const int64_t row = i / blocks;
+    rows[size_t(i)].scale = float(1 + row / n * 6 + row % n / 128 * 3 + i % blocks);  // [2][2, 3]
+    for (uint8_t& byte : rows[size_t(i)].q) byte = static_cast<uint8_t>(bits());
   }
+  std::vector<float> wanted(size_t(2 * n * k));
+  decode_row(Format::f8_e4m3, rows.data(), 2 * n * k, wanted.data());
   std::vector<char> bytes(size_t(kernels::device_bytes(DeviceFormat::f8_e4m3, n, k, 2)));
-  repack(kernels::F8Matrix{data.data(), scales.data()}, n, k, 0, 2 * kernels::panels_of(n), bytes.data());
+  kernels::repack({rows.data(), Format::f8_e4m3}, n, k, 0, 2 * kernels::panels_of(n), bytes.data());
   EXPECT_EQ(decoded(DeviceFormat::f8_e4m3, bytes, n, k, 2), wanted);
+
+  rows[size_t(140 * blocks + 1)].scale = 7;  // a row apart from the others of its panel
+  EXPECT_THROW(kernels::repack({rows.data(), Format::f8_e4m3}, n, k, 0, 2 * kernels::panels_of(n), bytes.data()),
+               std::invalid_argument);
 }
 
 TEST(DeviceMatrixTest, TheThirdsOfARouterAddUpToItExactly) {

@@ -84,7 +84,7 @@ TEST_P(ExpertFfnTest, AgreesWithFloat64) {
 
 TEST_P(ExpertFfnTest, AgreesWithFloat64InBlockFormats) {
   const auto exec = GetParam().exec();
-  for (const Format format : {Format::q4_0, Format::mxfp4, Format::q4_k, Format::q5_k, Format::q6_k}) {
+  for (const Format format : {Format::q4_0, Format::mxfp4, Format::q4_k, Format::q5_k, Format::q6_k, Format::f8_e4m3}) {
     const Layer layer(256, 256, 3, 2, 5, format);
     expect_exact(*exec, layer.args(nullptr), layer.name());
   }

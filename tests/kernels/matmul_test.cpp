@@ -39,11 +39,11 @@ std::string case_name(const TestWeights& w, int64_t rows) {
          kernels::format_name(w.format);
 }
 
-// sum_i |x_i w_i| of each output, or with block formats the largest of a block for each of its x: what the tolerance
-// refers to.
+// sum_i |x_i w_i| of each output, or with formats of integers the largest of a block for each of its x: what the
+// tolerance refers to.
 std::vector<double> product_sizes(std::vector<float> x, const TestWeights& w, int64_t rows) {
   const std::vector<float> values = w.decoded();
-  const std::ptrdiff_t block = format_block(w.format) > 1 ? kernels::kQ8Block : 1;
+  const std::ptrdiff_t block = in_integers(w.format) ? kernels::kQ8Block : 1;
   for (auto first = x.begin(); first != x.end(); first += block)
     std::fill(first, first + block, std::fabs(*std::max_element(first, first + block, [](float a, float b) {
                 return std::fabs(a) < std::fabs(b);
@@ -59,7 +59,7 @@ std::vector<double> product_sizes(std::vector<float> x, const TestWeights& w, in
 TEST_P(MatmulTest, AgreesWithFloat64InEveryFormat) {
   const auto exec = GetParam().exec();
   for (const Format format : kAllFormats)
-    for (const int64_t k : {1, 15, 16, 17, 32, 96, 416, 512})
+    for (const int64_t k : {1, 15, 16, 17, 32, 96, 384, 416, 512})
       for (const int64_t n : {0, 1, 3, 8, 13, 97})
         for (const int64_t rows : {0, 1, 2, 3, 5, 66}) {
           if (k % format_block(format) != 0) continue;
@@ -98,7 +98,7 @@ TEST_P(MatmulTest, AddsToWhatIsThere) {
 // The law: a row's result has the same bits alone, in any batch, with any number of threads.
 TEST_P(MatmulTest, GivesARowTheSameBitsInAnyCompany) {
   for (const Format format : kAllFormats)
-    for (const int64_t k : {32, 64, 416, 256, 23}) {
+    for (const int64_t k : {32, 64, 384, 416, 256, 23}) {
       if (k % format_block(format) != 0) continue;
       const int64_t rows = 70;
       const TestWeights w(format, 101, k, 6);
@@ -147,7 +147,7 @@ TEST_P(MatmulTest, GivesTheSameBitsInEveryTierInBlockFormats) {
     for (const int64_t k : {32, 96, 160, 416, 512})
       for (const int64_t n : {1, 12, 16, 37, 100})
         for (const int64_t rows : {1, 3, 4, 16, 21, 70}) {
-          if (format_block(format) == 1 || k % format_block(format) != 0) continue;
+          if (!in_integers(format) || k % format_block(format) != 0) continue;
           const TestWeights w = random_blocks(format, n, k, bits);
           std::vector<float> x = random_floats(rows * k, uint32_t(rows));
           for (size_t i = 0; i < x.size(); i += 32) {
@@ -157,6 +157,30 @@ TEST_P(MatmulTest, GivesTheSameBitsInEveryTierInBlockFormats) {
           }
           ASSERT_EQ(run(*exec, x, w, rows), run(scalar, x, w, rows)) << case_name(w, rows);
         }
+}
+
+// Rows of x that have a single one: what comes out is the weights, of every code under every scale.
+TEST_P(MatmulTest, WeightsOfF8ComeOutAsTheyAre) {
+  const auto exec = GetParam().exec();
+  const int64_t n = 37, k = 256;
+  TestWeights w(Format::f8_e4m3, n, k, 15);
+  std::mt19937 bits(16);
+  for (int64_t i = 0; i < 2 * n; ++i) {
+    kernels::BlockF8 block{std::ldexp(1 + float(bits() % 1000) / 1000, int(bits() % 240) - 122), {}};
+    for (int64_t c = 0; c < 128; ++c) block.q[c] = uint8_t(i % 2 * 128 + (c + i) % 128);
+    std::memcpy(w.bytes.data() + i * int64_t{sizeof block}, &block, sizeof block);
+  }
+  const std::vector<float> weights = w.decoded();
+  for (const int64_t rows : {1, 2, 256}) {
+    for (int64_t first = 0; first < k; first += rows) {
+      std::vector<float> x(size_t(rows * k)), wanted(size_t(rows * n));
+      for (int64_t r = 0; r < rows; ++r) {
+        x[size_t(r * k + first + r)] = 1;
+        for (int64_t j = 0; j < n; ++j) wanted[size_t(r * n + j)] = weights[size_t(j * k + first + r)];
+      }
+      ASSERT_EQ(run(*exec, x, w, rows), wanted) << rows << " rows from " << first;
+    }
+  }
 }
 
 TEST_P(MatmulTest, ARowWithNanOrInfinityGivesNanAndLeavesTheOthersAlone) {

@@ -42,7 +42,7 @@ std::vector<float> decoded(DeviceFormat format, const std::vector<char>& bytes, 
 }
 
 std::vector<char> packed(const TestWeights& w, const MatrixPart& part) {
-  const DeviceFormat to = kernels::device_format(w.format);
+  const DeviceFormat to = kernels::device_format(w.format, part);
   std::vector<char> bytes(size_t(kernels::device_bytes(to, part.rows, part.columns, part.n_experts)), char{0x55});
   const int64_t panels = part.n_experts * kernels::panels_of(part.rows);
   for (int64_t p = 0; p < panels; p += 3)
@@ -54,7 +54,7 @@ std::vector<char> packed(const TestWeights& w, const MatrixPart& part) {
 TEST(GpuShareTest, PartsOfAMatrixHaveTheWeightsOfTheWhole) {
   constexpr int64_t kExperts = 4, kRows = 40, kColumns = 1024;
   for (const Format format : test::kAllFormats) {
-    const TestWeights w(format, kExperts * kRows, kColumns, 7);
+    const TestWeights w(format, kExperts * kRows, kColumns, 7, kExperts * kRows);
     const DeviceFormat to = kernels::device_format(format);
     const auto whole =
         decoded(to, packed(w, {kRows, kColumns, 0, kExperts, 0, kRows, 0, kColumns}), kRows, kColumns, kExperts);
@@ -67,11 +67,25 @@ TEST(GpuShareTest, PartsOfAMatrixHaveTheWeightsOfTheWhole) {
             const auto row = whole.begin() + ((part.first_expert + e) * kRows + part.first_row + r) * kColumns;
             wanted.insert(wanted.end(), row + part.first_column, row + part.first_column + part.columns);
           }
-        EXPECT_EQ(decoded(to, packed(w, part), part.rows, part.columns, part.n_experts), wanted)
+        const DeviceFormat as = kernels::device_format(format, part);  // f8_e4m3 from row 20 on: bf16
+        if (as != to)
+          for (float& value : wanted) value = kernels::bf16_to_f32(kernels::f32_to_bf16(value));
+        EXPECT_EQ(decoded(as, packed(w, part), part.rows, part.columns, part.n_experts), wanted)
             << kernels::format_name(format) << " cut " << int(cut) << " of GPU " << i;
       }
     }
   }
+}
+
+TEST(GpuShareTest, PartsThatCutBlocksOfFp8AreBf16) {
+  const TestWeights w(Format::f8_e4m3, 3 * 32, 384, 8, 16);
+  std::vector<float> all = w.decoded(), wanted;
+  const MatrixPart part{32, 384, 1, 2, 0, 32, 192, 192};
+  EXPECT_EQ(kernels::device_format(w.format, part), DeviceFormat::bf16);
+  for (int64_t row = 32; row < 96; ++row)
+    for (int64_t column = 192; column < 384; ++column)
+      wanted.push_back(kernels::bf16_to_f32(kernels::f32_to_bf16(all[size_t(row * 384 + column)])));
+  EXPECT_EQ(decoded(DeviceFormat::bf16, packed(w, part), 32, 192, 2), wanted);
 }
 
 TEST(GpuShareTest, SharesAreTheWholeTogether) {

@@ -23,6 +23,7 @@
 #include "model/json_file.h"
 #include "model/random_model.h"
 #include "model/sequence.h"
+#include "tests/support/fp8_checkpoint.h"
 #include "tests/support/golden_chat.h"
 #include "tests/support/sequences.h"
 #include "tests/support/throws.h"
@@ -446,6 +447,37 @@ TEST_F(GpuTest, EveryWeightFormatComesCloseToTheCpu) {
   }
 }
 
+// Block fp8 of a checkpoint, one byte a weight here as there: rows of whole blocks, and the golden checkpoints, of
+// which the experts' `down` is bf16.
+TEST_F(GpuTest, BlockFp8ComesCloseToTheCpu) {
+  for (const std::string family : {"", kFamilies[0], kFamilies[1], kFamilies[2]}) {
+    const TempDir dir;
+    if (family.empty()) test::fp8_shape().write(dir);
+    test::write_fp8(family.empty() ? dir.path() : std::filesystem::path(CORVID_GOLDEN_DIR) / family, dir);
+    const auto model = Model::load(dir.path());
+    const GpuWeights shapes = GpuWeights::shapes(model->config(), model->weights());
+    EXPECT_EQ(shapes.layers[1].expert_up.format, kernels::DeviceFormat::f8_e4m3);
+    kernels::Exec exec(2);
+    Sequence on_cpu(model, exec, 300), on_gpu(engine(model), 300);
+    // The last of the prompt's 200, which is more than small products take, where no block is left out.
+    const std::vector<Token> prompt = prompt_of(200, 3, 250);
+    std::vector<int64_t> positions = {0, 1, 7, 31, 63};
+    if (family.empty()) positions.push_back(199);
+    const auto a = on_cpu.logits_at(prompt, positions), b = on_gpu.logits_at(prompt, positions);
+    std::printf("%s:", family.c_str());
+    for (size_t i = 0; i < positions.size(); ++i) {
+      const double apart = difference(a[i], b[i]);
+      EXPECT_LT(apart, 0.15) << family << " position " << positions[i];
+      EXPECT_GT(apart, 1e-5) << "the CPU's numbers, not a GPU's";
+      std::printf(" %.4f", apart);
+    }
+    on_cpu.truncate(60), on_gpu.truncate(60);  // and a step of one token
+    for (Sequence* s : {&on_cpu, &on_gpu}) s->append(5);
+    EXPECT_LT(difference(on_cpu.logits(), on_gpu.logits()), 0.15) << family;
+    std::printf(" %.4f\n", difference(on_cpu.logits(), on_gpu.logits()));
+  }
+}
+
 // The model that ships, asked for each chore of the suite: its first reply, greedily, as on the CPU.
 TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
   const std::filesystem::path root(CORVID_SOURCE_DIR);
@@ -537,6 +569,28 @@ TEST_P(GpuShareTest, EveryWeightFormatComesCloseToOneGpus) {
       EXPECT_LT(apart, kCutTolerance) << tensor_layout(type).name << ' ' << ffn;
       EXPECT_GT(apart, 0) << tensor_layout(type).name << ' ' << ffn;
     }
+  }
+}
+
+TEST_P(GpuShareTest, BlockFp8ComesCloseToOneGpus) {
+  for (const int64_t ffn : {256, 384}) {  // in halves; whole experts, and bf16 of the attention's output
+    const TempDir dir;
+    test::TinyCheckpoint shape = test::fp8_shape();
+    shape.expert_ffn = ffn;
+    if (ffn == 384) shape.head_dim = 32;
+    shape.write(dir);
+    test::write_fp8(dir.path(), dir);
+    const auto model = Model::load(dir.path());
+    Sequence alone(engine(model), 300), shared(engine(model, 256 << 20, GetParam()), 300);
+    const std::vector<Token> prompt = prompt_of(200, 3, 250);
+    for (Sequence* s : {&alone, &shared}) s->sync(prompt);
+    double apart = difference(alone.logits(), shared.logits());
+    for (const Token token : {1, 2, 3}) {
+      for (Sequence* s : {&alone, &shared}) s->append(token);
+      apart = std::max(apart, difference(alone.logits(), shared.logits()));
+    }
+    EXPECT_LT(apart, kCutTolerance) << ffn;
+    EXPECT_GT(apart, 0) << ffn;
   }
 }
 

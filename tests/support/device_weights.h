@@ -34,12 +34,19 @@ class DeviceWeights {
     std::vector<char> packed(static_cast<size_t>(bytes));
     if (format == DeviceFormat::f8_e4m3) {
       std::mt19937 bits(seed);
-      std::vector<uint8_t> data(values.size());
-      for (uint8_t& byte : data)
-        if (byte = static_cast<uint8_t>(bits()); (byte & 0x7f) > 0x60) byte ^= 0x40;
-      std::vector<float> scales(static_cast<size_t>(n_experts * ((n + 127) / 128) * ((k + 127) / 128)));
-      for (size_t i = 0; i < scales.size(); ++i) scales[i] = 0.02F * float(i % 5 + 1);
-      repack(kernels::F8Matrix{data.data(), scales.data()}, n, k, 0, panels, packed.data());
+      // Where k is no whole number of blocks the rest is zeros, as what fills a tile up is.
+      const int64_t blocks = padded_k(format, k) / kernels::kF8Block;
+      std::vector<kernels::BlockF8> rows(static_cast<size_t>(n_experts * n * blocks));
+      for (int64_t i = 0; i < n_experts * n * k; ++i) {
+        auto byte = static_cast<uint8_t>(bits());
+        if ((byte & 0x7f) > 0x60) byte ^= 0x40;
+        rows[size_t(i / k * blocks + i % k / kernels::kF8Block)].q[i % k % kernels::kF8Block] = byte;
+      }
+      for (int64_t i = 0; i < std::ssize(rows); ++i) {
+        const int64_t expert = i / blocks / n, row_block = i / blocks % n / 128;
+        rows[size_t(i)].scale = 0.02F * float((expert + 3 * row_block + i % blocks) % 5 + 1);
+      }
+      kernels::repack({rows.data(), kernels::Format::f8_e4m3}, n, blocks * kernels::kF8Block, 0, panels, packed.data());
     } else {
       const kernels::Format file = format == DeviceFormat::bf16   ? kernels::Format::bf16
                                    : format == DeviceFormat::q8_0 ? kernels::Format::q8_0

@@ -5,6 +5,7 @@
 
 #include "kernels/sparse_attention/paged.h"
 #include "tests/support/pages.h"
+#include "tests/support/weights.h"
 
 namespace corvid::test {
 
@@ -13,16 +14,6 @@ struct PagedShape {
   int64_t local_blocks = 1;
   kernels::IndexFormat format = kernels::IndexFormat::bf16;
 };
-
-// Nearest, ties to even, saturating; as keys are stored.
-inline uint8_t to_e4m3(float value) {
-  const float size = std::min(std::fabs(value), 448.0F);
-  int exponent = size == 0 ? -6 : std::max(std::ilogb(size), -6);
-  auto eighths = static_cast<int>(std::nearbyint(std::ldexp(size, 3 - exponent)));
-  if (eighths == 16) eighths = 8, ++exponent;
-  const int bits = eighths < 8 ? eighths : (exponent + 7) * 8 + eighths - 8;
-  return static_cast<uint8_t>(bits | (std::signbit(value) ? 0x80 : 0));
-}
 
 // One sequence as the references read it: pages of bf16.
 struct HostSequence {
