@@ -6,10 +6,10 @@
 //            does nothing.
 //   Numbers  Weights become float32 as decode_row() has them, products are summed in float32 in at least 16 partial
 //            sums: |y - exact| <= matmul_tolerance(k, format) * sum_i |x[r,i] * w[j,i]| (and one rounding more with
-//            add). On the CPU ggml's block formats are multiplied in integers: x is rounded to 16 bits of the largest of
-//            its block of 32 (matmul/ints.h), so there the bound has that largest |x| in place of every |x[r,i]|, and a
-//            weight that is scale * q - min counts as |scale * q| + |min|; a row with a NaN or an infinity gives NaN; k
-//            is at most 2^24.
+//            add). On the CPU ggml's block formats are multiplied in integers: x is rounded to 16 bits of the largest
+//            of its block of 32 (matmul/ints.h), so there the bound has that largest |x| in place of every |x[r,i]|,
+//            and a weight that is scale * q - min counts as |scale * q| + |min|; a row with a NaN or an infinity gives
+//            NaN; k is at most 2^24.
 //   Order    The order of the sum depends on k and the tier alone, and where integers are multiplied not even on the
 //            tier. So y[r,j] has the same bits whatever the other rows and outputs of the call, the number of rows, and
 //            the number of threads: evaluating a prompt at once equals evaluating it token by token.
