@@ -15,34 +15,58 @@
 namespace corvid::kernels {
 namespace {
 
-__device__ float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
-__device__ float4 load4(const uint16_t* from) {
-  const uint2 v = *reinterpret_cast<const uint2*>(from);
-  return {__uint_as_float(v.x << 16), __uint_as_float(v.x & 0xffff0000U), __uint_as_float(v.y << 16),
-          __uint_as_float(v.y & 0xffff0000U)};
+// 16 bytes of a row of outputs, and those numbers times w, added.
+__device__ void add(const float*, float w, const uint4& v, float (&sum)[4]) {
+  const uint32_t words[] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) sum[i] = fmaf(w, __uint_as_float(words[i]), sum[i]);
+}
+__device__ void add(const uint16_t*, float w, const uint4& v, float (&sum)[8]) {
+  const uint32_t words[] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum[2 * i] = fmaf(w, __uint_as_float(words[i] << 16), sum[2 * i]);
+    sum[2 * i + 1] = fmaf(w, __uint_as_float(words[i] & 0xffff0000U), sum[2 * i + 1]);
+  }
 }
 
 // x[r] += weight * out[pos] of the row's pairs, in ascending slot; the shared expert's weight is 1.
+constexpr int kSumThreads = 256;
 template <class Out>
-__global__ void sum_kernel(const Out* out, const int32_t* pos, const float* weights, float* x, int dim, int top_k,
-                           int slots) {
+__global__ __launch_bounds__(kSumThreads) void sum_kernel(const Out* out, const int32_t* pos, const float* weights,
+                                                          float* x, int dim, int top_k, int slots) {
+  constexpr int kEach = 16 / sizeof(Out), kAtOnce = 8;  // numbers of a thread; slots on their way together
   const int64_t r = blockIdx.y;
-  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * 4;
+  const int i = static_cast<int>(blockIdx.x * kSumThreads + threadIdx.x) * kEach;
   wait_for_previous();
   start_next();
   if (i >= dim) return;
-  float4 sum = {};
-  for (int s = 0; s < slots; ++s) {
-    const int at = pos[r * slots + s];
-    if (at < 0) continue;
-    const float w = s < top_k ? weights[r * top_k + s] : 1.0F;
-    const float4 o = load4(out + int64_t{at} * dim + i);
-    sum.x = fmaf(w, o.x, sum.x), sum.y = fmaf(w, o.y, sum.y), sum.z = fmaf(w, o.z, sum.z), sum.w = fmaf(w, o.w, sum.w);
-  }
   auto* to = reinterpret_cast<float4*>(x + r * dim + i);
-  float4 v = *to;
-  v.x += sum.x, v.y += sum.y, v.z += sum.z, v.w += sum.w;
-  *to = v;
+  float4 v[kEach / 4];
+#pragma unroll
+  for (int j = 0; j < kEach / 4; ++j) v[j] = to[j];
+  float sum[kEach] = {};
+  for (int first = 0; first < slots; first += kAtOnce) {
+    int at[kAtOnce];
+    float w[kAtOnce];
+    uint4 o[kAtOnce];
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s) {
+      at[s] = first + s < slots ? pos[r * slots + first + s] : -1;
+      w[s] = first + s < top_k ? weights[r * top_k + first + s] : 1.0F;
+    }
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s)
+      if (at[s] >= 0) o[s] = *reinterpret_cast<const uint4*>(out + int64_t{at[s]} * dim + i);
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s)
+      if (at[s] >= 0) add(out, w[s], o[s], sum);
+  }
+#pragma unroll
+  for (int j = 0; j < kEach / 4; ++j) {
+    v[j].x += sum[4 * j], v[j].y += sum[4 * j + 1], v[j].z += sum[4 * j + 2], v[j].w += sum[4 * j + 3];
+    to[j] = v[j];
+  }
 }
 
 bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
@@ -164,8 +188,10 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, C
 template <class Out>
 void add_rows(const FeedForward& a, const Pieces& w, const Out* out, CUstream_st* stream) {
   const auto dim = static_cast<int>(a.experts.down.n);
-  launch_dependent(sum_kernel<Out>, dim3(static_cast<unsigned>((dim + 1023) / 1024), static_cast<unsigned>(a.rows)),
-                   dim3(256), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(a.top_k),
+  constexpr int kBlock = kSumThreads * 16 / int{sizeof(Out)};  // numbers of a block
+  launch_dependent(sum_kernel<Out>,
+                   dim3(static_cast<unsigned>((dim + kBlock - 1) / kBlock), static_cast<unsigned>(a.rows)),
+                   dim3(kSumThreads), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(a.top_k),
                    static_cast<int>(w.shape.slots()));
 }
 

@@ -47,13 +47,24 @@ __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanSha
   wait_for_previous();
   start_next();
   __syncthreads();
-  for (int i = thread; i < pairs; i += kThreads) {
-    const int e = ids[i] - first_expert;
-    if constexpr (kFew) pair_ids[i] = e;
-    if (e >= 0 && e < n_experts)
-      atomicAdd(&counts[e], 1);
-    else
-      plan.pos[i / top_k * slots + i % top_k] = -1;
+  constexpr int kAtOnce = kFew ? 1 : 8;  // on their way together
+  for (int base = thread; base < pairs; base += kThreads * kAtOnce) {
+    int expert[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = base + j * kThreads;
+      if (i < pairs) expert[j] = ids[i] - first_expert;
+    }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int i = base + j * kThreads, e = expert[j];
+      if (i >= pairs) break;
+      if constexpr (kFew) pair_ids[i] = e;
+      if (e >= 0 && e < n_experts)
+        atomicAdd(&counts[e], 1);
+      else
+        plan.pos[i / top_k * slots + i % top_k] = -1;
+    }
   }
   __syncthreads();
 
@@ -98,24 +109,37 @@ __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanSha
   }
 }
 
-// A block for each expert: gives its pairs their positions, in the order of the rows. A thread has consecutive pairs.
+// A block for each expert: gives its pairs their positions, in the order of the rows. A warp has consecutive pairs, and
+// looks at 32 at a time.
 constexpr int kPositionThreads = 1024;
 __global__ void positions_kernel(const int32_t* ids, int first_expert, ExpertPlanShape s, ExpertPlan plan,
                                  const int32_t* first) {
   wait_for_previous();
   start_next();
-  const auto e = static_cast<int>(blockIdx.x);
+  const int e = static_cast<int>(blockIdx.x) + first_expert;
   const int pairs = static_cast<int>(s.rows * s.top_k), top_k = static_cast<int>(s.top_k);
   const int slots = top_k + (s.shared ? 1 : 0);
-  const int each = (pairs + kPositionThreads - 1) / kPositionThreads;
-  const int begin = static_cast<int>(threadIdx.x) * each, end = min(begin + each, pairs);
-  int count = 0, total;
-  for (int i = begin; i < end; ++i) count += ids[i] - first_expert == e;
-  int position = first[e] + sum_before<kPositionThreads>(count, total);
-  for (int i = begin; i < end && count > 0; ++i) {
-    if (ids[i] - first_expert != e) continue;
-    plan.rows[position] = i / top_k;
-    plan.pos[i / top_k * slots + i % top_k] = position++;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int each = (pairs + kPositionThreads - 1) / kPositionThreads * 32;
+  const int begin = warp * each, end = min(begin + each, pairs);
+  int count = 0;  // of this lane's pairs
+#pragma unroll 8
+  for (int i = begin + lane; i < end; i += 32) count += ids[i] == e;
+  count = __reduce_add_sync(0xffffffffU, count);
+  int total;
+  int position = first[blockIdx.x] + sum_before<kPositionThreads>(lane == 0 ? count : 0, total);
+  position = __shfl_sync(0xffffffffU, position, 0);
+  if (count == 0) return;
+#pragma unroll 4
+  for (int i = begin + lane; i - lane < end; i += 32) {
+    const bool is_mine = i < end && ids[i] == e;
+    const uint32_t mine = __ballot_sync(0xffffffffU, is_mine);
+    if (is_mine) {
+      const int at = position + __popc(mine & ((1U << lane) - 1));
+      plan.rows[at] = i / top_k;
+      plan.pos[i / top_k * slots + i % top_k] = at;
+    }
+    position += __popc(mine);
   }
 }
 

@@ -6,7 +6,29 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A thread takes 32 numbers of a row at a time, or what is left: four times 16 bytes, whose words change places.
+// As they are: a thread takes 16 bytes of four rows.
+constexpr int kRows = 4;
+__global__ __launch_bounds__(kThreads) void copy_rows_kernel(cuda::SortRows a) {
+  wait_for_previous();
+  start_next();
+  const int64_t first = int64_t{blockIdx.x} * kRows, i = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8;
+  const int64_t end = a.count != nullptr ? *a.count : a.positions;
+  if (i >= a.k) return;
+  uint4 v[kRows];
+#pragma unroll
+  for (int p = 0; p < kRows; ++p) {
+    if (first + p >= end) break;
+    const int64_t row = a.rows != nullptr ? a.rows[first + p] : first + p;
+    v[p] = *reinterpret_cast<const uint4*>(a.from + row * a.k + i);
+  }
+#pragma unroll
+  for (int p = 0; p < kRows; ++p) {
+    if (first + p >= end) break;
+    *reinterpret_cast<uint4*>(a.to + (first + p) * a.k + i) = v[p];
+  }
+}
+
+// In another order: a thread takes 32 numbers of a row at a time, four times 16 bytes, whose words change places.
 template <XOrder kOrder>
 __global__ __launch_bounds__(kThreads) void sort_rows_kernel(cuda::SortRows a, int per_row) {
   wait_for_previous();
@@ -17,16 +39,10 @@ __global__ __launch_bounds__(kThreads) void sort_rows_kernel(cuda::SortRows a, i
   const int64_t row = a.rows != nullptr ? a.rows[p] : p;
   const auto* from = reinterpret_cast<const uint4*>(a.from + row * a.k + group * 32);
   auto* to = reinterpret_cast<uint4*>(a.to + p * a.k + group * 32);
-  const int count = min(4, static_cast<int>(a.k - group * 32) / 8);
   uint4 in[4];
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (i < count) in[i] = from[i];
-  if constexpr (kOrder == XOrder::plain) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (i < count) to[i] = in[i];
-  } else if constexpr (kOrder == XOrder::eights) {
+  for (int i = 0; i < 4; ++i) in[i] = from[i];
+  if constexpr (kOrder == XOrder::eights) {
     to[0] = {in[0].x, in[1].x, in[2].x, in[3].x};
     to[1] = {in[0].y, in[1].y, in[2].y, in[3].y};
     to[2] = {in[0].z, in[1].z, in[2].z, in[3].z};
@@ -42,11 +58,14 @@ __global__ __launch_bounds__(kThreads) void sort_rows_kernel(cuda::SortRows a, i
 }  // namespace
 
 void cuda::sort_rows(const SortRows& a, CUstream_st* stream) {
-  const int64_t per_row = (a.k + 31) / 32;
+  if (a.order == XOrder::plain) {
+    const dim3 grid(static_cast<unsigned>((a.positions + kRows - 1) / kRows),
+                    static_cast<unsigned>((a.k + kThreads * 8 - 1) / (kThreads * 8)));
+    return launch_dependent(copy_rows_kernel, grid, dim3(kThreads), 0, stream, a);
+  }
+  const int64_t per_row = a.k / 32;
   const dim3 grid(static_cast<unsigned>((a.positions * per_row + kThreads - 1) / kThreads));
-  auto* kernel = a.order == XOrder::plain    ? sort_rows_kernel<XOrder::plain>
-                 : a.order == XOrder::eights ? sort_rows_kernel<XOrder::eights>
-                                             : sort_rows_kernel<XOrder::fours>;
+  auto* kernel = a.order == XOrder::eights ? sort_rows_kernel<XOrder::eights> : sort_rows_kernel<XOrder::fours>;
   launch_dependent(kernel, grid, dim3(kThreads), 0, stream, a, static_cast<int>(per_row));
 }
 
