@@ -9,7 +9,8 @@
 // Base pointers and page_bytes are multiples of 128 bytes. Positions of a page that are not stored yet may hold
 // anything, NaN included. Everything that depends on lengths is read on the device, so that a captured graph can be
 // replayed with new values in the same arrays; max_keys only sizes the grids, and what it covers in vain returns at
-// once.
+// once. seq, pos and pages are not written by a kernel just before, and of a sequence at most its last `rows` positions
+// are: the others are read while that kernel may still run.
 #pragma once
 #include <cstdint>
 #include <span>

@@ -314,11 +314,11 @@ GpuForward::Batch GpuForward::queue_gather(const Batch& batch, int64_t first, in
   const auto gather = [&](const auto& from, auto& to, int64_t bytes) {
     if (bytes > 0) kernels::cuda::gather_rows({from, wanted, to.template as<void>(), count, bytes}, at.stream);
   };
+  gather(rows_.device_seq(), some_.seq, 4);  // these first: attention reads them while the kernel before may still run
+  gather(rows_.device_pos(), some_.pos, 4);
   gather(all_.x.as<void>(), some_.x, c_.dim * 4);
   gather(all_.q_turned.as<void>(), some_.q_turned, c_.n_heads * c_.head_dim * 2);
   gather(all_.index_q_turned.as<void>(), some_.index_q_turned, c_.n_index_heads * c_.index_dim * 2);
-  gather(rows_.device_seq(), some_.seq, 4);
-  gather(rows_.device_pos(), some_.pos, 4);
   Batch few;
   few.rows = count;
   few.max_keys = batch.max_keys;

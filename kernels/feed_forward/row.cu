@@ -22,6 +22,10 @@ struct RowExperts {
   float* x;
   int first_expert, slots, log_split;
   Activation act;
+  // Bytes from panel to panel and from expert to expert: of gate and up, and of down. Made by the host, as the first
+  // weights wait for what is computed of them.
+  unsigned up_panel, down_panel;
+  int64_t up_expert, down_expert;
 };
 
 // The expert at a slot: n_experts for the shared one, -1 where it is another GPU's.
@@ -31,23 +35,20 @@ __device__ int expert_at(const RowExperts& a, int slot) {
   const int expert = a.ids[slot] - a.first_expert;
   return expert >= 0 && expert < n_experts ? expert : -1;
 }
-__device__ const unsigned char* panel_of(const DeviceMatrix& w, const void* shared, int expert, int panel) {
-  const bool is_shared = expert == static_cast<int>(w.n_experts);
-  const int64_t at = is_shared ? panel : expert * panels_of(w.n) + panel;
-  return static_cast<const unsigned char*>(is_shared ? shared : w.data) + at * panel_bytes(w.format, w.k);
+__device__ const unsigned char* panel_of(const RowExperts& a, const void* data, const void* shared, int expert,
+                                         int64_t expert_bytes, unsigned offset) {
+  const bool is_shared = expert == static_cast<int>(a.gate.n_experts);
+  return static_cast<const unsigned char*>(is_shared ? shared : data) + (is_shared ? 0 : expert * expert_bytes) +
+         offset;
+}
+__device__ const unsigned char* down_panel_of(const RowExperts& a, int expert, int panel) {
+  return panel_of(a, a.down.data, a.shared_down, expert, a.down_expert, static_cast<unsigned>(panel) * a.down_panel);
 }
 
-// A row of k numbers, a multiple of 8, to shared memory, and zeros up to `padded`.
-template <class Row>
-__device__ void stage(int threads, int count, uint16_t* to, const Row& from) {
-  for (int i = static_cast<int>(threadIdx.x) * 8; i < count; i += threads * 8) {
-    const uint16_t* const at = from(i);
-    ptx::copy_async(ptx::shared_address(to + i), at != nullptr ? at : from(0), at != nullptr);
-  }
-  ptx::commit_copies();
-  ptx::wait_copies<0>();
-  __syncthreads();
-}
+// Whether all lanes read x, as if the other columns of the tensor cores' tile were the same row: fewer instructions,
+// but more registers than bf16 has to spare.
+template <DeviceFormat kFormat>
+constexpr bool kAllLanes = kFormat != DeviceFormat::bf16;
 
 // blockIdx.y: the slot. Blocks of few warps: a multiprocessor has several, and all have nearly the same work.
 template <DeviceFormat kFormat, int kWarps>
@@ -66,11 +67,12 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   const auto begin = [&] { stage(kWarps * 32, padded, row, [&](int i) { return i < k ? a.h + i : nullptr; }); };
   float sum[2][1][4] = {};
   if (panel < static_cast<int>(panels_of(a.gate.n))) {
-    const unsigned char* const panels[2] = {panel_of(a.gate, a.shared_gate, expert, panel),
-                                            panel_of(a.up, a.shared_up, expert, panel)};
-    const uint16_t* const x[1] = {lane < 4 ? row : nullptr};
-    stream<kFormat, 1, 2, kAhead<kFormat, 2>>(panels, x, padded, warp & (n_parts - 1),
-                                              static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
+    const unsigned offset = static_cast<unsigned>(panel) * a.up_panel;
+    const unsigned char* const panels[2] = {panel_of(a, a.gate.data, a.shared_gate, expert, a.up_expert, offset),
+                                            panel_of(a, a.up.data, a.shared_up, expert, a.up_expert, offset)};
+    const uint16_t* const x[1] = {kAllLanes<kFormat> || lane < 4 ? row : nullptr};
+    stream<kFormat, 1, 2, kAhead<kFormat, 2>, kAllLanes<kFormat>>(
+        panels, x, padded, warp & (n_parts - 1), static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
   } else {
     begin();
   }
@@ -116,10 +118,10 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   };
   float sum[1][1][4] = {};
   if (experts[slot] >= 0) {
-    const unsigned char* const panels[1] = {panel_of(a.down, a.shared_down, experts[slot], panel)};
-    const uint16_t* const x[1] = {lane < 4 ? rows + slot * padded : nullptr};
-    stream<kFormat, 1, 1, kAhead<kFormat, 1>>(panels, x, padded, warp & (n_parts - 1),
-                                              static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
+    const unsigned char* const panels[1] = {down_panel_of(a, experts[slot], panel)};
+    const uint16_t* const x[1] = {kAllLanes<kFormat> || lane < 4 ? rows + slot * padded : nullptr};
+    stream<kFormat, 1, 1, kAhead<kFormat, 1>, kAllLanes<kFormat>>(
+        panels, x, padded, warp & (n_parts - 1), static_cast<int>(steps_of<kFormat>(k)), n_parts, sum, lane, begin);
   } else {
     begin();
   }
@@ -188,7 +190,11 @@ void cuda::experts_of_row(const FeedForward& a, bool shared, uint16_t* m, CUstre
                .first_expert = static_cast<int>(a.first_expert),
                .slots = static_cast<int>(a.top_k) + (shared ? 1 : 0),
                .log_split = 0,
-               .act = a.act};
+               .act = a.act,
+               .up_panel = static_cast<unsigned>(panel_bytes(a.experts.gate.format, a.experts.gate.k)),
+               .down_panel = static_cast<unsigned>(panel_bytes(a.experts.down.format, a.experts.down.k)),
+               .up_expert = device_bytes(a.experts.gate.format, a.experts.gate.n, a.experts.gate.k),
+               .down_expert = device_bytes(a.experts.down.format, a.experts.down.n, a.experts.down.k)};
   r.log_split = log_split_of(panels_of(r.gate.n) * r.slots, r.gate.k);
   with_format(r.gate.format, [&]<DeviceFormat kFormat> {
     if (r.log_split <= 2)

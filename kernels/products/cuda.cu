@@ -81,6 +81,51 @@ __global__ __launch_bounds__(kStreamThreads,
   }
 }
 
+// One row of x, for q8_0: it goes to shared memory, so that only one reading of it is waited for, and the most weights
+// that registers hold are on their way meanwhile. The other seven columns of the tensor cores' tile repeat the first.
+constexpr int64_t kMostRowBytes = 48 << 10;
+
+template <DeviceFormat kFormat>
+__global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_constant__ StreamProducts a) {
+  extern __shared__ __align__(16) uint16_t row[];
+  __shared__ float parts[kStreamWarps][kPanelRows];
+  start_next();
+  int which = 0;
+  while (which + 1 < a.count && static_cast<int>(blockIdx.x) >= a.all[which + 1].first_block) ++which;
+  const StreamProducts::One& one = a.all[which];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const auto k = static_cast<int>(a.k), padded = static_cast<int>(padded_k(kFormat, k));
+  const int n_parts = 1 << one.log_split, in_block = block_panels(one.log_split);
+  const int first_panel = (static_cast<int>(blockIdx.x) - one.first_block) * in_block;
+  const int panel = first_panel + (warp >> one.log_split), j = first_panel * static_cast<int>(kPanelRows) + thread;
+  const bool has_output = thread < in_block * kPanelRows && j < one.n;
+  float before = 0;
+  const auto begin = [&] {
+    wait_for_previous();
+    if (has_output && one.out == Product::Out::add_f32) before = static_cast<const float*>(one.y)[j];
+    stage(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
+  };
+  float sum[1][1][4] = {};
+  if (panel < one.panels) {
+    const unsigned char* const panels[1] = {one.w + panel * panel_bytes(kFormat, k)};
+    const uint16_t* const x[1] = {row};
+    stream<kFormat, 1, 1, kAheadOfRow, true>(panels, x, padded, one.first_step + (warp & (n_parts - 1)), one.end_step,
+                                             n_parts, sum, lane, begin);
+  } else {
+    begin();
+  }
+  if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0][0], parts[warp][lane / 4 + 8] = sum[0][0][2];
+  __syncthreads();
+  if (!has_output) return;
+  float total = 0;
+  for (int part = 0; part < n_parts; ++part)
+    total += parts[(thread / kPanelRows << one.log_split) + part][thread % kPanelRows];
+  if (one.out == Product::Out::bf16)
+    static_cast<__nv_bfloat16*>(one.y)[j] = __float2bfloat16_rn(total);
+  else
+    static_cast<float*>(one.y)[j] = before + total;
+}
+
 int tiles_of(int64_t rows) { return rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8; }
 int blocks_of(DeviceFormat format, int panels, int log_split, int64_t rows) {
   const int in_block = block_panels(log_split) * warp_panels(format, tiles_of(rows));
@@ -89,6 +134,11 @@ int blocks_of(DeviceFormat format, int panels, int log_split, int64_t rows) {
 
 template <DeviceFormat kFormat>
 void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
+  if constexpr (kFormat == DeviceFormat::q8_0) {
+    if (const int64_t bytes = padded_k(kFormat, a.k) * 2; a.rows == 1 && bytes <= kMostRowBytes)
+      return launch_dependent(row_kernel<kFormat>, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
+                              static_cast<size_t>(bytes), stream, a);
+  }
   const int tiles = tiles_of(a.rows);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
   auto* kernel = tiles == 1   ? stream_kernel<kFormat, 1>

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "kernels/products/tiles.cuh"
+#include "kernels/ptx.cuh"
 
 namespace corvid::kernels {
 
@@ -32,6 +33,22 @@ template <DeviceFormat kFormat, int kPanels>
 constexpr int kAhead = kFormat == DeviceFormat::bf16                                       ? 5 - kPanels
                        : kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::f8_e4m3 ? 4 - kPanels
                                                                                            : 3 - kPanels;
+
+// The same for one row of x in shared memory, of q8_0.
+constexpr int kAheadOfRow = 4;
+
+// A row of `count` bf16 numbers, a multiple of 8, to shared memory: from(i) says where number i comes from, null for
+// zeros. All threads of the block call it.
+template <class From>
+__device__ inline void stage(int threads, int count, uint16_t* to, const From& from) {
+  for (int i = static_cast<int>(threadIdx.x) * 8; i < count; i += threads * 8) {
+    const uint16_t* const at = from(i);
+    ptx::copy_async(ptx::shared_address(to + i), at != nullptr ? at : from(0), at != nullptr);
+  }
+  ptx::commit_copies();
+  ptx::wait_copies<0>();
+  __syncthreads();
+}
 
 // Calls use(row of the block's first panel on, row of x, sums[kPanels]) for each output of the block, with its parts
 // added in ascending order. Rows of a panel are the fastest to vary.

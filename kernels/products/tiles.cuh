@@ -21,6 +21,12 @@ __device__ inline uint4 load_once(const void* from) {
 }
 __device__ inline uint4 load16(const void* from) { return __ldg(static_cast<const uint4*>(from)); }
 
+// Tile i of a panel, in 32 bits: a panel is never as large as that.
+template <DeviceFormat kFormat>
+__device__ inline const unsigned char* tile_at(const unsigned char* panel, unsigned i) {
+  return panel + i * static_cast<unsigned>(tile_bytes(kFormat));
+}
+
 __device__ inline void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                            uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -41,9 +47,15 @@ __device__ inline uint32_t multiply(uint32_t a, uint32_t b) {
   asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(c) : "r"(a), "r"(b));
   return c;
 }
+// (word & mask) | bits in one instruction, which the compiler makes two of.
+__device__ inline uint32_t and_or(uint32_t word, uint32_t mask, uint32_t bits) {
+  uint32_t c;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(c) : "r"(word), "r"(mask), "r"(bits));
+  return c;
+}
 // Bytes 0 and 2 of a word, as signed integers: seven bits over 128, less 128, or 256 where the sign is set.
 __device__ inline uint32_t from_bytes(uint32_t word) {
-  return subtract((word & 0x007f007fU) | k128, (word & 0x00800080U) | k128);
+  return subtract(and_or(word, 0x007f007fU, k128), and_or(word, 0x00800080U, k128));
 }
 // Bytes 1 and 3, as e4m3: shifted into bf16's place they are too small by 2^(127 - 7).
 __device__ inline uint32_t from_f8(uint32_t word) {
@@ -64,17 +76,19 @@ __device__ inline float half_float(uint32_t bits) {
 // The eight numbers that a lane has of a group of 32 in a row of x, in the order of the weights: .x .y for the first
 // instruction, .z .w for the second. Zeros where there is no row, and beyond its end. Another kernel may have written x
 // while this one ran, so these are ordinary loads.
-template <DeviceFormat kFormat>
-__device__ inline uint4 load_x(const uint16_t* row, int64_t group_k, int64_t k, int lane) {
+// kPadded: there is a row, with zeros behind its end up to the format's unit.
+template <DeviceFormat kFormat, bool kPadded>
+__device__ inline uint4 load_x(const uint16_t* row, int group_k, int64_t k, int lane) {
   constexpr bool kWhole = kFormat == DeviceFormat::q4_k || kFormat == DeviceFormat::q6_k;  // k is a multiple of 256
   if constexpr (kFormat == DeviceFormat::q6_k) {
     const uint16_t* at = row + group_k + lane % 4 * 4;
     uint2 first = {}, second = {};
-    if (row != nullptr) first = *reinterpret_cast<const uint2*>(at), second = *reinterpret_cast<const uint2*>(at + 16);
+    if (kPadded || row != nullptr)
+      first = *reinterpret_cast<const uint2*>(at), second = *reinterpret_cast<const uint2*>(at + 16);
     return {first.x, first.y, second.x, second.y};
   } else {
-    const int64_t at = group_k + lane % 4 * 8;
-    return row != nullptr && (kWhole || at < k) ? *reinterpret_cast<const uint4*>(row + at) : uint4{};
+    const int at = group_k + lane % 4 * 8;
+    return kPadded || (row != nullptr && (kWhole || at < k)) ? *reinterpret_cast<const uint4*>(row + at) : uint4{};
   }
 }
 
@@ -100,7 +114,7 @@ struct Step<DeviceFormat::bf16> {
   static constexpr bool kNeedsSums = false;
   uint4 w[2][2];  // half, group
 
-  __device__ void load(const unsigned char* panel, int64_t k, int64_t step, int lane) {
+  __device__ void load(const unsigned char* panel, int64_t k, int step, int lane) {
     const int64_t columns = padded_k(DeviceFormat::bf16, k);
     const unsigned char* at = panel + (lane / 4 * columns + step * 64 + lane % 4 * 8) * 2;
 #pragma unroll
@@ -135,12 +149,12 @@ struct Step<DeviceFormat::q8_0> {
   uint4 w[2][2];    // half, two groups
   uint2 scales[2];  // half: four
 
-  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+  __device__ void load(const unsigned char* panel, int64_t, int step, int lane) {
     load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
   }
   // Half `to` of the rows is half `half` of this panel's.
-  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
-    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::q8_0);
+  __device__ void load_half(int to, const unsigned char* panel, int half, unsigned step, int lane) {
+    const unsigned char* tile = tile_at<DeviceFormat::q8_0>(panel, step / 2U);
 #pragma unroll
     for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + step % 2 * 2048 + (j * 2 + half) * 512 + lane * 16);
     scales[to] = __ldg(reinterpret_cast<const uint2*>(tile + 4096 + (lane / 4 + half * 8) * 16 + step % 2 * 8));
@@ -171,12 +185,12 @@ struct Step<DeviceFormat::f8_e4m3> {
   uint4 w[2][2];
   float scales[2];  // half
 
-  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+  __device__ void load(const unsigned char* panel, int64_t, int step, int lane) {
     load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
   }
   // Half `to` of the rows is half `half` of this panel's.
-  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
-    const unsigned char* tile = panel + step / 2 * tile_bytes(DeviceFormat::f8_e4m3);
+  __device__ void load_half(int to, const unsigned char* panel, int half, unsigned step, int lane) {
+    const unsigned char* tile = tile_at<DeviceFormat::f8_e4m3>(panel, step / 2U);
 #pragma unroll
     for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + step % 2 * 2048 + (j * 2 + half) * 512 + lane * 16);
     scales[to] = __ldg(reinterpret_cast<const float*>(tile + 4096 + step % 2 * 4));
@@ -209,12 +223,12 @@ struct Step<DeviceFormat::q4_k> {
   uint4 header[2];  // half
   uint4 w[2][2];    // half, four groups
 
-  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+  __device__ void load(const unsigned char* panel, int64_t, int step, int lane) {
     load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
   }
   // Half `to` of the rows is half `half` of this panel's.
-  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
-    const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q4_k);
+  __device__ void load_half(int to, const unsigned char* panel, int half, unsigned step, int lane) {
+    const unsigned char* tile = tile_at<DeviceFormat::q4_k>(panel, step);
     header[to] = load16(tile + (lane / 4 + half * 8) * 16);
 #pragma unroll
     for (int j = 0; j < 2; ++j) w[to][j] = load_once(tile + 256 + (j * 2 + half) * 512 + lane * 16);
@@ -246,9 +260,9 @@ struct Step<DeviceFormat::q4_k> {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const uint32_t word = word_of(w[half][j / 4], j % 4);
-      p[half][0] = (word << 3 & 0x00780078U) | 0x41804180U;
+      p[half][0] = and_or(word << 3, 0x00780078U, 0x41804180U);
 #pragma unroll
-      for (int i = 1; i < 4; ++i) p[half][i] = (word >> (4 * i - 3) & 0x00780078U) | 0x41804180U;
+      for (int i = 1; i < 4; ++i) p[half][i] = and_or(word >> (4 * i - 3), 0x00780078U, 0x41804180U);
       by[half] = byte_float(scales(half, j >= 4), j % 4);
     }
     float part[kTiles][4] = {};
@@ -292,12 +306,12 @@ struct Step<DeviceFormat::q6_k> {
   uint4 scales[2];  // half
   uint16_t d[2];
 
-  __device__ void load(const unsigned char* panel, int64_t, int64_t step, int lane) {
+  __device__ void load(const unsigned char* panel, int64_t, int step, int lane) {
     load_half(0, panel, 0, step, lane), load_half(1, panel, 1, step, lane);
   }
   // Half `to` of the rows is half `half` of this panel's.
-  __device__ void load_half(int to, const unsigned char* panel, int half, int64_t step, int lane) {
-    const unsigned char* tile = panel + step * tile_bytes(DeviceFormat::q6_k);
+  __device__ void load_half(int to, const unsigned char* panel, int half, unsigned step, int lane) {
+    const unsigned char* tile = tile_at<DeviceFormat::q6_k>(panel, step);
 #pragma unroll
     for (int j = 0; j < 2; ++j) low[to][j] = load_once(tile + (j * 2 + half) * 512 + lane * 16);
     high[to] = load_once(tile + 2048 + half * 512 + lane * 16);
@@ -346,14 +360,17 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) {
 // next), (lane / 4
 // + 8: ...)]. kAhead steps are in registers at a time.
 // before_x() is called when the first are on their way.
-template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, class BeforeX>
+template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, bool kPadded = false, class BeforeX>
 __device__ inline void stream(const unsigned char* const (&panels)[kPanels], const uint16_t* const (&x)[kTiles],
                               int64_t k, int first, int end, int stride, float (&sum)[kPanels][kTiles][4], int lane,
                               BeforeX&& before_x) {
   using S = Step<kFormat>;
   S ahead[kAhead][kPanels];
+  // All of them before x where there are registers for it: a place is filled again when it has been used, else while
+  // the next is.
+  constexpr bool kAll = kFormat == DeviceFormat::q8_0 && kTiles == 1;
 #pragma unroll
-  for (int i = 0; i < kAhead - 1; ++i)
+  for (int i = 0; i < (kAll ? kAhead : kAhead - 1); ++i)
 #pragma unroll
     for (int p = 0; p < kPanels; ++p)
       if (first + i * stride < end) ahead[i][p].load(panels[p], k, first + i * stride, lane);
@@ -361,7 +378,7 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
   for (int step = first; step < end;) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (const int next = step + (kAhead - 1) * stride; next < end) {
+      if (const int next = step + (kAhead - 1) * stride; !kAll && next < end) {
 #pragma unroll
         for (int p = 0; p < kPanels; ++p) ahead[(i + kAhead - 1) % kAhead][p].load(panels[p], k, next, lane);
       }
@@ -370,7 +387,8 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
       for (int j = 0; j < S::kGroups; ++j) {
         uint4 xs[kTiles];
 #pragma unroll
-        for (int n = 0; n < kTiles; ++n) xs[n] = load_x<kFormat>(x[n], step * kStepK<kFormat> + j * 32, k, lane);
+        for (int n = 0; n < kTiles; ++n)
+          xs[n] = load_x<kFormat, kPadded>(x[n], step * static_cast<int>(kStepK<kFormat>) + j * 32, k, lane);
         if constexpr (S::kNeedsSums) {
           // The rows of x as the first operand, times ones in column j alone.
           const uint32_t column = lane / 4 == j ? kOnes : 0;
@@ -393,6 +411,10 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
         }
 #pragma unroll
         for (int p = 0; p < kPanels; ++p) ahead[i][p].finish(sums[p], x_high, x_low, sum[p], lane);
+      }
+      if (const int next = step + kAhead * stride; kAll && next < end) {
+#pragma unroll
+        for (int p = 0; p < kPanels; ++p) ahead[i][p].load(panels[p], k, next, lane);
       }
       step += stride;
       if (step >= end) break;

@@ -8,22 +8,35 @@ namespace corvid::kernels {
 namespace {
 
 constexpr int kThreads = 512;
+constexpr int kHeld = 4;  // pieces of four numbers of x, and of w, that a thread has in registers
 
-// A block for each row. kWide: four numbers at a time; the order of the sum is a constant of dim either way.
+// A block for each row. kWide: four numbers at a time; the order of the sum is a constant of dim either way. The
+// weights come from far, so they are asked for before the wait.
 template <bool kWide>
 __global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) {
   __shared__ float sums[kThreads / 32];
   const float* x = a.x + blockIdx.x * a.dim;
   uint16_t* h = a.h + blockIdx.x * a.dim;
   const int dim = static_cast<int>(a.dim), thread = static_cast<int>(threadIdx.x);
-  wait_for_previous();
+  const auto at = [&](int n) { return (n * kThreads + thread) * 4; };
+  float4 xs[kHeld], ws[kHeld];
+  if constexpr (kWide) {
+#pragma unroll
+    for (int n = 0; n < kHeld; ++n)
+      if (at(n) < dim) ws[n] = __ldg(reinterpret_cast<const float4*>(a.w + at(n)));
+  }
   start_next();
+  wait_for_previous();
   float sum = 0;
   if constexpr (kWide) {
-    for (int i = thread * 4; i < dim; i += kThreads * 4) {
-      const float4 v = *reinterpret_cast<const float4*>(x + i);
-      sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-    }
+    const auto add = [&](const float4& v) { sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; };
+#pragma unroll
+    for (int n = 0; n < kHeld; ++n)
+      if (at(n) < dim) xs[n] = *reinterpret_cast<const float4*>(x + at(n));
+#pragma unroll
+    for (int n = 0; n < kHeld; ++n)
+      if (at(n) < dim) add(xs[n]);
+    for (int i = at(kHeld); i < dim; i += kThreads * 4) add(*reinterpret_cast<const float4*>(x + i));
   } else {
     for (int i = thread; i < dim; i += kThreads) sum += x[i] * x[i];
   }
@@ -34,12 +47,16 @@ __global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) 
   for (int i = 0; i < kThreads / 32; ++i) total += sums[i];
   const float scale = rsqrtf(total / static_cast<float>(dim) + a.eps);
   if constexpr (kWide) {
-    for (int i = thread * 4; i < dim; i += kThreads * 4) {
-      const float4 v = *reinterpret_cast<const float4*>(x + i), w = *reinterpret_cast<const float4*>(a.w + i);
+    const auto write = [&](int i, const float4& v, const float4& w) {
       __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x * scale * w.x, v.y * scale * w.y),
                                 __floats2bfloat162_rn(v.z * scale * w.z, v.w * scale * w.w)};
       *reinterpret_cast<uint2*>(h + i) = *reinterpret_cast<uint2*>(pair);
-    }
+    };
+#pragma unroll
+    for (int n = 0; n < kHeld; ++n)
+      if (at(n) < dim) write(at(n), xs[n], ws[n]);
+    for (int i = at(kHeld); i < dim; i += kThreads * 4)
+      write(i, *reinterpret_cast<const float4*>(x + i), *reinterpret_cast<const float4*>(a.w + i));
   } else {
     for (int i = thread; i < dim; i += kThreads)
       reinterpret_cast<__nv_bfloat16*>(h)[i] = __float2bfloat16_rn(x[i] * scale * a.w[i]);

@@ -24,15 +24,22 @@ __device__ float warp_max(float value) {
 
 constexpr int kThreads = 128;
 
-// A block for each row: all add up the logits, one warp chooses. A chosen expert's score becomes NaN, which no score is
-// otherwise: it is out. kThirds: a logit is the sum of so many numbers, n_experts apart, the last being the smallest,
-// and each of them the sum of what kParts matrices have in its place.
+// Larger for larger scores; NaN is as low as can be. Never 0.
+__device__ uint32_t key_of(float score) {
+  const uint32_t bits = __float_as_uint(isnan(score) ? -CUDART_INF_F : score + 0.0F);  // of -0 those of 0
+  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+// A block for each row: all add up the logits, one warp makes scores of them, and all count how many experts are before
+// each. kThirds: a logit is the sum of so many numbers, n_experts apart, the last being the smallest, and each of them
+// the sum of what kParts matrices have in its place.
 template <int kThirds, int kParts>
 __global__ void route_kernel(Route a) {
-  extern __shared__ float shared[];
+  extern __shared__ __align__(16) float shared[];
   float* p = shared;
-  float* score = p + a.n_experts;
-  int32_t* chosen = reinterpret_cast<int32_t*>(score + a.n_experts);
+  const int n = static_cast<int>(a.n_experts), keys_end = (n + 3) / 4 * 4;
+  auto* keys = reinterpret_cast<uint32_t*>(p + keys_end);
+  int32_t* chosen = reinterpret_cast<int32_t*>(keys + keys_end);
   int32_t* sorted = chosen + a.top_k;
   int32_t* ids = a.ids + blockIdx.x * a.top_k;
   float* weights = a.weights + blockIdx.x * a.top_k;
@@ -41,19 +48,27 @@ __global__ void route_kernel(Route a) {
   wait_for_previous();
   start_next();
   for (int64_t e = lane; e < a.n_experts; e += kThreads) {
-    float logit = 0;
+    // All are asked for before the first is added: left to the compiler they come one by one.
+    const float* const from = a.logits + blockIdx.x * kThirds * a.n_experts + e;
+    const int64_t stride = a.rows * kThirds * a.n_experts;
+    float all[kThirds][kParts];
 #pragma unroll
     for (int third = kThirds - 1; third >= 0; --third)
 #pragma unroll
       for (int s = 0; s < kParts; ++s)
-        logit += a.logits[((s * a.rows + blockIdx.x) * kThirds + third) * a.n_experts + e];
+        asm volatile("ld.global.f32 %0, [%1];" : "=f"(all[third][s]) : "l"(from + s * stride + third * a.n_experts));
+    float logit = 0;
+#pragma unroll
+    for (int third = kThirds - 1; third >= 0; --third)
+#pragma unroll
+      for (int s = 0; s < kParts; ++s) logit += all[third][s];
     p[e] = logit;
   }
   __syncthreads();
-  if (lane >= 32) return;
-  if (a.gating == Gating::sigmoid) {
+  const bool makes_scores = lane < 32;
+  if (makes_scores && a.gating == Gating::sigmoid) {
     for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-p[e]));
-  } else {
+  } else if (makes_scores) {
     float largest = -CUDART_INF_F, sum = 0;
     for (int64_t e = lane; e < a.n_experts; e += 32) largest = fmaxf(largest, p[e]);
     largest = warp_max(largest);
@@ -61,26 +76,23 @@ __global__ void route_kernel(Route a) {
     sum = warp_sum(sum);
     for (int64_t e = lane; e < a.n_experts; e += 32) p[e] /= sum;
   }
-  for (int64_t e = lane; e < a.n_experts; e += 32) {
-    const float s = a.bias == nullptr ? p[e] : p[e] + a.bias[e];
-    score[e] = isnan(s) ? -CUDART_INF_F : s;
-  }
-  __syncwarp();
-
-  for (int64_t i = 0; i < a.top_k; ++i) {
-    float best = 0;
-    int best_id = -1;
-    for (int e = lane; e < a.n_experts; e += 32)
-      if (!isnan(score[e]) && (best_id < 0 || score[e] > best)) best = score[e], best_id = e;
-    for (int step = 16; step > 0; step /= 2) {
-      const float other = __shfl_xor_sync(kAll, best, step);
-      const int other_id = __shfl_xor_sync(kAll, best_id, step);
-      if (other_id >= 0 && (best_id < 0 || other > best || (other == best && other_id < best_id)))
-        best = other, best_id = other_id;
+  if (makes_scores)
+    for (int e = lane; e < keys_end; e += 32) keys[e] = e < n ? key_of(a.bias == nullptr ? p[e] : p[e] + a.bias[e]) : 0;
+  __syncthreads();
+  for (int e = lane; e < n; e += kThreads) {
+    const uint32_t key = keys[e];
+    int before = 0;
+    for (int i = 0; i < n; i += 4) {
+      const uint4 four = *reinterpret_cast<const uint4*>(keys + i);
+      before += four.x > key - (i < e ? 1 : 0);
+      before += four.y > key - (i + 1 < e ? 1 : 0);
+      before += four.z > key - (i + 2 < e ? 1 : 0);
+      before += four.w > key - (i + 3 < e ? 1 : 0);
     }
-    if (lane == 0) chosen[i] = best_id, score[best_id] = CUDART_NAN_F;
-    __syncwarp();
+    if (before < a.top_k) chosen[before] = e;
   }
+  __syncthreads();
+  if (lane >= 32) return;
   // From the order of choice to that of the ids.
   for (int64_t i = lane; i < a.top_k; i += 32) {
     int at = 0;
@@ -99,7 +111,7 @@ __global__ void route_kernel(Route a) {
 template <int kThirds, int kParts>
 void launch(const Route& a, CUstream_st* stream) {
   if (a.rows == 0) return;
-  const auto shared_bytes = static_cast<size_t>(2 * (a.n_experts + a.top_k)) * sizeof(float);
+  const auto shared_bytes = static_cast<size_t>(2 * ((a.n_experts + 3) / 4 * 4 + a.top_k)) * sizeof(float);
   if (shared_bytes > 48 << 10)
     cuda::check(cudaFuncSetAttribute(route_kernel<kThirds, kParts>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared_bytes)),

@@ -120,15 +120,26 @@ __device__ void attend_piece(const Decode& a, const uint32_t (&q)[kDim / 16][4],
   }
 }
 
-// Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring. Loops stay loops here: a step of
-// decode is so short that fetching instructions counts, each of which runs but a few times.
+// Pieces piece_of(0), piece_of(1), ... piece_of(n - 1) of this warp, through its ring. Those that end before any
+// position that may have been stored just now are on their way before the wait for the kernels before. Loops stay loops
+// here: a step of decode is so short that fetching instructions counts, each of which runs but a few times.
 template <int kDim, class PieceOf>
-__device__ void attend(const Decode& a, const int32_t* pages, int pos, const uint32_t (&q)[kDim / 16][4], int kv_head,
-                       int n, const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
+__device__ void attend(const Decode& a, const int32_t* pages, int pos, int row, int kv_head, int n,
+                       const PieceOf& piece_of, char* ring, Sums<kDim>& sums) {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const uint32_t base = ptx::shared_address(ring) + static_cast<uint32_t>(warp * kStages * Ring<kDim>::kStageBytes);
+  int early = 0;
 #pragma unroll 1
-  for (int i = 0; i < n + kStages; ++i) {
+  for (; early < min(n, kStages) && (piece_of(early) + 1) * kPiece + a.fresh <= pos + 1; ++early) {
+    load_piece<kDim>(a, pages, kv_head, piece_of(early), pos, base + early * Ring<kDim>::kStageBytes);
+    ptx::commit_copies();
+  }
+  ptx::wait_for_earlier();
+  if (n == 0) return;
+  uint32_t q[kDim / 16][4];
+  load_queries<kDim>(a, row, kv_head, q);
+#pragma unroll 1
+  for (int i = early; i < n + kStages; ++i) {
     const uint32_t stage = base + i % kStages * Ring<kDim>::kStageBytes;
     if (i >= kStages) {
       ptx::wait_copies<kStages - 1>();
@@ -207,20 +218,16 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   extern __shared__ __align__(128) char ring[];
-  ptx::wait_for_earlier();
   ptx::let_next_begin();
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, span = static_cast<int>(blockIdx.x);
   const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y), pos = a.pos[row];
   const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
-  if (pos < 0 || first >= all) return;
+  if (pos < 0 || first >= all) return ptx::wait_for_earlier();
   const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
   const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
-  uint32_t q[kDim / 16][4];
-  load_queries<kDim>(a, row, kv_head, q);
   Sums<kDim> sums;
-  if (pieces > 0)
-    attend<kDim>(
-        a, pages, pos, q, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
+  attend<kDim>(
+      a, pages, pos, row, kv_head, pieces, [&](int i) { return first + i * kWarps + warp; }, ring, sums);
   const int group = a.n_heads / a.n_kv_heads;
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + kv_head * group;
   merge_warps<kDim>(
@@ -233,20 +240,26 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
 
 template <int kDim>
 __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
-  ptx::wait_for_earlier();
   ptx::let_next_begin();
   const int t = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
   const int pos = a.pos[row];
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + head;
+  const auto n = static_cast<int>(spans(pos + 1));
+  ptx::wait_for_earlier();
   if (pos < 0) {
     if (t < kDim) a.o[line * kDim + t] = 0;
     return;
   }
-  const auto n = static_cast<int>(spans(pos + 1));
   __shared__ float factors[kMaxSpans], totals[kMaxSpans], mosts[kWarps];
   static_assert(kMaxSpans <= kThreads);
   const float2 stats =
       t < n ? reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + t] : make_float2(-INFINITY, 0);
+  // The first spans' sums are on their way while their weights are made.
+  constexpr int kFirst = 16;
+  const float* const sums = a.sums + line * a.max_spans * kDim + t;
+  float few[kFirst];
+#pragma unroll
+  for (int i = 0; i < kFirst; ++i) few[i] = t < kDim && i < n ? sums[i * kDim] : 0;
   float most = stats.x;
   for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
   if (t % 32 == 0) mosts[t / 32] = most;
@@ -259,11 +272,15 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
   __syncthreads();
   if (t >= kDim) return;
   float total = 0, sum = 0;
+  const auto add = [&](int i, float more) {
+    total = fmaf(factors[i], totals[i], total);
+    sum = fmaf(factors[i], more, sum);
+  };
+#pragma unroll
+  for (int i = 0; i < kFirst; ++i)
+    if (i < n) add(i, few[i]);
 #pragma unroll 16
-  for (int i = 0; i < n; ++i) {
-    total += factors[i] * totals[i];
-    sum += factors[i] * a.sums[(line * a.max_spans + i) * kDim + t];
-  }
+  for (int i = kFirst; i < n; ++i) add(i, sums[i * kDim]);
   a.o[line * kDim + t] = __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
 }
 
@@ -289,6 +306,7 @@ void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* sel
   const int64_t max_spans = most_spans(r.max_keys);
   Decode decode{};
   decode.rows = static_cast<int>(r.decode_rows);
+  decode.fresh = static_cast<int>(r.rows);
   decode.head_dim = static_cast<int>(a.head_dim);
   decode.seq = r.seq;
   decode.pos = r.pos;

@@ -25,6 +25,7 @@ struct Decode {
   int64_t page_bytes, score_stride;
   int rows, max_pages, n_heads, n_kv_heads, head_dim, block, top_k, local_blocks, max_spans;
   float scale_log2;  // scale / log(2)
+  int fresh;         // so many of a sequence's last positions may not be stored yet when a kernel begins
 };
 
 // Sparse attention, of blocks that are given or chosen here.

@@ -95,7 +95,7 @@ void attend_run_row_by_row(const PagedAttention& a, const PrefillRun& run, CUstr
     PagedAttention part = a;
     part.rows.seq += row;
     part.rows.pos += row;
-    part.rows.rows = part.rows.decode_rows = std::min(kDecodeRows, run.rows - done);
+    part.rows.decode_rows = std::min(kDecodeRows, run.rows - done);
     part.rows.max_keys = run.max_keys;
     part.rows.runs = {};
     part.q += row * a.n_heads * a.head_dim;

@@ -7,8 +7,8 @@
 
 namespace corvid::kernels {
 
-constexpr int kPiece = 16, kHeads = 16;          // keys of a piece, query heads of a tile
-constexpr int kMaxSpans = 128, kLeastSpan = 16;  // spans of a row; pieces of a span
+constexpr int kPiece = 16, kHeads = 16;         // keys of a piece, query heads of a tile
+constexpr int kMaxSpans = 128, kLeastSpan = 8;  // spans of a row; pieces of a span
 
 // Pieces of each of a row's spans, four warps taking turns.
 CORVID_HOST_DEVICE constexpr int span_pieces(int64_t keys) {
