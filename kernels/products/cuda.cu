@@ -2,6 +2,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/products.h"
+#include "kernels/products/ring.h"
 #include "kernels/products/split.h"
 #include "kernels/products/stream.cuh"
 #include "kernels/products/wide.h"
@@ -157,9 +158,9 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     a.count = blocks = 0;
   };
   for (const Product& p : all) {
-    if (p.w.format != kFormat || p.w.n == 0 || is_wide(p.w, rows)) continue;
+    if (p.w.format != kFormat || p.w.n == 0 || is_wide(p.w, rows) || has_ring(p.w, rows)) continue;
     const auto panels = static_cast<int>(panels_of(p.w.n));
-    const int log_split = log_split_of(panels, p.w.k);
+    const int log_split = log_split_of(p.w);
     a.all[a.count++] = {
         static_cast<const unsigned char*>(p.w.data), p.y,  static_cast<int>(p.w.n), panels, blocks, log_split, 0,
         static_cast<int>(steps_of<kFormat>(p.w.k)),  p.out};
@@ -176,6 +177,8 @@ WideProduct::Out wide_out(Product::Out out) {
 }
 
 }  // namespace
+
+int log_split_of(const DeviceMatrix& w) { return log_split_of(panels_of(w.n), w.k); }
 
 // x in another order, for the formats that want one.
 int64_t ordered_bytes(int64_t rows, int64_t k) { return (rows * k * 2 + 255) / 256 * 256; }
@@ -241,6 +244,7 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
                    stream);
     }
   }
+  ring_products(x, rows, all, stream);
   stream_products<DeviceFormat::bf16>(x, rows, all, stream);
   stream_products<DeviceFormat::q8_0>(x, rows, all, stream);
   stream_products<DeviceFormat::q4_k>(x, rows, all, stream);

@@ -15,8 +15,8 @@ __device__ inline void barrier_expect(uint64_t* barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                : "memory");
 }
-__device__ inline void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+__device__ inline void barrier_arrive(uint64_t* barrier, int count = 1) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory");
 }
 // Until the barrier's phase of this parity is over.
 __device__ inline void barrier_wait(uint64_t* barrier, int parity) {
@@ -39,6 +39,9 @@ __device__ inline void copy_box(void* to, const CUtensorMap& from, int column, i
       "l"(&from), "r"(column), "r"(row), "r"(shared_address(barrier))
       : "memory");
 }
+
+// What this thread has read and written in shared memory comes before the copies that a barrier lets go on.
+__device__ inline void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Rows of 64 bf16 numbers, 128 bytes, swizzled as the copy engine does, eight rows being 1,024 bytes apart.
 __device__ inline uint64_t wgmma_operand(const void* p) {

@@ -176,6 +176,12 @@ TEST_F(FeedForwardTest, ManyRowsOfManyExperts) {
   compare(experts, &shared, true, 1000, 8, kSilu, 0, "many");
 }
 
+TEST_F(FeedForwardTest, ManyRowsOfAnExpert) {
+  // More than one tile for an expert.
+  const Weights experts(DeviceFormat::bf16, DeviceFormat::bf16, 192, 320, 7, 1);
+  for (const int64_t rows : {300, 700}) compare(experts, nullptr, true, rows, 2, kSilu, 0, "many of one");
+}
+
 TEST_F(FeedForwardTest, GivesARowTheSameBitsInAnyCompany) {
   for (const DeviceFormat format : kDeviceFormats) {
     const int64_t dim = 512, top_k = 3;

@@ -16,6 +16,7 @@ using kernels::Device;
 using kernels::DeviceFormat;
 using kernels::Exec;
 using kernels::Product;
+using Pairs = std::vector<std::pair<int64_t, int64_t>>;
 
 class ProductsTest : public testing::Test {
  protected:
@@ -77,7 +78,7 @@ TEST_F(ProductsTest, AgreesWithFloat64InEveryFormat) {
 
 TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
   for (const DeviceFormat format : kDeviceFormats)
-    for (const int64_t rows : {1, 12, 140}) {
+    for (const int64_t rows : {1, 12, 60, 100, 140}) {
       const DeviceWeights w(format, 70, 6144, 5);
       const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
       const Reference wanted = reference(x, w, rows);
@@ -86,10 +87,20 @@ TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
     }
 }
 
+TEST_F(ProductsTest, AgreesWithFloat64OnManyOutputs) {
+  const DeviceWeights w(DeviceFormat::bf16, 16900, 64, 5);  // more pieces of work than an H100 does at once
+  for (const int64_t rows : {40, 140, 300}) {
+    const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
+    const Reference wanted = reference(x, w, rows);
+    expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y,
+                 kernels::products_tolerance(w.view.format, w.k, rows), wanted.size, name_of(w, rows));
+  }
+}
+
 TEST_F(ProductsTest, WritesBf16AndAddsToWhatIsThere) {
   for (const DeviceFormat format : kDeviceFormats)
-    for (const int64_t rows : {1, 6, 200}) {
-      const DeviceWeights w(format, 37, 512, 3);
+    for (const auto& [rows, n] : Pairs{{1, 37}, {6, 37}, {50, 37}, {50, 600}, {200, 37}, {200, 38}, {333, 600}}) {
+      const DeviceWeights w(format, n, 512, 3);
       const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 4));
       const std::vector<float> plain = run<float>(x, w, rows, Product::Out::f32);
       EXPECT_EQ(run<uint16_t>(x, w, rows, Product::Out::bf16), to_bf16(plain)) << name_of(w, rows);
@@ -119,23 +130,37 @@ TEST_F(ProductsTest, GivesARowTheSameBitsInAnyCompany) {
   }
 }
 
-TEST_F(ProductsTest, ComputesSeveralAtOnce) {
-  const int64_t k = 512, rows = 5;
-  const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, 8));
-  std::vector<std::unique_ptr<DeviceWeights>> weights;
-  for (int i = 0; i < 12; ++i)
-    weights.push_back(std::make_unique<DeviceWeights>(kDeviceFormats[i % 3], 20 + 16 * i, k, uint32_t(i)));
-  std::vector<std::unique_ptr<Guarded<float>>> found;
-  std::vector<Product> products;
-  Arrays on(*exec_);
-  for (const auto& w : weights) {
-    found.push_back(std::make_unique<Guarded<float>>(rows * w->n));
-    products.push_back({w->view, on.out(found.back()->data(), rows * w->n), Product::Out::f32});
+TEST_F(ProductsTest, GivesARowTheSameBitsHoweverItsSumIsSplit) {
+  for (const auto& [n, k] : Pairs{{101, 1024}, {101, 2048}, {101, 6144}, {8600, 2048}, {34000, 512}}) {
+    const DeviceWeights w(DeviceFormat::bf16, n, k, 6);
+    const std::vector<uint16_t> x = to_bf16(random_floats(kernels::kStreamRows * w.k, 7));
+    const std::vector<float> all = run<float>(x, w, kernels::kStreamRows, Product::Out::f32);
+    for (const auto& [first, rows] : Pairs{{0, 1}, {5, 20}, {1, 33}, {10, 64}, {3, 70}})
+      ASSERT_EQ(run<float>({x.begin() + first * k, x.begin() + (first + rows) * k}, w, rows, Product::Out::f32),
+                std::vector<float>(all.begin() + first * n, all.begin() + (first + rows) * n))
+          << name_of(w, rows) << " at row " << first;
   }
-  kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, products, nullptr, exec_->stream());
-  on.finish();
-  for (size_t i = 0; i < weights.size(); ++i)
-    EXPECT_EQ(found[i]->values(), run<float>(x, *weights[i], rows, Product::Out::f32)) << "product " << i;
+}
+
+TEST_F(ProductsTest, ComputesSeveralAtOnce) {
+  for (const int64_t rows : {5, 50}) {
+    const int64_t k = 512;
+    const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, 8));
+    std::vector<std::unique_ptr<DeviceWeights>> weights;
+    for (int i = 0; i < 12; ++i)
+      weights.push_back(std::make_unique<DeviceWeights>(kDeviceFormats[i % 3], 20 + 16 * i, k, uint32_t(i)));
+    std::vector<std::unique_ptr<Guarded<float>>> found;
+    std::vector<Product> products;
+    Arrays on(*exec_);
+    for (const auto& w : weights) {
+      found.push_back(std::make_unique<Guarded<float>>(rows * w->n));
+      products.push_back({w->view, on.out(found.back()->data(), rows * w->n), Product::Out::f32});
+    }
+    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, products, nullptr, exec_->stream());
+    on.finish();
+    for (size_t i = 0; i < weights.size(); ++i)
+      EXPECT_EQ(found[i]->values(), run<float>(x, *weights[i], rows, Product::Out::f32)) << "product " << i;
+  }
 }
 
 TEST_F(ProductsTest, NamesWhatIsWrong) {

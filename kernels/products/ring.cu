@@ -1,0 +1,248 @@
+// With 64 rows, x is as many bytes as 64 rows of weights. The kernels for fewer rows read it through the first-level
+// cache whenever they need it, and then wait for it; here a thread keeps both on their way through the copy engine, and
+// sixteen warps multiply. A stage has 64 columns, a step of the others' sums: they are split among warps and added in
+// the same order as there, so a row has the same bits.
+#include "kernels/launch.cuh"
+#include "kernels/products/dependent.cuh"
+#include "kernels/products/ring.h"
+#include "kernels/products/stream.cuh"
+#include "kernels/products/wide.cuh"
+
+namespace corvid::kernels {
+namespace {
+
+constexpr int kWarps = 16, kThreads = (kWarps + 1) * 32;
+constexpr int kRows = 64, kTiles = kRows / 8;  // of x, in a block
+constexpr int kRowBytes = kWideStageK * 2;     // of a row in a stage
+constexpr int kMaxStages = 12, kRingBytes = 200 << 10;
+constexpr int kMaxProducts = 8;
+
+// Parts of a sum in a block; panels of a warp, and rows of weights of a block.
+CORVID_HOST_DEVICE constexpr int panels_of_warp(int log_split) { return log_split == 3 ? 2 : 1; }
+CORVID_HOST_DEVICE constexpr int weight_rows(int log_split) {
+  return (kWarps >> log_split) * panels_of_warp(log_split) * kPanelRows;
+}
+
+struct RingArgs {
+  struct One {
+    void* y;
+    int n, first_piece, log_split, rows;  // rows: of weights, in a block
+    Product::Out out;
+  };
+  CUtensorMap x, w[kMaxProducts];
+  One all[kMaxProducts];
+  int count, pieces, rows, parts, steps, stages, stage_bytes;  // parts: of 64 rows of x
+};
+
+struct Barriers {
+  uint64_t full[kMaxStages], empty[kMaxStages], over;
+};
+
+struct Where {
+  int which, block, first_row;
+};
+__device__ Where place_of_piece(const RingArgs& a, int piece) {
+  int which = 0;
+  while (which + 1 < a.count && piece >= a.all[which + 1].first_piece) ++which;
+  const int in = piece - a.all[which].first_piece;
+  return {which, in / a.parts, in % a.parts * kRows};
+}
+
+struct Position {
+  int stage = 0, parity = 0;
+  __device__ void advance(int by, int stages) {
+    for (stage += by; stage >= stages; stage -= stages) parity ^= 1;
+  }
+};
+
+__device__ void produce(const RingArgs& a, unsigned char* ring, Barriers& b) {
+  Position at;
+  bool was_split = false;
+  int pieces = 0;  // begun before this one
+  for (int piece = static_cast<int>(blockIdx.x); piece < a.pieces; piece += static_cast<int>(gridDim.x), ++pieces) {
+    const Where p = place_of_piece(a, piece);
+    const RingArgs::One& one = a.all[p.which];
+    // Parts are added through the ring's memory. (A phase can be told from the next only.)
+    if (pieces > 1) barrier_wait(&b.over, pieces % 2);
+    if (was_split) barrier_wait(&b.over, (pieces - 1) % 2);
+    was_split = one.log_split > 0;
+    const auto copy_w = [&](int step, const Position& to) {
+      barrier_expect(&b.full[to.stage], (one.rows + kRows) * kRowBytes);
+      copy_box(ring + to.stage * a.stage_bytes, a.w[p.which], step * kWideStageK, p.block * one.rows,
+               &b.full[to.stage]);
+    };
+    const auto copy_x = [&](int step, const Position& to) {
+      copy_box(ring + to.stage * a.stage_bytes + one.rows * kRowBytes, a.x, step * kWideStageK, p.first_row,
+               &b.full[to.stage]);
+    };
+    int step = 0;
+    if (pieces == 0) {  // the ring is empty, and weights are there whatever kernels are under way
+      const int first = min(a.stages, a.steps);
+      for (step = 0; step < first; ++step) copy_w(step, {step, 0});
+      wait_for_previous();
+      for (step = 0; step < first; ++step) copy_x(step, {step, 0});
+      at.advance(first, a.stages);
+    }
+    for (; step < a.steps; ++step, at.advance(1, a.stages)) {
+      barrier_wait(&b.empty[at.stage], at.parity ^ 1);
+      copy_w(step, at);
+      copy_x(step, at);
+    }
+  }
+}
+
+__device__ void put(const RingArgs::One& one, int64_t at, float v) {
+  if (one.out == Product::Out::bf16)
+    static_cast<__nv_bfloat16*>(one.y)[at] = __float2bfloat16_rn(v);
+  else if (one.out == Product::Out::f32)
+    static_cast<float*>(one.y)[at] = v;
+  else
+    static_cast<float*>(one.y)[at] += v;
+}
+
+// Of eight rows the one that lanes 4 g to 4 g + 3 have: eight lanes in a row then read, of rows whose chunks of 16
+// bytes are permuted by their number, from all banks. And back.
+__device__ int row_of(int g) { return g % 2 * 4 + g / 2; }
+__device__ int number_of(int row) { return row % 4 * 2 + row / 4; }
+
+__device__ uint4 load_shared(const unsigned char* from) { return *reinterpret_cast<const uint4*>(from); }
+
+template <int kPanels>
+__device__ void multiply_piece(const RingArgs& a, const Where& p, unsigned char* ring, Barriers& b, Position at) {
+  const RingArgs::One& one = a.all[p.which];
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int own_row = row_of(lane / 4);
+  const int parts = 1 << one.log_split, part = warp & (parts - 1), group = warp >> one.log_split;
+  float sum[kPanels][kTiles][4] = {};
+  at.advance(part, a.stages);
+  for (int step = part; step < a.steps; step += parts, at.advance(parts, a.stages)) {
+    barrier_wait(&b.full[at.stage], at.parity);
+    const unsigned char* stage = ring + at.stage * a.stage_bytes + own_row * kRowBytes;
+    const unsigned char *w = stage + group * kPanels * kPanelRows * kRowBytes, *x = stage + one.rows * kRowBytes;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int chunk = ((j * 4 + lane % 4) ^ own_row) * 16;
+      uint4 v[kPanels][2];
+#pragma unroll
+      for (int i = 0; i < kPanels; ++i)
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          v[i][half] = load_shared(w + (i * kPanelRows + half * 8) * kRowBytes + chunk);
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const uint4 xs = load_shared(x + n * 8 * kRowBytes + chunk);
+#pragma unroll
+        for (int i = 0; i < kPanels; ++i) {
+          mma(sum[i][n], v[i][0].x, v[i][1].x, v[i][0].y, v[i][1].y, xs.x, xs.y);
+          mma(sum[i][n], v[i][0].z, v[i][1].z, v[i][0].w, v[i][1].w, xs.z, xs.w);
+        }
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(&b.empty[at.stage], parts);
+  }
+  wait_for_previous();
+
+  const int first = p.block * one.rows;
+  if (parts == 1) {
+#pragma unroll
+    for (int i = 0; i < kPanels; ++i)
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const int j = first + (group * kPanels + i) * kPanelRows + c / 2 * 8 + own_row;
+          const int r = p.first_row + n * 8 + row_of(lane % 4 * 2 + c % 2);
+          if (j < one.n && r < a.rows) put(one, int64_t{r} * one.n + j, 0.0F + sum[i][n][c]);
+        }
+    return;
+  }
+  const auto sync = [] { asm volatile("bar.sync 1, %0;" ::"n"(kWarps * 32) : "memory"); };
+  auto* sums = reinterpret_cast<float*>(ring);  // [warp][panel][tile][4][lane]
+  sync();                                       // all stages have been read
+#pragma unroll
+  for (int i = 0; i < kPanels; ++i)
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) sums[((((warp * kPanels) + i) * kTiles + n) * 4 + c) * 32 + lane] = sum[i][n][c];
+  sync();
+  for (int i = static_cast<int>(threadIdx.x); i < one.rows * kRows; i += kWarps * 32) {
+    const int row = i % one.rows, column = i / one.rows, panel = row / kPanelRows;
+    if (first + row >= one.n || p.first_row + column >= a.rows) continue;
+    const int holder = number_of(row % 8) * 4 + number_of(column % 8) / 2;
+    const int c = row % 16 / 8 * 2 + number_of(column % 8) % 2;
+    float total = 0;
+    for (int q = 0; q < parts; ++q) {
+      const int from = (panel / kPanels << one.log_split) + q;
+      total += sums[(((from * kPanels + panel % kPanels) * kTiles + column / 8) * 4 + c) * 32 + holder];
+    }
+    put(one, int64_t{p.first_row + column} * one.n + first + row, total);
+  }
+  fence_for_copies();
+}
+
+__global__ __launch_bounds__(kThreads, 1) void ring_kernel(const __grid_constant__ RingArgs a) {
+  extern __shared__ unsigned char raw[];
+  __shared__ Barriers b;
+  unsigned char* ring = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < a.stages; ++s) barrier_init(&b.full[s], 1), barrier_init(&b.empty[s], kWarps);
+    barrier_init(&b.over, kWarps);
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  start_next();
+  if (threadIdx.x >= kWarps * 32) {
+    if (threadIdx.x == kWarps * 32) produce(a, ring, b);
+    return;
+  }
+  Position at;
+  for (int piece = static_cast<int>(blockIdx.x); piece < a.pieces; piece += static_cast<int>(gridDim.x)) {
+    const Where p = place_of_piece(a, piece);
+    if (a.all[p.which].log_split == 3)
+      multiply_piece<panels_of_warp(3)>(a, p, ring, b, at);
+    else
+      multiply_piece<panels_of_warp(0)>(a, p, ring, b, at);
+    at.advance(a.steps, a.stages);
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(&b.over);
+  }
+}
+
+}  // namespace
+
+void cuda::ring_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream) {
+  RingArgs a{};
+  int most_rows = 0;
+  const auto flush = [&] {
+    if (a.count == 0) return;
+    a.stage_bytes = (most_rows + kRows) * kRowBytes;
+    a.stages = std::min(kMaxStages, kRingBytes / a.stage_bytes);
+    constexpr int kSharedBytes = kRingBytes + 1024;
+    allow(ring_kernel, kSharedBytes);
+    launch("products of some rows", ring_kernel,
+           {.grid = dim3(static_cast<unsigned>(std::min(a.pieces, multiprocessors()))),
+            .threads = kThreads,
+            .shared_bytes = kSharedBytes,
+            .stream = stream,
+            .may_begin_early = true},
+           a);
+    a.count = a.pieces = most_rows = 0;
+  };
+  a.rows = static_cast<int>(rows), a.parts = static_cast<int>((rows + kRows - 1) / kRows);
+  for (const Product& p : all) {
+    if (p.w.n == 0 || !has_ring(p.w, rows)) continue;
+    const int64_t panels = panels_of(p.w.n);
+    const int log_split = log_split_of(p.w), in_block = weight_rows(log_split);
+    if (a.count == 0) a.x = map_of(x, p.w.k, p.w.k, rows, kRows), a.steps = static_cast<int>(p.w.k / 64);
+    a.w[a.count] = map_of(p.w.data, p.w.k, p.w.k, panels * kPanelRows, in_block);
+    a.all[a.count++] = {p.y, static_cast<int>(p.w.n), a.pieces, log_split, in_block, p.out};
+    a.pieces += static_cast<int>((panels * kPanelRows + in_block - 1) / in_block) * a.parts;
+    most_rows = std::max(most_rows, in_block);
+    if (a.count == kMaxProducts) flush();
+  }
+  flush();
+}
+
+}  // namespace corvid::kernels
