@@ -158,7 +158,7 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     a.count = blocks = 0;
   };
   for (const Product& p : all) {
-    if (p.w.format != kFormat || p.w.n == 0 || is_wide(p.w, rows) || has_ring(p.w, rows)) continue;
+    if (p.w.format != kFormat || p.w.n == 0 || is_wide(p.w, rows)) continue;
     const auto panels = static_cast<int>(panels_of(p.w.n));
     const int log_split = log_split_of(p.w);
     a.all[a.count++] = {
@@ -244,8 +244,10 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
                    stream);
     }
   }
-  ring_products(x, rows, all, stream);
-  stream_products<DeviceFormat::bf16>(x, rows, all, stream);
+  if (has_ring(all, rows))
+    ring_products(x, rows, all, stream);
+  else
+    stream_products<DeviceFormat::bf16>(x, rows, all, stream);
   stream_products<DeviceFormat::q8_0>(x, rows, all, stream);
   stream_products<DeviceFormat::q4_k>(x, rows, all, stream);
   stream_products<DeviceFormat::q6_k>(x, rows, all, stream);

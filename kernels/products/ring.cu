@@ -210,7 +210,20 @@ __global__ __launch_bounds__(kThreads, 1) void ring_kernel(const __grid_constant
   }
 }
 
+int64_t blocks_of(const DeviceMatrix& w) {
+  const int64_t rows = panels_of(w.n) * kPanelRows, in_block = weight_rows(log_split_of(w));
+  return (rows + in_block - 1) / in_block;
+}
+
 }  // namespace
+
+bool has_ring(std::span<const Product> all, int64_t rows) {
+  if (rows <= 32 || rows > kStreamRows || all[0].w.k % kWideStageK != 0) return false;
+  int64_t blocks = 0;
+  for (const Product& p : all)
+    if (p.w.format == DeviceFormat::bf16) blocks += blocks_of(p.w);
+  return blocks >= 64;
+}
 
 void cuda::ring_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream) {
   RingArgs a{};
@@ -232,13 +245,13 @@ void cuda::ring_products(const uint16_t* x, int64_t rows, std::span<const Produc
   };
   a.rows = static_cast<int>(rows), a.parts = static_cast<int>((rows + kRows - 1) / kRows);
   for (const Product& p : all) {
-    if (p.w.n == 0 || !has_ring(p.w, rows)) continue;
+    if (p.w.n == 0 || p.w.format != DeviceFormat::bf16) continue;
     const int64_t panels = panels_of(p.w.n);
     const int log_split = log_split_of(p.w), in_block = weight_rows(log_split);
     if (a.count == 0) a.x = map_of(x, p.w.k, p.w.k, rows, kRows), a.steps = static_cast<int>(p.w.k / 64);
     a.w[a.count] = map_of(p.w.data, p.w.k, p.w.k, panels * kPanelRows, in_block);
     a.all[a.count++] = {p.y, static_cast<int>(p.w.n), a.pieces, log_split, in_block, p.out};
-    a.pieces += static_cast<int>((panels * kPanelRows + in_block - 1) / in_block) * a.parts;
+    a.pieces += static_cast<int>(blocks_of(p.w)) * a.parts;
     most_rows = std::max(most_rows, in_block);
     if (a.count == kMaxProducts) flush();
   }

@@ -7,16 +7,15 @@
 
 namespace corvid::kernels {
 
-constexpr bool has_ring(const DeviceMatrix& w, int64_t rows) {
-  return rows > 32 && rows <= kStreamRows && w.format == DeviceFormat::bf16 && w.k % 64 == 0;
-}
+// Whether these products are computed so: where there are blocks of threads for half of a big GPU.
+bool has_ring(std::span<const Product> all, int64_t rows);
 
 // Into how many parts the sums of a product are split, as a power of two: a constant of the matrix, for any kernel of
 // few rows.
 int log_split_of(const DeviceMatrix& w);
 
 namespace cuda {
-// Those of `all` for which has_ring() is true.
+// Those of `all` in bf16; has_ring(all, rows).
 void ring_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream);
 }  // namespace cuda
 
