@@ -91,7 +91,7 @@ struct Pieces {
     const bool shared = !dense && !wide && a.shared.gate.data != nullptr && have_one_shape(a.experts, a.shared);
     const int64_t n_experts = a.experts.gate.n_experts;
     shape = {rows, a.top_k, n_experts,
-             wide ? std::min(wide_tile(a.experts.gate.format), wide_tile(a.experts.down.format))
+             wide ? wide_tile(a.experts.gate.format, a.experts.down.format, rows * a.top_k / n_experts)
                   : stream_tile(rows, a.top_k, n_experts),
              shared};
     auto* base = static_cast<unsigned char*>(workspace);
@@ -208,6 +208,7 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                   .tiles = w.plan.tiles,
                   .n_tiles = w.plan.n_tiles,
                   .max_tiles = s.max_tiles(),
+                  .tile = s.tile,
                   .y = w.m,
                   .out = WideProduct::Out::activated,
                   .act = a.act,

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/activate.cuh"
+#include "kernels/launch.cuh"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/wgmma.cuh"
 #include "kernels/products/wide.h"
@@ -96,8 +97,10 @@ __device__ void write_floats(const WideTask& a, const ExpertTile& tile, int chan
   }
 }
 
-// Rows of `columns` bf16 numbers, `stride` apart, in boxes of 64 columns.
-inline CUtensorMap map_of(const void* data, int64_t columns, int64_t stride, int64_t rows, uint32_t box_rows) {
+// bf16 numbers: sizes and boxes from the numbers that lie side by side on, strides in bytes from the next dimension on.
+template <int kDimensions>
+CUtensorMap tensor_map(const void* data, const int64_t (&sizes)[kDimensions], const int64_t (&strides)[kDimensions - 1],
+                       const int64_t (&box)[kDimensions], CUtensorMapSwizzle swizzle) {
   static const auto encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -105,18 +108,23 @@ inline CUtensorMap map_of(const void* data, int64_t columns, int64_t stride, int
                 "cuTensorMapEncodeTiled");
     return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
   }();
+  cuuint64_t all_sizes[kDimensions], all_strides[kDimensions - 1];
+  cuuint32_t boxes[kDimensions], steps[kDimensions];
+  for (int i = 0; i < kDimensions; ++i) {
+    all_sizes[i] = static_cast<cuuint64_t>(sizes[i]), boxes[i] = static_cast<cuuint32_t>(box[i]), steps[i] = 1;
+    if (i > 0) all_strides[i - 1] = static_cast<cuuint64_t>(strides[i - 1]);
+  }
   CUtensorMap map;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {static_cast<cuuint64_t>(stride * 2)};
-  const cuuint32_t box[] = {kWideStageK, box_rows}, steps[] = {1, 1};
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(data), sizes, strides,
-                                 box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kDimensions, const_cast<void*>(data),
+                                 all_sizes, all_strides, boxes, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) throw std::runtime_error("cuTensorMapEncodeTiled: error " + std::to_string(result));
   return map;
 }
-
-constexpr int kPlainTile = 128;  // rows of a tile with one matrix for all: as fast as more, and more even
+// Rows of `columns` numbers, `stride` apart, in boxes of 64 columns.
+inline CUtensorMap map_of(const void* data, int64_t columns, int64_t stride, int64_t rows, int64_t box_rows) {
+  return tensor_map<2>(data, {columns, rows}, {stride * 2}, {kWideStageK, box_rows}, CU_TENSOR_MAP_SWIZZLE_128B);
+}
 
 inline WideTask wide_task(const WideProduct& a, int tile, int block_rows) {
   const bool has_plan = a.tiles != nullptr;
@@ -133,13 +141,6 @@ inline WideTask wide_task(const WideProduct& a, int tile, int block_rows) {
           .out = a.out,
           .act = a.act,
           .order = a.order};
-}
-
-inline int multiprocessors() {
-  int device = 0, count = 0;
-  cuda::check(cudaGetDevice(&device), "device");
-  cuda::check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "device");
-  return count;
 }
 
 }  // namespace corvid::kernels

@@ -7,8 +7,11 @@
 
 namespace corvid::kernels {
 
-// Most rows of x in a tile.
-constexpr int64_t wide_tile(DeviceFormat format) { return format == DeviceFormat::bf16 ? 192 : 128; }
+// Most rows of x in a tile of a plan, for experts that have `average` rows: in bf16 as many as two blocks have, or one.
+constexpr int64_t wide_tile(DeviceFormat first, DeviceFormat second, int64_t average) {
+  if (first != DeviceFormat::bf16 || second != DeviceFormat::bf16) return 128;
+  return average > 160 ? 384 : 192;
+}
 
 // How the numbers of a row of x lie. Weights in tiles (tile.h) go from memory to the registers of the tensor cores'
 // first operand, whose order within 32 numbers then has to be that of x in shared memory.
@@ -25,10 +28,11 @@ struct WideProduct {
   const uint16_t* x;  // [positions, k], in x_order(first.format)
   int64_t positions;
   DeviceMatrix first, second;  // second for Out::activated alone: up, first being gate
-  const ExpertTile* tiles;     // of at most wide_tile(first.format) positions; null: one expert and all positions
+  const ExpertTile* tiles;     // null: one expert and all positions
   const int32_t* n_tiles;      // on the device, at most max_tiles
   int64_t max_tiles;
-  void* y;  // [positions, n], float32 or (bf16, activated) bf16
+  int64_t tile = 0;  // most positions of one of `tiles`, as wide_tile() says
+  void* y;           // [positions, n], float32 or (bf16, activated) bf16
   Out out;
   Activation act;
   XOrder order = XOrder::plain;  // of y, if that is bf16

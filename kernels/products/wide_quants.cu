@@ -13,7 +13,8 @@ namespace corvid::kernels {
 namespace {
 
 constexpr int kStages = 8;
-constexpr int kBoxes = static_cast<int>(wide_tile(DeviceFormat::q8_0)) / kBox;
+constexpr int kTile = 128;
+constexpr int kBoxes = kTile / kBox;
 
 struct alignas(1024) Stage {
   unsigned char x[kBoxes][kBoxBytes];
@@ -174,7 +175,7 @@ __global__ __launch_bounds__(kWideThreads, 1) void quants_kernel(const __grid_co
 
 void cuda::wide_quants(const WideProduct& a, CUstream_st* stream) {
   const bool is_pair = a.out == WideProduct::Out::activated;
-  const QuantArgs args{.task = wide_task(a, static_cast<int>(wide_tile(a.first.format)), is_pair ? 64 : 128),
+  const QuantArgs args{.task = wide_task(a, kTile, is_pair ? 64 : 128),
                        .x = map_of(a.x, a.first.k, a.first.k, a.positions, kBox),
                        .first = static_cast<const unsigned char*>(a.first.data),
                        .second = is_pair ? static_cast<const unsigned char*>(a.second.data) : nullptr,

@@ -1,0 +1,7 @@
+#include "kernels/products/wide_kernel.cuh"
+
+namespace corvid::kernels {
+
+template void launch_wide<SharesWeights>(const WideProduct&, int, CUstream_st*);
+
+}  // namespace corvid::kernels
