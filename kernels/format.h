@@ -5,6 +5,8 @@
 //   f8_e4m3: block fp8 of Hugging Face checkpoints, in blocks of 128 weights of a row under a float32 scale. No file
 //   has it: model/checkpoint.cpp makes it, and sees to it that there is no NaN, that scales are below 2^119, and that
 //   each 16 rows of a matrix from its first on share theirs, which the GPU's layout builds on (device_matrix.h).
+//   In memory alone too: q8_0x16 and q4_0x16, the numbers of sixteen rows of q8_0 and q4_0 side by side
+//   (matmul/interleaved.h).
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -20,12 +22,18 @@
 
 namespace corvid::kernels {
 
-enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k, f8_e4m3 };
+enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k, f8_e4m3, q8_0x16, q4_0x16 };
 
 const char* format_name(Format format);
 
-// A matrix of weights as it lies in a model file: rows of `row_bytes(format, k)` bytes, one after the other. Not owned.
-// Any alignment is accepted.
+// The format whose rows are interleaved; any other is itself.
+CORVID_HOST_DEVICE constexpr Format plain_format(Format format) {
+  return format == Format::q8_0x16 ? Format::q8_0 : format == Format::q4_0x16 ? Format::q4_0 : format;
+}
+constexpr bool is_interleaved(Format format) { return plain_format(format) != format; }
+
+// A matrix of weights as it lies in a model file: rows of `row_bytes(format, k)` bytes, one after the other;
+// interleaved, so many bytes times sixteen for each sixteen rows. Not owned. Any alignment is accepted.
 struct Matrix {
   const void* data = nullptr;
   Format format = Format::f32;
@@ -33,7 +41,7 @@ struct Matrix {
 
 // Weights per indivisible unit of a row: a row's length must be a multiple of it.
 CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) {
-  switch (format) {
+  switch (plain_format(format)) {
     case Format::f32:
     case Format::f16:
     case Format::bf16:
@@ -48,8 +56,9 @@ CORVID_HOST_DEVICE constexpr int64_t format_block(Format format) {
       return kKBlock;
     case Format::f8_e4m3:
       return kF8Block;
+    default:
+      return 1;
   }
-  return 1;
 }
 
 // Whether its weights are integers under scales, which the CPU multiplies as such (matmul/ints.h).
@@ -57,7 +66,7 @@ constexpr bool in_integers(Format format) { return format_block(format) > 1 && f
 
 // Bytes of one block.
 CORVID_HOST_DEVICE constexpr int64_t block_bytes(Format format) {
-  switch (format) {
+  switch (plain_format(format)) {
     case Format::f32:
       return 4;
     case Format::f16:
@@ -77,8 +86,9 @@ CORVID_HOST_DEVICE constexpr int64_t block_bytes(Format format) {
       return sizeof(BlockQ6K);
     case Format::f8_e4m3:
       return sizeof(BlockF8);
+    default:
+      return 0;
   }
-  return 0;
 }
 
 // Bytes of one row of n weights. Needs n >= 0 and a multiple of format_block(format).
@@ -118,10 +128,11 @@ CORVID_HOST_DEVICE inline float f8_weight(uint8_t bits) {
 }
 
 // n weights at `row` -> float32, ggml's formats bit for bit as ggml does. Needs n a multiple of format_block(format).
+// Throws std::invalid_argument for an interleaved format, whose rows do not lie one by one.
 void decode_row(Format format, const void* row, int64_t n, float* out);
 
 // n float32 -> `row`; the block formats as quantize.h says. Needs n a multiple of format_block(format), and any format
-// but f8_e4m3: a row alone does not know its scales.
+// but f8_e4m3, for a row alone does not know its scales, and the interleaved ones.
 void encode_row(Format format, const float* values, int64_t n, void* row);
 
 }  // namespace corvid::kernels

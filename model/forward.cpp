@@ -117,7 +117,8 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
   std::vector<kernels::PageSelect> page_choices;
   std::vector<kernels::SparseAttention> attentions;
   for (int64_t i = 0; i < c.n_layers(); ++i) {
-    const Weights::Layer& l = w.layers[static_cast<size_t>(i)];
+    const auto held = w.layer(i);
+    const Weights::Layer& l = *held;
     const bool sparse = c.layers[static_cast<size_t>(i)].sparse_attention;
     const bool indexed = sparse && any_indexed, selects = sparse && any_selects;
     const bool bounded = !c.has_sparse_attention();  // some segments may choose by bounds
@@ -246,14 +247,15 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
                         exec);  // x += ...
   }
 
-  kernels::rms_norm({x, w.output_norm, h, rows, c.dim, c.norm_eps}, exec);
+  const auto end = w.end();
+  kernels::rms_norm({x, end->norm, h, rows, c.dim, c.norm_eps}, exec);
   const auto who_wants = [](const Segment& segment) { return !segment.wanted.empty(); };
   if (const auto only = std::ranges::find_if(batch, who_wants); std::ssize(only->wanted) == rows) {
-    kernels::matmul({h, w.output, only->logits, rows, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
+    kernels::matmul({h, end->output, only->logits, rows, c.vocab_size, c.dim}, exec);  // logits [wanted, vocab]
     return;
   }
   a.logits.resize(static_cast<size_t>(rows * c.vocab_size));
-  kernels::matmul({h, w.output, a.logits.data(), rows, c.vocab_size, c.dim}, exec);  // logits [rows, vocab]
+  kernels::matmul({h, end->output, a.logits.data(), rows, c.vocab_size, c.dim}, exec);  // logits [rows, vocab]
   for (size_t s = 0; s < batch.size(); ++s)
     std::copy_n(a.logits.data() + place[s].first * c.vocab_size, place[s].count * c.vocab_size, batch[s].logits);
 }

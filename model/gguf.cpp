@@ -336,14 +336,6 @@ std::vector<std::string> Gguf::keys() const {
   return keys;
 }
 
-void Gguf::copy_into_memory(const GgufTensor* except, const std::stop_token& stop) {
-  const size_t size = file_.bytes().size();
-  if (except == nullptr) return file_.copy_into_memory(0, size, stop);
-  const auto begin = static_cast<size_t>(except->data.data() - file_.bytes().data()), end = begin + except->data.size();
-  file_.copy_into_memory(0, begin, stop);
-  file_.copy_into_memory(end, size, stop);
-}
-
 const GgufTensor* Gguf::find(std::string_view tensor) const {
   const auto found = tensor_index_.find(tensor);
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];

@@ -34,11 +34,12 @@ class Gguf {
   // the file can't be read, std::runtime_error naming file, thing, wanted and found when its content is wrong.
   static Gguf open(const std::filesystem::path& file);
 
-  // Puts the tensors into memory of this process's own, in large pages, as MappedFile::copy_into_memory does; `except`,
-  // which may be null, stays where it is.
-  void copy_into_memory(const GgufTensor* except, const std::stop_token& stop);
-
-  bool read(const std::byte* from, std::span<std::byte> to) const noexcept { return file_.read(from, to); }  // likewise
+  // As MappedFile's.
+  bool read(const std::byte* from, std::span<std::byte> to) const noexcept { return file_.read(from, to); }
+  void forget(std::span<const std::byte> bytes) const noexcept { file_.forget(bytes); }
+  bool has_byte(const std::byte* at) const noexcept {
+    return at >= file_.bytes().data() && at < file_.bytes().data() + file_.bytes().size();
+  }
 
   const std::string& name() const { return name_; }  // the file's name, for messages
   // Everything before the tensor data: changes with any key, tensor name, shape or offset.

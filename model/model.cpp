@@ -17,6 +17,7 @@
 #include "model/json_file.h"
 #include "model/memory_room.h"
 #include "model/random_model.h"
+#include "model/weight_copies.h"
 #include "model/weights.h"
 
 namespace corvid::model {
@@ -81,7 +82,6 @@ struct Model::Impl {
     copy_weights(options);
   }
 
-  // All but the embedding, of which a token reads one row, unless it is the output matrix too.
   void copy_weights(const LoadOptions& options) {
     int64_t bytes = 0;
     for (const Gguf& file : files) bytes += file.file_bytes();
@@ -89,24 +89,32 @@ struct Model::Impl {
     const int64_t available = available_memory().value_or(0);
     const bool is_worth_it = bytes >= options.least_copied && bytes <= available / 2;
     if (options.memory == WeightMemory::automatic && !is_worth_it) return;
-    constexpr const char* kEmbedding = "token_embd.weight";
-    if (!config.tied_output) {
-      const auto holder = std::ranges::find_if(files, [&](const Gguf& f) { return f.find(kEmbedding) != nullptr; });
-      weights.read_embedding = [&file = *holder](const std::byte* from, std::span<std::byte> to) {
-        return file.read(from, to);
-      };
-    }
-    const auto copy = [this](const std::stop_token& stop) {
-      for (Gguf& file : files) file.copy_into_memory(config.tied_output ? nullptr : file.find(kEmbedding), stop);
+    const auto holder = [this](const std::byte* at) {
+      return std::ranges::find_if(files, [&](const Gguf& file) { return file.has_byte(at); });
     };
-    if (options.memory == WeightMemory::copied) return copy({});
+    weights.read_embedding = [&file = *holder(static_cast<const std::byte*>(weights.embedding.data))](
+                                 const std::byte* from, std::span<std::byte> to) { return file.read(from, to); };
+    const auto read = [this, holder](const std::byte* from, std::span<std::byte> to) {
+      const auto file = holder(from);
+      if (file == files.end()) {  // decoded when it was bound
+        std::ranges::copy_n(from, std::ssize(to), to.data());
+      } else if (!file->read(from, to)) {
+        fail(file->name(), ": can't be read any more: it was shortened, or its disk failed");
+      }
+    };
+    const auto forget = [this, holder](std::span<const std::byte> pages) {
+      if (const auto file = holder(pages.data()); file != files.end()) file->forget(pages);
+    };
+    const auto copies = std::make_shared<WeightCopies>(config, weights, WeightSource{read, forget});
+    weights.copies = copies;
+    if (options.memory == WeightMemory::copied) return copies->copy({});
     memory_left = available - bytes;
     is_copying = true;
     // What can't be copied, or by no thread, is used where it is mapped.
     try {
-      copier = std::jthread([this, copy](const std::stop_token& stop) {
+      copier = std::jthread([this, copies](const std::stop_token& stop) {
         try {
-          copy(stop);
+          copies->copy(stop);
         } catch (const std::exception&) {
         }
         is_copying = false;

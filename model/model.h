@@ -16,7 +16,7 @@ struct Weights;
 struct RandomShape;
 
 // Where the weights of a GGUF file lie. Mapped they are read when they are first used, and shared with other processes;
-// copied into this process's memory (MappedFile::copy_into_memory) they are read faster. automatic begins mapped and
+// copied into this process's memory (weight_copies.h) they are read faster. automatic begins mapped and
 // copies on a thread of its own what takes long to read and fits easily: least_copied bytes or more that are at most
 // half of what is free. copied has done so when the model is loaded, whatever the size.
 enum class WeightMemory : uint8_t { automatic, mapped, copied };

@@ -6,6 +6,7 @@
 
 #include "model/error.h"
 #include "model/mix.h"
+#include "model/weight_copies.h"
 
 namespace corvid::model {
 namespace {
@@ -74,6 +75,49 @@ Matrix rows_from(const Matrix& all, int64_t first, int64_t columns) {
 
 }  // namespace
 
+std::vector<Weights::LayerMatrix> Weights::matrices_of(const Config& c, int64_t layer) {
+  const int64_t q_rows = c.n_heads * c.head_dim, kv_rows = c.n_kv_heads * c.head_dim;
+  const Config::Layer& kind = c.layers[static_cast<size_t>(layer)];
+  std::vector<LayerMatrix> all{{"attn_q", &Layer::q, {q_rows, c.dim}},
+                               {"attn_k", &Layer::k, {kv_rows, c.dim}},
+                               {"attn_v", &Layer::v, {kv_rows, c.dim}},
+                               {"attn_output", &Layer::attn_output, {c.dim, q_rows}}};
+  if (kind.sparse_attention) {
+    all.push_back({"indexer.q_proj", &Layer::index_q, {c.n_index_heads * c.index_dim, c.dim}});
+    all.push_back({"indexer.k_proj", &Layer::index_k, {c.index_dim, c.dim}});
+  }
+  if (!kind.moe) {
+    all.push_back({"ffn_gate", &Layer::gate, {c.dense_ffn, c.dim}});
+    all.push_back({"ffn_up", &Layer::up, {c.dense_ffn, c.dim}});
+    all.push_back({"ffn_down", &Layer::down, {c.dim, c.dense_ffn}});
+    return all;
+  }
+  all.push_back({"ffn_gate_inp", &Layer::router, {c.n_experts, c.dim}});
+  all.push_back({"ffn_gate_exps", &Layer::expert_gate, {c.n_experts, c.expert_ffn, c.dim}});
+  all.push_back({"ffn_up_exps", &Layer::expert_up, {c.n_experts, c.expert_ffn, c.dim}});
+  all.push_back({"ffn_down_exps", &Layer::expert_down, {c.n_experts, c.dim, c.expert_ffn}});
+  if (c.shared_ffn == 0) return all;
+  all.push_back({"ffn_gate_shexp", &Layer::shared_gate, {c.shared_ffn, c.dim}});
+  all.push_back({"ffn_up_shexp", &Layer::shared_up, {c.shared_ffn, c.dim}});
+  all.push_back({"ffn_down_shexp", &Layer::shared_down, {c.dim, c.shared_ffn}});
+  return all;
+}
+
+std::vector<Weights::LayerVector> Weights::vectors_of(const Config& c, int64_t layer) {
+  const Config::Layer& kind = c.layers[static_cast<size_t>(layer)];
+  const bool whole = c.family->whole_qk_norms;
+  std::vector<LayerVector> all{{"attn_norm.weight", &Layer::attn_norm, c.dim},
+                               {"attn_q_norm.weight", &Layer::q_norm, whole ? c.n_heads * c.head_dim : c.head_dim},
+                               {"attn_k_norm.weight", &Layer::k_norm, whole ? c.n_kv_heads * c.head_dim : c.head_dim},
+                               {"ffn_norm.weight", &Layer::ffn_norm, c.dim}};
+  if (kind.sparse_attention) {
+    all.push_back({"indexer.q_norm.weight", &Layer::index_q_norm, c.index_dim});
+    all.push_back({"indexer.k_norm.weight", &Layer::index_k_norm, c.index_dim});
+  }
+  if (kind.moe && c.family->routing_bias) all.push_back({"exp_probs_b.bias", &Layer::router_bias, c.n_experts});
+  return all;
+}
+
 Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::string& file) {
   Weights w;
   Binder bind(tensors, file, w.decoded_);
@@ -82,46 +126,29 @@ Weights Weights::bind(const Config& c, const TensorTable& tensors, const std::st
   w.output_norm = bind.vector("output_norm.weight", c.dim);
   w.output = c.tied_output ? w.embedding : bind.matrix("output.weight", {c.vocab_size, c.dim});
   for (int64_t i = 0; i < c.n_layers(); ++i) {
-    const auto name = [&](const char* part) { return concat("blk.", i, ".", part); };
+    const auto name = [&](const std::string& part) { return concat("blk.", i, ".", part); };
     Layer& l = w.layers.emplace_back();
-    l.attn_norm = bind.vector(name("attn_norm.weight"), c.dim);
-    if (bind.has(name("attn_qkv.weight"))) {  // the three below each other, as some converters write them
+    const bool together = bind.has(name("attn_qkv.weight"));  // the three below each other, as some converters do
+    if (together) {
       l.q = bind.matrix(name("attn_qkv.weight"), {q_rows + 2 * kv_rows, c.dim});
       l.k = rows_from(l.q, q_rows, c.dim);
       l.v = rows_from(l.q, q_rows + kv_rows, c.dim);
-    } else {
-      l.q = bind.matrix(name("attn_q.weight"), {q_rows, c.dim});
-      l.k = bind.matrix(name("attn_k.weight"), {kv_rows, c.dim});
-      l.v = bind.matrix(name("attn_v.weight"), {kv_rows, c.dim});
     }
-    l.attn_output = bind.matrix(name("attn_output.weight"), {c.dim, q_rows});
-    l.q_norm = bind.vector(name("attn_q_norm.weight"), c.family->whole_qk_norms ? q_rows : c.head_dim);
-    l.k_norm = bind.vector(name("attn_k_norm.weight"), c.family->whole_qk_norms ? kv_rows : c.head_dim);
-    if (c.layers[static_cast<size_t>(i)].sparse_attention) {
-      l.index_q = bind.matrix(name("indexer.q_proj.weight"), {c.n_index_heads * c.index_dim, c.dim});
-      l.index_k = bind.matrix(name("indexer.k_proj.weight"), {c.index_dim, c.dim});
-      l.index_q_norm = bind.vector(name("indexer.q_norm.weight"), c.index_dim);
-      l.index_k_norm = bind.vector(name("indexer.k_norm.weight"), c.index_dim);
-    }
-    l.ffn_norm = bind.vector(name("ffn_norm.weight"), c.dim);
-    if (!c.layers[static_cast<size_t>(i)].moe) {
-      l.gate = bind.matrix(name("ffn_gate.weight"), {c.dense_ffn, c.dim});
-      l.up = bind.matrix(name("ffn_up.weight"), {c.dense_ffn, c.dim});
-      l.down = bind.matrix(name("ffn_down.weight"), {c.dim, c.dense_ffn});
-      continue;
-    }
-    l.router = bind.matrix(name("ffn_gate_inp.weight"), {c.n_experts, c.dim});
-    if (c.family->routing_bias) l.router_bias = bind.vector(name("exp_probs_b.bias"), c.n_experts);
-    l.expert_gate = bind.matrix(name("ffn_gate_exps.weight"), {c.n_experts, c.expert_ffn, c.dim});
-    l.expert_up = bind.matrix(name("ffn_up_exps.weight"), {c.n_experts, c.expert_ffn, c.dim});
-    l.expert_down = bind.matrix(name("ffn_down_exps.weight"), {c.n_experts, c.dim, c.expert_ffn});
-    if (c.shared_ffn == 0) continue;
-    l.shared_gate = bind.matrix(name("ffn_gate_shexp.weight"), {c.shared_ffn, c.dim});
-    l.shared_up = bind.matrix(name("ffn_up_shexp.weight"), {c.shared_ffn, c.dim});
-    l.shared_down = bind.matrix(name("ffn_down_shexp.weight"), {c.dim, c.shared_ffn});
+    for (const LayerMatrix& m : matrices_of(c, i))
+      if ((l.*m.place).data == nullptr) l.*m.place = bind.matrix(name(m.name + std::string(".weight")), m.shape);
+    for (const LayerVector& v : vectors_of(c, i)) l.*v.place = bind.vector(name(v.name), v.size);
   }
   bind.refuse_the_rest(c);
   return w;
+}
+
+std::shared_ptr<const Weights::Layer> Weights::layer(int64_t i) const {
+  if (copies != nullptr) return copies->layer(i);
+  return {std::shared_ptr<void>(), &layers[static_cast<size_t>(i)]};  // owns nothing
+}
+
+std::shared_ptr<const Weights::End> Weights::end() const {
+  return copies != nullptr ? copies->end() : std::make_shared<const End>(End{output_norm, output});
 }
 
 }  // namespace corvid::model

@@ -3,6 +3,7 @@
 
 #include "kernels/check.h"
 #include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/matmul/interleaved.h"
 #include "kernels/matmul/ints.h"
 #include "kernels/matmul/tile.h"
 #include "kernels/simd/arena.h"
@@ -122,6 +123,13 @@ void check(const ExpertFfn& a) {
             " for ", format_name(w->format), ", found ", a.dim);
   require(a.ffn % format_block(a.down.format) == 0, "expert_ffn: want ffn a multiple of ", format_block(a.down.format),
           " for ", format_name(a.down.format), ", found ", a.ffn);
+  const auto check_rows = [](const Matrix& w, int64_t n, const char* name) {
+    require(!is_interleaved(w.format) || n % kInterleavedRows == 0, "expert_ffn: want ", name, " a multiple of ",
+            kInterleavedRows, " for ", format_name(w.format), ", found ", n);
+  };
+  check_rows(a.gate, a.ffn, "ffn");
+  check_rows(a.up, a.ffn, "ffn");
+  check_rows(a.down, a.dim, "dim");
   require(std::max(a.dim, a.ffn) <= cpu::kMaxIntLength, "expert_ffn: want dim, ffn up to ", cpu::kMaxIntLength,
           ", found ", a.dim, ", ", a.ffn);
   if (a.rows == 0) return;  // the arrays may be null
@@ -194,8 +202,8 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
     const int64_t w_bytes = row_bytes(m.format, k);
     const char* w = expert_matrix(m, c.expert, m_outs, k) + j * w_bytes;
     if (in_integers(m.format))
-      return ints.product(
-          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add, next},
+      return int_product(
+          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add, next}, isa,
           rest);
     for (int64_t i = 0, step = tile_outs(k); i < n; i += step)
       tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);

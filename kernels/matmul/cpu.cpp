@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "kernels/check.h"
+#include "kernels/matmul/interleaved.h"
 #include "kernels/matmul/ints.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/matmul/tile.h"
@@ -59,6 +60,8 @@ void check(const Matmul& a) {
           ", ", a.k);
   require(a.k % format_block(a.w.format) == 0, "matmul: want k a multiple of ", format_block(a.w.format), " for ",
           format_name(a.w.format), ", found ", a.k);
+  require(!is_interleaved(a.w.format) || a.n % kInterleavedRows == 0, "matmul: want n a multiple of ", kInterleavedRows,
+          " for ", format_name(a.w.format), ", found ", a.n);
   require(!in_integers(a.w.format) || a.k <= cpu::kMaxIntLength, "matmul: want k up to ", cpu::kMaxIntLength, " for ",
           format_name(a.w.format), ", found ", a.k);
 }
@@ -81,7 +84,10 @@ void matmul(const Matmul& a, Exec& exec) { matmul(std::span<const Matmul>(&a, 1)
 void matmul(std::span<const Matmul> all, Exec& exec) {
   for (const Matmul& a : all) check(a);
   if (exec.device() == Device::cuda)
-    for (const Matmul& a : all) cuda::matmul(a, exec.stream());
+    for (const Matmul& a : all) {
+      require(!is_interleaved(a.w.format), "matmul: ", format_name(a.w.format), " is for the CPU alone");
+      cuda::matmul(a, exec.stream());
+    }
   else
     for (; !all.empty(); all = all.subspan(std::min(all.size(), kMaxTogether)))
       cpu::matmul(all.first(std::min(all.size(), kMaxTogether)), exec.isa(), exec.pool());
@@ -149,14 +155,14 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       tile({x, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
     } else if (a.rows > kMaxVectors) {
       const std::byte* panels = cut.x + r / kPanelRows * int_panel_bytes(a.k);
-      ints.product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
+      int_product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, isa, scratch[worker]);
     } else {
       const std::byte* x[kMaxVectors];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
       // The others take the tasks in between.
       const int64_t ahead = pool.threads() * cut.outs;
       const char* next = j + ahead < a.n ? w + ahead * row_bytes(a.w.format, a.k) : nullptr;
-      ints.product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, scratch[worker]);
+      int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
     }
   });
 }

@@ -32,8 +32,9 @@ __device__ float weight_at(Format format, const unsigned char* row, int64_t i) {
       return block_weight(reinterpret_cast<const BlockQ6K*>(row), i);
     case Format::f8_e4m3:
       return block_weight(reinterpret_cast<const BlockF8*>(row), i);
+    default:
+      return 0;  // matmul() refuses the interleaved ones
   }
-  return 0;
 }
 
 // Lane l sums the terms i = l, l + 32, ...; the lanes are added by a tree: an order that k alone decides.

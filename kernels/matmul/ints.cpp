@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/matmul/interleaved.h"
 #include "kernels/simd/v16.h"
 
 #define CORVID_BODY "kernels/matmul/unpack.inc"
@@ -40,6 +41,7 @@ using namespace cpu;
 constexpr int64_t kWordOuts = 12;
 #include "kernels/matmul/ints_bytes.inc"
 #include "kernels/matmul/ints_words.inc"
+#include "kernels/matmul/ints_words_interleaved.inc"
 }  // namespace corvid::kernels::avx512::ints_vnni
 CORVID_END_TIER
 
@@ -71,7 +73,7 @@ const cpu::IntFunctions& cpu::int_functions(Isa isa) {
     case Isa::avx512:
       return avx512::ints::kIntFunctions;
     case Isa::vnni:
-      return avx512::ints_vnni::kIntFunctions;
+      return avx512::ints_vnni::kAllIntFunctions;
     case Isa::amx:
       return avx512::ints_amx::kIntFunctions;
   }

@@ -50,15 +50,23 @@ struct IntTile {
 };
 
 constexpr int64_t kIntOuts = 96;  // per tile when there are many rows: a multiple of every register tile and block
-// Floats of scratch memory that product() needs, 64-byte aligned: the weights of a few outputs, unpacked.
-constexpr int64_t int_scratch(int64_t k) { return 8 * k + 512; }
+// Rows of interleaved weights (interleaved.h) that are unpacked together when there are many rows of x: whole sixteens,
+// and whole pieces of what panels are multiplied by.
+constexpr int64_t kSeparatedRows = 48;
+constexpr int64_t separated_scratch(int64_t k) { return kSeparatedRows * row_bytes(Format::q8_0, k) / 4 + 16; }
+// Floats of scratch memory that int_product() needs, 64-byte aligned: the weights of a few outputs, unpacked;
+// interleaved ones as words, or those rows.
+constexpr int64_t int_scratch(int64_t k) { return 8 * k + 512 + (kSeparatedRows / 2 - 4) * k; }
+static_assert(int_scratch(32) - separated_scratch(32) >= 8 * 32 + 512);
 
 struct IntFunctions {
   // x [32 * blocks] -> the blocks from `first` on of a quantised row of k.
   void (*quantize)(const float* x, int64_t first, int64_t blocks, std::byte* row, int64_t k) noexcept;
   // One to sixteen quantised rows of k numbers -> the panel. Its rows from n on become anything.
   void (*pack)(const std::byte* const* rows, int64_t n, int64_t k, std::byte* panel) noexcept;
-  void (*product)(const IntTile& tile, float* scratch) noexcept;
+  void (*product)(const IntTile& tile, float* scratch) noexcept;  // of any format but the interleaved ones
+  // Of these, with panels; null: they have to be put into rows first.
+  void (*product_of_interleaved)(const IntTile& tile, float* scratch) noexcept = nullptr;
 };
 const IntFunctions& int_functions(Isa isa);
 

@@ -54,9 +54,10 @@ void matmul(benchmark::State& state, Format format) {
   // Enough copies of the weights that one row reads them from memory, not from a cache.
   const int64_t copies =
       rows > 4 ? 1 : std::max<int64_t>(1, (int64_t{256} << 20) / (n * kernels::row_bytes(format, k)));
-  const TestWeights w(format, n, k, 1);
+  const TestWeights w(plain_format(format), n, k, 1);
+  const std::vector<char> one = is_interleaved(format) ? interleaved(w, format) : w.bytes;
   std::vector<char> bytes;
-  for (int64_t i = 0; i < copies; ++i) bytes.insert(bytes.end(), w.bytes.begin(), w.bytes.end());
+  for (int64_t i = 0; i < copies; ++i) bytes.insert(bytes.end(), one.begin(), one.end());
   const kernels::Buffer x = aligned(random_floats(rows * k, 2));
   kernels::Buffer y(rows * n * 4);
   std::vector<double> wanted(static_cast<size_t>(rows * n));
@@ -82,6 +83,9 @@ BENCHMARK_CAPTURE(matmul, decode_q8_0, Format::q8_0)
     ->Args({1, 4096, 384})
     ->Args({1, 4096, 4096})
     ->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q8_0x16, Format::q8_0x16)->Args({1, 4096, 384})->Args({1, 4096, 4096})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q4_0x16, Format::q4_0x16)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, prefill_q8_0x16, Format::q8_0x16)->Args({512, 384, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q4_0, Format::q4_0)->Args({512, 1024, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q4_k, Format::q4_k)->Args({512, 1024, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q6_k, Format::q6_k)->Args({512, 1024, 1024})->UseRealTime();

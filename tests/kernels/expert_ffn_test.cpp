@@ -90,6 +90,22 @@ TEST_P(ExpertFfnTest, AgreesWithFloat64InBlockFormats) {
   }
 }
 
+TEST_P(ExpertFfnTest, InterleavedWeightsGiveTheSameBits) {
+  const auto exec = GetParam().exec(2);
+  for (const Format format : kInterleavedFormats)
+    for (const int64_t rows : {1, 2, 5, 7, 40, 150}) {
+      const Layer layer(160, 96, 6, 3, rows, plain_format(format));
+      const std::vector<char> gate = interleaved(layer.gate, format), up = interleaved(layer.up, format),
+                              down = interleaved(layer.down, format);
+      ExpertFfn a = layer.args(nullptr);
+      const std::vector<float> wanted = run(*exec, a);
+      a.gate = {gate.data(), format}, a.up = {up.data(), format}, a.down = {down.data(), format};
+      EXPECT_EQ(run(*exec, a), wanted) << layer.name();
+      a.up = layer.up.view();  // formats may differ
+      EXPECT_EQ(run(*exec, a), wanted) << layer.name();
+    }
+}
+
 TEST_P(ExpertFfnTest, AgreesWithFloat64OnAwkwardSizes) {
   const auto exec = GetParam().exec();
   for (const int64_t dim : {1, 17, 50})

@@ -5,6 +5,7 @@
 #include "tests/support/backends.h"
 #include "tests/support/expect_close.h"
 #include "tests/support/guarded.h"
+#include "tests/support/throws.h"
 #include "tests/support/weights.h"
 
 namespace corvid::test {
@@ -183,6 +184,57 @@ TEST_P(MatmulTest, WeightsOfF8ComeOutAsTheyAre) {
   }
 }
 
+// Sixteen rows side by side: the same bits as one after the other, whose agreement with float64 is tested above.
+TEST_P(MatmulTest, InterleavedWeightsGiveTheSameBits) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "for the CPU alone";
+  const auto exec = GetParam().exec(2);
+  std::mt19937 bits(16);
+  for (const Format format : kInterleavedFormats)
+    for (const int64_t k : {32, 64, 96, 128, 160, 416, 1056})
+      for (const int64_t n : {0, 16, 48, 112})
+        for (const int64_t rows : {0, 1, 2, 3, 4, 5, 6, 21, 70}) {
+          const TestWeights w = random_blocks(plain_format(format), n, k, bits);
+          const std::vector<char> bytes = interleaved(w, format);
+          const std::vector<float> x = random_floats(rows * k, uint32_t(rows)), before = random_floats(rows * n, 17);
+          for (const bool add : {false, true}) {
+            const std::vector<float> wanted = run(*exec, x, w, rows, add ? &before : nullptr);
+            Guarded<float> y(add ? before : std::vector<float>(size_t(rows * n), 99.0F));
+            matmul({x.data(), {bytes.data(), format}, y.data(), rows, n, k, add}, *exec);
+            y.expect_guards_intact("matmul");
+            ASSERT_EQ(y.values(), wanted) << case_name(w, rows) << ", interleaved, add " << add;
+          }
+        }
+}
+
+TEST_P(MatmulTest, InterleavedWeightsAgreeWithFloat64) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "for the CPU alone";
+  const auto exec = GetParam().exec();
+  for (const Format format : kInterleavedFormats)
+    for (const int64_t rows : {1, 3, 9}) {
+      const TestWeights w(plain_format(format), 32, 6144, 1);
+      const std::vector<char> bytes = interleaved(w, format);
+      const std::vector<float> x = random_floats(rows * w.k, 2);
+      std::vector<double> wanted(size_t(rows * w.n));
+      kernels::ref::matmul({x.data(), w.view(), nullptr, rows, w.n, w.k}, wanted.data());
+      std::vector<float> y(wanted.size());
+      matmul({x.data(), {bytes.data(), format}, y.data(), rows, w.n, w.k}, *exec);
+      expect_close(y, wanted, kernels::matmul_tolerance(w.k, format), product_sizes(x, w, rows), case_name(w, rows));
+    }
+}
+
+TEST_P(MatmulTest, InterleavedWeightsBecomeRowsAgain) {
+  if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "for the CPU alone";
+  std::mt19937 bits(18);
+  for (const Format format : kInterleavedFormats)
+    for (const int64_t k : {32, 64, 96, 128, 416}) {
+      const TestWeights w = random_blocks(plain_format(format), 16, k, bits);
+      Guarded<char> rows(std::vector<char>(w.bytes.size()));
+      kernels::separate(format, interleaved(w, format).data(), k, rows.data(), GetParam().isa);
+      rows.expect_guards_intact("separate");
+      EXPECT_EQ(rows.values(), w.bytes) << kernels::format_name(format) << ' ' << k;
+    }
+}
+
 TEST_P(MatmulTest, ARowWithNanOrInfinityGivesNanAndLeavesTheOthersAlone) {
   if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "a GPU multiplies floats";
   const auto exec = GetParam().exec();
@@ -249,6 +301,10 @@ TEST(MatmulContract, NamesWhatIsWrong) {
   } catch (const std::invalid_argument& error) {
     EXPECT_STREQ(error.what(), "matmul: want k a multiple of 32 for q8_0, found 33");
   }
+  EXPECT_EQ(message_of([&] { wrong(1, 24, 32, Format::q8_0x16); }),
+            "matmul: want n a multiple of 16 for q8_0x16, found 24");
+  EXPECT_EQ(message_of([&] { decode_row(Format::q4_0x16, x, 32, x); }),
+            "decode_row: rows of q4_0x16 do not lie one by one");
 }
 
 }  // namespace

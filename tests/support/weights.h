@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/format.h"
+#include "kernels/matmul/interleaved.h"
 #include "tests/support/backends.h"
 
 namespace corvid::test {
@@ -64,5 +65,16 @@ struct TestWeights {
     }
   }
 };
+
+constexpr kernels::Format kInterleavedFormats[] = {kernels::Format::q8_0x16, kernels::Format::q4_0x16};
+
+// The same weights as w, in the plain format, side by side.
+inline std::vector<char> interleaved(const TestWeights& w, kernels::Format format) {
+  std::vector<char> bytes(w.bytes.size());
+  const size_t sixteen = size_t(kernels::kInterleavedRows * kernels::row_bytes(format, w.k));
+  for (size_t at = 0; at < bytes.size(); at += sixteen)
+    kernels::interleave(format, w.bytes.data() + at, w.k, bytes.data() + at);
+  return bytes;
+}
 
 }  // namespace corvid::test

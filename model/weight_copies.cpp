@@ -1,0 +1,137 @@
+#include "model/weight_copies.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "kernels/matmul/interleaved.h"
+
+namespace corvid::model {
+namespace {
+
+using kernels::Format;
+using kernels::kInterleavedRows;
+
+constexpr int64_t kPiece = int64_t{1} << 20;  // read at a time: it stays in a cache until it is put in order
+
+// Each tensor begins where a register does.
+int64_t with_padding(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+int64_t WeightCopies::Tensor::bytes() const {
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows * kernels::row_bytes(format, shape.back());
+}
+
+WeightCopies::WeightCopies(const Config& config, const Weights& weights, WeightSource source, kernels::Isa isa)
+    : config_(config), weights_(weights), source_(std::move(source)), isa_(isa) {
+  for (const Weights::Layer& layer : weights.layers) layers_.push_back(std::make_shared<const Weights::Layer>(layer));
+  end_ = std::make_shared<const Weights::End>(Weights::End{weights.output_norm, weights.output});
+}
+
+std::shared_ptr<const Weights::Layer> WeightCopies::layer(int64_t i) const {
+  const std::lock_guard lock(mutex_);
+  return layers_[static_cast<size_t>(i)];
+}
+
+std::shared_ptr<const Weights::End> WeightCopies::end() const {
+  const std::lock_guard lock(mutex_);
+  return end_;
+}
+
+template <class T>
+void WeightCopies::publish(std::shared_ptr<const T>& place, const T& value, const Tensor& copied) {
+  auto next = std::make_shared<const T>(value);
+  {
+    const std::lock_guard lock(mutex_);
+    place.swap(next);
+  }
+  former_.push_back(next);
+  copied_.push_back(copied);
+  forget(copied);
+}
+
+void WeightCopies::forget(const Tensor& tensor) {
+  source_.forget({static_cast<const std::byte*>(tensor.data), static_cast<size_t>(tensor.bytes())});
+}
+
+std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop) {
+  const auto* from = static_cast<const std::byte*>(tensor.data);
+  const int64_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2], k = tensor.shape.back();
+  const std::optional<Format> format = kernels::interleaved_format(tensor.format, rows, isa_);
+  const int64_t sixteen = kInterleavedRows * kernels::row_bytes(tensor.format, k);
+  const int64_t step = format ? std::max<int64_t>(1, kPiece / sixteen) * sixteen : kPiece;
+  if (format) rows_.resize(static_cast<size_t>(std::max(step, std::ssize(rows_))));
+  for (int64_t left = tensor.bytes(); left > 0;) {
+    if (stop.stop_requested()) return std::nullopt;
+    const int64_t n = std::min(step, left);
+    std::byte* const at = format ? rows_.data() : to;
+    source_.read(from, {at, static_cast<size_t>(n)});
+    for (int64_t i = 0; format && i < n; i += sixteen) kernels::interleave(*format, at + i, k, to + i);
+    from += n, to += n, left -= n;
+  }
+  return format.value_or(tensor.format);
+}
+
+bool WeightCopies::copy_layer(int64_t i, const std::stop_token& stop) {
+  Weights::Layer now = weights_.layers[static_cast<size_t>(i)];
+  const auto matrices = Weights::matrices_of(config_, i);
+  const auto vectors = Weights::vectors_of(config_, i);
+  const auto vector = [&](const Weights::LayerVector& v) { return Tensor{now.*v.place, Format::f32, {v.size}}; };
+  const auto matrix = [&](const Weights::LayerMatrix& m) {
+    return Tensor{(now.*m.place).data, (now.*m.place).format, m.shape};
+  };
+  int64_t bytes = 0;
+  for (const auto& v : vectors) bytes += with_padding(vector(v).bytes());
+  for (const auto& m : matrices) bytes += with_padding(matrix(m).bytes());
+  std::byte* at = memory_.emplace_back(bytes).as<std::byte>();
+  auto& place = layers_[static_cast<size_t>(i)];
+  for (const auto& v : vectors) {
+    const Tensor from = vector(v);
+    if (!copy_tensor(from, at, stop)) return false;
+    now.*v.place = reinterpret_cast<const float*>(at);
+    publish(place, now, from);
+    at += with_padding(from.bytes());
+  }
+  for (const auto& m : matrices) {
+    const Tensor from = matrix(m);
+    const std::optional<Format> format = copy_tensor(from, at, stop);
+    if (!format) return false;
+    now.*m.place = {at, *format};
+    publish(place, now, from);
+    at += with_padding(from.bytes());
+  }
+  return true;
+}
+
+bool WeightCopies::copy_end(const std::stop_token& stop) {
+  const Tensor norm{weights_.output_norm, Format::f32, {config_.dim}},
+      output{weights_.output.data, weights_.output.format, {config_.vocab_size, config_.dim}};
+  const int64_t norm_bytes = with_padding(norm.bytes());
+  std::byte* const at = memory_.emplace_back(norm_bytes + output.bytes()).as<std::byte>();
+  if (!copy_tensor(norm, at, stop)) return false;
+  const std::optional<Format> format = copy_tensor(output, at + norm_bytes, stop);
+  if (!format) return false;
+  publish(end_, {reinterpret_cast<const float*>(at), {at + norm_bytes, *format}}, output);
+  return true;
+}
+
+void WeightCopies::copy(const std::stop_token& stop) {
+  for (int64_t i = 0; i < config_.n_layers(); ++i)
+    if (!copy_layer(i, stop)) return;
+  if (!copy_end(stop)) return;
+  // A pass that was in the middle of a layer has looked at some of it again where it is mapped.
+  for (const auto& former : former_)
+    while (!former.expired()) {
+      if (stop.stop_requested()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  for (const Tensor& tensor : copied_) forget(tensor);
+  former_ = {}, copied_ = {}, rows_ = {};
+}
+
+}  // namespace corvid::model
