@@ -18,6 +18,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -163,6 +164,7 @@ class Run {
       child_ = spawn(what_, fds);
       block_ = std::move(block.write);
       info_.assign(info.read.release());
+      info_.native_non_blocking(true);
       read_info();
     } else {
       const std::vector<char*> argv = pointers(what_.argv), env = pointers(what_.env);
@@ -252,11 +254,15 @@ class Run {
 
   void child_ended() {
     int status = 0;
-    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
+    pid_t reaped = -1;
+    while ((reaped = ::waitpid(child_, &status, 0)) < 0 && errno == EINTR) {
     }
     child_gone_ = true;
     SpawnResult& result = outcome_.result;
-    result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (reaped == child_)
+      result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    else
+      result.exit_code = told_exit_code();
     result.duration = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_);
     if (what_.confined && !init_fd_) outcome_.started = false;
     timer_.cancel();
@@ -277,6 +283,19 @@ class Run {
       error_code unused;
       if (!error) init_watch_.cancel(unused);
     });
+  }
+
+  // The host that we are a library of took the status away: it ignores SIGCHLD, or waits for any child. bubblewrap has
+  // written it too, as the last it did.
+  int told_exit_code() {
+    for (ssize_t n = 1; info_.is_open() && n > 0;) {
+      n = ::read(info_.native_handle(), info_buffer_.data(), info_buffer_.size());
+      if (n > 0) info_text_.append(info_buffer_.data(), static_cast<size_t>(n));
+    }
+    constexpr std::string_view kKey = "\"exit-code\":";
+    const size_t key = info_text_.find(kKey);
+    if (key == std::string::npos) return SpawnResult::kUnknownExit;
+    return static_cast<int>(std::strtol(info_text_.c_str() + key + kKey.size(), nullptr, 10));
   }
 
   // Nothing of ours can write any more; what is in the pipes is read at once, and a pipe that a stranger holds open is

@@ -17,6 +17,7 @@ namespace corvid::tools {
 
 struct SpawnResult {
   enum class End : uint8_t { exited, timed_out, cancelled };
+  static constexpr int kUnknownExit = -1;  // of a command that is not confined, where the host reaps our children
   End end = End::exited;
   int exit_code = 0;                     // 128 + signal when a signal ended it
   std::string out, err;                  // at most the limit given: head and tail, the cut said between them

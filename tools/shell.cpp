@@ -40,7 +40,9 @@ class Shell : public SpecTool {
     };
     switch (done.end) {
       case SpawnResult::End::exited:
-        if (done.exit_code != 0)
+        if (done.exit_code == SpawnResult::kUnknownExit)
+          add_line("[exit code unknown: the host reaps the library's children]");
+        else if (done.exit_code != 0)
           add_line("[exit code " + std::to_string(done.exit_code) + "]");
         else if (result.text.empty())
           add_line("[no output]");

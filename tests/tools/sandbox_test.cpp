@@ -80,6 +80,23 @@ TEST_F(SandboxTest, ACommandRunsInTheWorkingFolderAsTheSameUserAndOnTheSameMachi
             output("id -un; hostname; df -P . | awk 'END {print $2}'", outside));
 }
 
+// A host may ignore SIGCHLD, or wait for any child: then the status is gone when the library asks for it.
+TEST_F(SandboxTest, AHostThatReapsEveryChildLearnsHowCommandsEnd) {
+  struct sigaction before {};
+  struct sigaction ignored {};
+  ignored.sa_handler = SIG_IGN;
+  ASSERT_EQ(sigaction(SIGCHLD, &ignored, &before), 0);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(run("echo out; exit 3").exit_code, 3);
+    EXPECT_EQ(run("true").exit_code, 0);
+    EXPECT_EQ(run("kill -9 $$").exit_code, 128 + SIGKILL);
+  }
+  Policy open;
+  open.sandbox = SandboxMode::none;
+  EXPECT_EQ(run("sleep 0.1; exit 3", open).exit_code, SpawnResult::kUnknownExit);
+  sigaction(SIGCHLD, &before, nullptr);
+}
+
 TEST_F(SandboxTest, WhatACommandWritesInTheWorkingFolderStays) {
   EXPECT_EQ(run("mkdir -p a/b && echo one > a/b/c.txt && ln -s a/b/c.txt link && chmod 750 a").exit_code, 0);
   EXPECT_EQ(dir.read("a/b/c.txt"), "one\n");
