@@ -6,7 +6,6 @@
 #include <utility>  // which Boost 1.74 forgets
 // clang-format on
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <corvid/asio.hpp>
@@ -35,7 +34,9 @@ int main(int argc, char** argv) {
     const corvid::Store store("agent.db");
     for (int i = 2; i < argc; ++i) {
       corvid::Session session = corvid::Session::start(engine, store, corvid::Agent(), {.workdir = argv[1]});
-      asio::co_spawn(io, work(io, std::move(session), argv[i]), asio::detached);
+      asio::co_spawn(io, work(io, std::move(session), argv[i]), [](std::exception_ptr failure) {
+        if (failure) std::rethrow_exception(failure);  // out of io.run()
+      });
     }
     io.run();
     return 0;

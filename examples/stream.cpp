@@ -13,6 +13,7 @@
 #include <chrono>
 #include <corvid/corvid.hpp>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <system_error>
@@ -83,7 +84,9 @@ std::optional<corvid::Event> next_event(corvid::Run& run, const Socket& client) 
   }
 }
 
-void serve(const Socket& client, corvid::Session session) try {
+void serve(const Socket& client, const corvid::Engine& engine, const corvid::Store& store,
+           const std::filesystem::path& folder) try {
+  corvid::Session session = corvid::Session::start(engine, store, corvid::Agent(), {.workdir = folder});
   corvid::Run run = session.begin(client.read_line());
   while (const std::optional<corvid::Event> event = next_event(run, client)) {
     if (!client.send_line(corvid::to_json(*event))) run.cancel();
@@ -102,14 +105,14 @@ int main(int argc, char** argv) {
   try {
     const corvid::Engine engine(corvid::Model::shipped());
     const corvid::Store store("agent.db");
+    const std::filesystem::path folder = std::filesystem::canonical(argv[1]);
     const Socket server = listen_on(argc > 2 ? uint16_t(std::atoi(argv[2])) : 0);
     std::vector<std::jthread> clients;
     do {
       Socket client(::accept4(server.fd(), nullptr, nullptr, SOCK_CLOEXEC));
       if (client.fd() < 0) fail("accept");
-      corvid::Session session = corvid::Session::start(engine, store, corvid::Agent(), {.workdir = argv[1]});
       clients.emplace_back(
-          [client = std::move(client), session = std::move(session)]() mutable { serve(client, std::move(session)); });
+          [client = std::move(client), &engine, &store, &folder] { serve(client, engine, store, folder); });
     } while (argc > 2);
     return 0;
   } catch (const std::exception& error) {

@@ -100,7 +100,7 @@ typedef struct corvid_engine_options {
   int threads;               /* 0: one for each core that this process may use */
   int64_t cache_bytes;       /* of the keys and values of all sessions together; 0: no limit */
   corvid_text prefix_folder; /* where evaluated instructions are kept for the next process; empty: nowhere. This
-                                user's alone; tools never see it */
+                                user's alone; tools cannot look into it */
   corvid_log_fn log;         /* may be NULL */
   void* log_data;            /* handed to `log`; must live as long as the engine and its sessions */
   corvid_device device;
@@ -126,7 +126,7 @@ typedef struct corvid_store_options {
   size_t size;                /* sizeof(corvid_store_options) */
   corvid_text session_folder; /* where what the model made of the last sessions is kept (16 of them, 1 GiB), so that a
                                  resumed one need not read its history again; written when a session that has run is
-                                 freed. This user's alone; tools never see it. Empty: nowhere */
+                                 freed. This user's alone; tools cannot look into it. Empty: nowhere */
 } corvid_store_options;
 
 /* The same with options; NULL: all zero. */

@@ -44,8 +44,8 @@ class CORVID_API Agent {
   // The agent that ships: the default instructions and the six tools shell, read_file, write_file, edit_file, list_dir,
   // http_request.
   Agent();
-  // An agent file (docs: "An agent file"), or the name of one that ships. Never looks into the user's configuration.
-  // Throws std::invalid_argument with file, line and column for what is wrong in it.
+  // An agent file (docs/embedding.md, "What is read"), or the name of one that ships. Never looks into the user's
+  // configuration. Throws std::invalid_argument with file, line and column for what is wrong in it.
   static Agent load(const std::string& name_or_file);
   Agent(const Agent&);
   Agent(Agent&&) noexcept;

@@ -23,7 +23,7 @@ struct EngineOptions {
   int64_t cache_bytes = 0;
   CacheType cache_type = CacheType::f16;  // of keys and values; a GPU keeps bf16 instead, and knows no other
   // Evaluated instructions and tools are kept in this folder, so that the next process need not evaluate them: at most
-  // 16 files and 256 MB. It has to be this user's alone; tools never see it. Empty: nothing is kept.
+  // 16 files and 256 MB. It has to be this user's alone; tools cannot look into it. Empty: nothing is kept.
   std::filesystem::path prefix_folder = {};
   Logger logger = {};  // what it and its sessions have to say
   Device device = Device::automatic;

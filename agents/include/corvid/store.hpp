@@ -26,7 +26,8 @@ struct SessionInfo {
 struct StoreOptions {
   // What the model made of the last sessions is kept in this folder, so that a resumed one need not read its history
   // again: at most 16 files and 1 GiB, written when a session that has run is destroyed. It is as private as the store,
-  // has to be this user's alone, and tools never see it. Replies are the same without it. Empty: nothing is kept.
+  // has to be this user's alone, and tools cannot look into it. Replies are the same without it. Empty: nothing is
+  // kept.
   std::filesystem::path session_folder = {};
 };
 
