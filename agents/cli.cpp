@@ -43,7 +43,8 @@ std::string overview() {
     out += "  " + command.name + std::string(width - command.name.size() + 2, ' ') + command.summary + "\n";
   }
   return out +
-         "\nFlags:\n  --help     show this help; after a command, that command's (also: corvid help COMMAND)\n  --version  print the version\n"
+         "\nFlags:\n  --help     show this help; after a command, that command's (also: corvid help COMMAND)\n  "
+         "--version  print the version\n"
          "\nExamples:\n  corvid run 'how many txt files are in notes?'\n  corvid run --output json --workdir DIR - < "
          "task.txt\n"
          "  corvid sessions list\n  corvid doctor\n";

@@ -249,7 +249,8 @@ class TaskReader {
     if (path.size() < 2) value.fail("want " + path[0] + ".NAME, found " + path[0]);
     if (keys.contains(path[1])) return;
     const std::vector<std::string> known(keys.begin(), keys.end());
-    value.fail(section + (section == "matrix" ? " has" : " have") + " no \"" + path[1] + '"' + did_you_mean(path[1], known));
+    value.fail(section + (section == "matrix" ? " has" : " have") + " no \"" + path[1] + '"' +
+               did_you_mean(path[1], known));
   }
 
   void check_task(const YamlValue& value, const Path& path, const std::string& from) const {
