@@ -260,7 +260,7 @@ class Run {
     child_gone_ = true;
     SpawnResult& result = outcome_.result;
     if (reaped == child_)
-      result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      result.exit_code = exit_code(status);
     else
       result.exit_code = told_exit_code();
     result.duration = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_);

@@ -29,8 +29,6 @@ void set_limit(__rlimit_resource what, rlim_t value) {
   ::_exit(127);
 }
 
-int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
-
 // Kills the direct children; what they leave becomes a direct child in turn and falls in the next round.
 void kill_children() {
   const int list = ::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
@@ -95,6 +93,8 @@ void kill_children() {
 }
 
 }  // namespace
+
+int exit_code(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
 pid_t start_reaper(const ReaperArgs& args) {
   const pid_t corvid = ::getpid();

@@ -19,6 +19,9 @@ struct ReaperArgs {
   int64_t max_file_bytes;
 };
 
+// Of what waitpid() says of a process that has ended: its exit status, or 128 + signal. Async-signal-safe.
+int exit_code(int status);
+
 // Forks the reaper, which starts the program; returns the reaper's process id. Its exit status is the program's, or
 // 128 + signal. Safe in a process with threads: between fork and exec only async-signal-safe calls are made.
 // Throws std::system_error when it cannot fork.

@@ -16,34 +16,15 @@
 #include <boost/asio/use_future.hpp>
 #include <corvid/asio.hpp>
 #include <corvid/corvid.hpp>
-#include <fstream>
+
+#include "library_test.h"
 
 namespace {
 
 namespace asio = boost::asio;
-namespace fs = std::filesystem;
+using corvid_test::kCount;
 
-class AsioTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "corvid-asio-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-    fs::create_directories(folder_ / "work/notes");
-    for (const char* note : {"a.txt", "b.txt", "c.md"}) std::ofstream(folder_ / "work/notes" / note) << "one\ntwo\n";
-    store_.emplace(folder_ / "agents.db");
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  corvid::Session start() {
-    return corvid::Session::start(engine_, *store_, corvid::Agent(), {.workdir = folder_ / "work"});
-  }
-
-  corvid::Engine engine_{corvid::Model::shipped(), {.threads = 2}};
-  fs::path folder_;
-  std::optional<corvid::Store> store_;
-};
-
-constexpr const char* kCount = "how many txt files are in notes?";
+class AsioTest : public corvid_test::LibraryTest {};
 
 TEST_F(AsioTest, CoroutinesOfOneThreadRunTheirAgentsAtTheSameTime) {
   asio::io_context io;

@@ -11,27 +11,13 @@
 #include "model/model.h"
 #include "model/sequence.h"
 #include "model/token_cost.h"
+#include "tests/support/small_shape.h"
 #include "tests/support/temp_dir.h"
 
 namespace corvid::model {
 namespace {
 
-RandomShape small_shape(const Family& family) {
-  return {.family = &family,
-          .vocab = 200,
-          .dim = 64,
-          .layers = 3,
-          .heads = 4,
-          .kv_heads = 2,
-          .head_dim = 32,
-          .experts = 6,
-          .top_k = 2,
-          .ffn = 96,
-          .dense_ffn = 128,
-          .index_dim = 32,
-          .block = 8,
-          .top_blocks = 3};
-}
+using test::small_shape;
 
 // The logits after three tokens behind `depth` made-up ones.
 std::vector<float> logits_of(const std::shared_ptr<const Model>& model, int64_t depth = 0) {

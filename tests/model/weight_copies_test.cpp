@@ -12,6 +12,7 @@
 #include "model/gguf_files.h"
 #include "model/model.h"
 #include "model/random_model.h"
+#include "tests/support/small_shape.h"
 #include "tests/support/temp_dir.h"
 
 namespace corvid::model {
@@ -24,21 +25,10 @@ using kernels::Isa;
 class Small {
  public:
   explicit Small(const Family& family, TensorType type = TensorType::q8_0) {
-    const RandomShape shape{.family = &family,
-                            .type = type,
-                            .vocab = 208,
-                            .dim = 64,
-                            .layers = 4,
-                            .heads = 4,
-                            .kv_heads = 2,
-                            .head_dim = 32,
-                            .experts = 6,
-                            .top_k = 2,
-                            .ffn = 96,
-                            .dense_ffn = 128,
-                            .index_dim = 32,
-                            .block = 8,
-                            .top_blocks = 3};
+    RandomShape shape = test::small_shape(family);
+    shape.type = type;
+    shape.vocab = 208;  // whole groups of sixteen rows
+    shape.layers = 4;
     file = dir_ / "small.gguf";
     RandomModel(shape).write(file);
     files_ = open_gguf_files(file);

@@ -18,8 +18,8 @@ enum class Device : uint8_t { automatic, cpu, cuda };
 struct EngineOptions {
   int threads = 0;  // 0: one for each core that this process may use
   // Of the keys and values of all sessions together; 0: no limit on the CPU, and on a GPU, which takes its cache at
-  // once, 9/10 of what weights and workspaces leave of its memory. With a limit, sessions that do not fit wait, and
-  // what ended sessions had evaluated is kept in a part of it for those that begin alike.
+  // once, 9/10 of what weights and workspaces leave of its memory, at most 16 contexts. With a limit, sessions that do
+  // not fit wait, and what ended sessions had evaluated is kept in a part of it for those that begin alike.
   int64_t cache_bytes = 0;
   CacheType cache_type = CacheType::f16;  // of keys and values; a GPU keeps bf16 instead, and knows no other
   // Evaluated instructions and tools are kept in this folder, so that the next process need not evaluate them: at most
