@@ -87,6 +87,7 @@ Buffer::~Buffer() {
 Pool::Pool(int threads) {
   require(threads >= 0 && threads <= 4096, "threads: want 0 (all cores) to 4096, found ", threads);
   const int n = threads == 0 ? cores() : threads;
+  shares_ = std::make_unique<Share[]>(static_cast<size_t>(n));
   workers_.reserve(static_cast<size_t>(n - 1));
   for (int worker = 1; worker < n; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
@@ -108,26 +109,30 @@ void* Pool::grow(Buffer& buffer, int64_t count, size_t size) {
   return buffer.as<void>();
 }
 
+void Pool::set_tickets(uint64_t run, int64_t n) {
+  for (int share = 0; share < threads(); ++share)
+    shares_[static_cast<size_t>(share)].ticket.store(run << 32 | static_cast<uint64_t>(first_of(share, n)),
+                                                     std::memory_order_release);
+}
+
 void Pool::run_tasks(int64_t n, Call call, void* fn) {
   require(n <= std::numeric_limits<int>::max(), "Pool: want fewer than 2^31 tasks, found ", n);
-  const auto wanted = static_cast<int>(n);
   // All tasks of the run before are claimed and done, so no worker can claim one while the fields change: its claim
   // compares the whole ticket, run number included.
-  const uint64_t run = ticket_.load(std::memory_order_relaxed) >> 32;
-  ticket_.store((run + 1) << 32, std::memory_order_release);
+  const uint64_t run = shares_[0].ticket.load(std::memory_order_relaxed) >> 32;
+  set_tickets(run + 1, 0);
   n_.store(n, std::memory_order_release);
   call_.store(call, std::memory_order_release);
   fn_.store(fn, std::memory_order_release);
   done_.store(0, std::memory_order_release);
-  ticket_.store((run + 2) << 32, std::memory_order_release);
+  set_tickets(run + 2, n);
   signal_.fetch_add(1);
   signal_.notify_all();
 
-  while (run_one(0)) {
-  }
+  take_part(0);
   for (int spin = 0;;) {
-    const int done = done_.load(std::memory_order_acquire);
-    if (done == wanted) return;
+    const int64_t done = done_.load(std::memory_order_acquire);
+    if (done == n) return;
     if (++spin < kSpins)
       pause();
     else
@@ -135,29 +140,43 @@ void Pool::run_tasks(int64_t n, Call call, void* fn) {
   }
 }
 
-bool Pool::run_one(int worker) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  int64_t n, task;
+int64_t Pool::run_some(int share, int worker, bool own) {
+  std::atomic<uint64_t>& ticket_of_share = shares_[static_cast<size_t>(share)].ticket;
+  uint64_t ticket = ticket_of_share.load(std::memory_order_acquire);
+  int64_t task, count;
   Call call;
   void* fn;
   do {
-    if ((ticket >> 32 & 1) != 0) return false;
-    n = n_.load(std::memory_order_acquire);
+    if ((ticket >> 32 & 1) != 0) return 0;
+    const int64_t n = n_.load(std::memory_order_acquire);
     call = call_.load(std::memory_order_acquire);
     fn = fn_.load(std::memory_order_acquire);
     task = static_cast<int64_t>(ticket & 0xffffffffU);
-    if (task >= n) return false;
-  } while (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
-  call(fn, task, worker);
-  if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<int>(n)) done_.notify_one();
-  return true;
+    const int64_t left = first_of(share + 1, n) - task;
+    if (left <= 0) return 0;
+    count = own ? 1 : (left + 1) / 2;
+  } while (!ticket_of_share.compare_exchange_weak(ticket, ticket + static_cast<uint64_t>(count),
+                                                  std::memory_order_acq_rel, std::memory_order_acquire));
+  for (int64_t i = 0; i < count; ++i) call(fn, task + i, worker);
+  return count;
+}
+
+void Pool::take_part(int worker) {
+  int64_t done = 0;
+  for (int i = 0; i < threads(); ++i) {
+    const int share = (worker + i) % threads();
+    while (const int64_t n = run_some(share, worker, i == 0)) done += n;
+  }
+  // Only now that nothing is left: the threads would contend for it after each task. As long as it is to come, the run
+  // can't end, so `done` is of one run.
+  if (done > 0 && done_.fetch_add(done, std::memory_order_acq_rel) + done == n_.load(std::memory_order_relaxed))
+    done_.notify_one();
 }
 
 void Pool::work(int worker) {
   for (;;) {
     const int seen = signal_.load(std::memory_order_acquire);
-    while (run_one(worker)) {
-    }
+    take_part(worker);
     if (stop_.load(std::memory_order_acquire)) return;
     for (int spin = 0; spin < kSpins && signal_.load(std::memory_order_relaxed) == seen; ++spin) pause();
     signal_.wait(seen, std::memory_order_acquire);

@@ -226,7 +226,7 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
     }
     const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
     const char* up_weights = weights_of(a.up, a.ffn, a.dim, task, gate_tiles);
-    const char* next = weights_of(a.gate, a.ffn, a.dim, task + pool.threads(), gate_tiles);
+    const char* next = weights_of(a.gate, a.ffn, a.dim, task + 1, gate_tiles);
     product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, up_weights, rest);
     product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, next, rest);
     for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, n, a.act);
@@ -258,7 +258,7 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
     for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
     product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(outs, a.dim - j),
             (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add,
-            weights_of(a.down, a.dim, a.ffn, task + pool.threads(), down_tiles), scratch[worker]);
+            weights_of(a.down, a.dim, a.ffn, task + 1, down_tiles), scratch[worker]);
   });
   if (direct) return;
 

@@ -159,9 +159,7 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     } else {
       const std::byte* x[kMaxVectors];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
-      // The others take the tasks in between.
-      const int64_t ahead = pool.threads() * cut.outs;
-      const char* next = j + ahead < a.n ? w + ahead * row_bytes(a.w.format, a.k) : nullptr;
+      const char* next = j + outs < a.n ? w + outs * row_bytes(a.w.format, a.k) : nullptr;
       int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
     }
   });

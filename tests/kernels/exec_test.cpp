@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <numeric>
@@ -44,6 +45,39 @@ TEST(PoolTest, SurvivesManyShortRuns) {
     total += n;
   }
   EXPECT_EQ(total, 90'000);
+}
+
+// What lies side by side in memory is read in one stream by a thread.
+TEST(PoolTest, GivesEachThreadNeighbouringTasksInOrder) {
+  constexpr int64_t kTasks = 101;
+  constexpr int kThreads = 3;
+  Pool pool(kThreads);
+  for (int run = 0; run < 100; ++run) {
+    std::vector<std::vector<int64_t>> of_worker(kThreads);
+    pool.run(kTasks, [&](int64_t task, int worker) { of_worker[static_cast<size_t>(worker)].push_back(task); });
+    for (int64_t worker = 0; worker < kThreads; ++worker) {
+      const int64_t first = worker * kTasks / kThreads, end = (worker + 1) * kTasks / kThreads;
+      const std::vector<int64_t>& all = of_worker[static_cast<size_t>(worker)];
+      const auto others = std::ranges::find_if(all, [&](int64_t task) { return task < first || task >= end; });
+      EXPECT_TRUE(std::ranges::is_sorted(all.begin(), others));  // its own share before it helps
+      EXPECT_TRUE(std::ranges::all_of(others, all.end(), [&](int64_t task) { return task < first || task >= end; }));
+    }
+  }
+}
+
+TEST(PoolTest, OthersTakeOverFromAThreadThatIsHeldUp) {
+  constexpr int kTasks = 64;
+  Pool pool(2);
+  for (int run = 0; run < 100; ++run) {
+    std::atomic<int> others = 0;
+    pool.run(kTasks, [&](int64_t task, int worker) {
+      if (task > 0)
+        ++others;
+      else if (worker == 0)
+        while (others < kTasks - 1) std::this_thread::yield();
+    });
+    EXPECT_EQ(others, kTasks - 1);
+  }
 }
 
 TEST(PoolTest, WakesAfterSleeping) {
