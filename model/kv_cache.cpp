@@ -49,7 +49,10 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
     offsets_.push_back(page_bytes_);
-    page_bytes_ += key_bytes_ + value_bytes_ + (layer.sparse_attention ? index_bytes_ : bounds_bytes_);
+    page_bytes_ += key_bytes_ + value_bytes_;
+    const int64_t scanned = layer.sparse_attention ? index_bytes_ : bounds_bytes_;
+    if (scanned > 0 && !on_gpu()) apart_.push_back({page_bytes_, scanned});
+    page_bytes_ += scanned;
   }
 }
 
@@ -63,9 +66,9 @@ void KvCache::prepare(int64_t first, int64_t end) {
   std::vector<std::pair<size_t, KvPage>> made;
   for (size_t i = begin_page; i < end_page; ++i) {
     if (i < pages_.size() && pages_[i].is_exclusive()) continue;
-    made.emplace_back(i, pool_->allocate(page_bytes()));
+    made.emplace_back(i, pool_->allocate(page_bytes_, apart_));
     const bool has_content = i == begin_page && first % block_ != 0;  // positions before `first` in the same block
-    if (has_content) pool_->copy(made.back().second.bytes.get(), page(static_cast<int64_t>(i)), page_bytes_);
+    if (has_content) pool_->copy(made.back().second, pages_[i], page_bytes_, apart_);
   }
   if (made.empty()) return;
   make_room(end_page);
@@ -139,7 +142,8 @@ void KvCache::set_page(size_t i, KvPage page) {
     if (i == pointers.size()) pointers.push_back(pointer);
     pointers[i] = pointer;
   };
-  std::byte* at = page.bytes.get();
+  std::byte *at = page.bytes.get(), *apart = page.apart;
+  const int64_t apart_step = page.apart_step;
   if (i == pages_.size()) pages_.emplace_back();
   pages_[i] = std::move(page);
   if (on_gpu()) {
@@ -151,11 +155,13 @@ void KvCache::set_page(size_t i, KvPage page) {
     put(layers_[l].keys, at);
     put(layers_[l].values, at + key_bytes_);
     at += key_bytes_ + value_bytes_;
-    if (has_bounds()) put(layers_[l].bounds, reinterpret_cast<float*>(at));
-    at += bounds_bytes_;
-    if (!sparse_[l]) continue;
-    put(layers_[l].index_keys, at);
-    at += index_bytes_;
+    if (!sparse_[l] && !has_bounds()) continue;
+    std::byte*& scanned = apart == nullptr ? at : apart;
+    if (sparse_[l])
+      put(layers_[l].index_keys, scanned);
+    else
+      put(layers_[l].bounds, reinterpret_cast<float*>(scanned));
+    scanned += apart == nullptr ? (sparse_[l] ? index_bytes_ : bounds_bytes_) : apart_step;
   }
 }
 

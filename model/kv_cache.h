@@ -69,7 +69,9 @@ class KvCache {
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
   int64_t page_bytes() const { return page_bytes_; }
   const std::vector<KvPage>& pages() const { return pages_; }
-  const std::byte* page(int64_t i) const { return pages_[static_cast<size_t>(i)].bytes.get(); }
+  // What lies apart in the pages that the cache makes: each layer's index keys, or bounds, as they are read from all
+  // pages in turn.
+  std::span<const KvPool::Piece> apart() const { return apart_; }
   KvPool& pool() const { return *pool_; }
   // Where a layer begins in a page, and its values and index keys (or bounds) from there.
   int64_t layer_offset(int64_t i) const { return offsets_[static_cast<size_t>(i)]; }
@@ -103,6 +105,7 @@ class KvCache {
   int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer
   std::vector<int64_t> offsets_;
+  std::vector<KvPool::Piece> apart_;
   std::vector<KvPage> pages_;
   std::vector<int32_t> slots_;
   std::vector<Layer> layers_;

@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "kernels/exec.h"
@@ -18,6 +19,10 @@ namespace corvid::model {
 struct KvPage {
   std::shared_ptr<std::byte> bytes;  // of the pool's device
   bool is_mapped = false;            // lies in a file that is mapped read-only
+  // Where the first of its pieces that lie apart (KvPool::allocate) is, and how far on the next: null when all of the
+  // page is in one piece.
+  std::byte* apart = nullptr;
+  int64_t apart_step = 0;
 
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
@@ -39,11 +44,11 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   static constexpr int64_t kNoLimit = INT64_MAX;
   // Throws std::invalid_argument for a negative budget.
   static std::shared_ptr<KvPool> create(int64_t budget_bytes = kNoLimit);
+  struct Piece {
+    int64_t at, bytes;  // in the whole page
+  };
   // A GPU's part of each page: these pieces, one after the other in its own memory.
   struct Share {
-    struct Piece {
-      int64_t at, bytes;  // in the whole page
-    };
     int gpu = 0;
     std::vector<Piece> pieces;
     int64_t page_bytes() const;
@@ -56,17 +61,21 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   // A page of `bytes`, 64-byte aligned (on a GPU 128), contents not initialised; its bytes come back to the budget with
   // its last reference. Throws std::length_error when the budget does not allow it, std::bad_alloc when memory is
   // short.
-  KvPage allocate(int64_t bytes);
+  // `apart` (not on a GPU): these pieces, ascending, all of one size and each 64-byte aligned, lie beside the same
+  // pieces of pages that were allocated before and after, so that one thing is read from many pages in one stream. The
+  // rest of the page closes up.
+  KvPage allocate(int64_t bytes, std::span<const Piece> apart = {});
 
   int64_t budget_bytes() const { return budget_; }
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
   kernels::Device device() const { return on_gpus_.empty() ? kernels::Device::cpu : kernels::Device::cuda; }
 
-  // From page to page, and between a page and the host's memory; done when they return. A page that is written must not
-  // be in use otherwise. On GPUs that share a model `bytes` is the whole page's, which they have in parts.
-  void copy(std::byte* page, const std::byte* from_page, int64_t bytes) const;
-  void read(std::byte* host, const std::byte* page, int64_t bytes) const;
-  void write(std::byte* page, const std::byte* host, int64_t bytes) const;
+  // From page to page, and between a page and the host's memory, which has it in one piece; done when they return.
+  // `apart` as for allocate(), whether a page's pieces lie apart or not. A page that is written must not be in use
+  // otherwise. On GPUs that share a model `bytes` is the whole page's, which they have in parts.
+  void copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const Piece> apart = {}) const;
+  void read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const Piece> apart = {}) const;
+  void write(const KvPage& page, const std::byte* host, int64_t bytes) const;  // in one piece
 
   // On GPUs: where slot 0 is in the memory of each, how many slots there are, and which one a page has. (A page's
   // address is then that of its slot in the first one's memory.)
@@ -76,9 +85,10 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
 
  private:
   struct Arena {
-    kernels::Buffer memory;
-    int64_t page_bytes;  // distance of two pages
+    kernels::Buffer memory;  // n_pages times the rest of a page, then n_pages times each piece that lies apart
+    int64_t page_bytes;      // distance of two pages
     int64_t n_pages;
+    int64_t n_apart, apart_bytes;  // pieces, and the distance of the same of two pages
     std::vector<std::byte*> free;  // the one to give next is last
   };
   struct OnGpu {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/asan.h"
 #include "model/error.h"
 #include "tests/support/sequences.h"
 #include "tests/support/throws.h"
@@ -179,6 +180,44 @@ TEST(KvPool, PagesDoNotOverlap) {
   EXPECT_EQ(pool->used_bytes(), used);
   held.clear();
   EXPECT_EQ(pool->used_bytes(), 0);
+}
+
+// Pages with pieces apart, and one in a single piece as in a file: read and copied as a whole, in every direction.
+TEST(KvPool, PiecesThatLieApartBelongToTheirPage) {
+  const std::vector<KvPool::Piece> apart{{64, 128}, {192, 128}, {448, 128}};
+  constexpr int64_t kBytes = 640;
+  const auto pool = KvPool::create();
+  const auto content_of = [](size_t page) {
+    std::vector<std::byte> bytes(kBytes);
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 + page * 31);
+    return bytes;
+  };
+  const auto read = [&](const KvPage& page) {
+    std::vector<std::byte> bytes(kBytes);
+    pool->read(bytes.data(), page, kBytes, apart);
+    return bytes;
+  };
+  std::vector<KvPage> pages;
+  for (size_t i = 0; i < 20; ++i) {
+    std::vector<std::byte> content = content_of(i);
+    const KvPage whole{std::shared_ptr<std::byte>(std::shared_ptr<std::byte>(), content.data()), true};
+    pages.push_back(pool->allocate(kBytes, apart));
+    pool->copy(pages.back(), whole, kBytes, apart);
+  }
+  pages.erase(pages.begin() + 5);
+  pages.push_back(pool->allocate(kBytes, apart));
+  pool->copy(pages.back(), pages[2], kBytes, apart);
+  for (size_t i = 0; i < 19; ++i) EXPECT_EQ(read(pages[i]), content_of(i < 5 ? i : i + 1)) << i;
+  EXPECT_EQ(read(pages.back()), content_of(2));
+  const std::vector<std::byte> content = content_of(7);
+  for (size_t i = 0; i < apart.size(); ++i) {
+    const std::byte* piece = pages[6].apart + static_cast<int64_t>(i) * pages[6].apart_step;
+    EXPECT_TRUE(std::equal(piece, piece + apart[i].bytes, content.begin() + apart[i].at));
+#ifndef CORVID_ASAN  // where each page is memory of its own
+    EXPECT_EQ(pages[7].apart - pages[6].apart, apart[i].bytes);
+#endif
+  }
+  EXPECT_EQ(pool->used_bytes(), 20 * kBytes);
 }
 
 TEST(KvPool, RefusesANegativeBudget) { EXPECT_THROW(KvPool::create(-1), std::invalid_argument); }
