@@ -38,6 +38,11 @@ int cores() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+int checked_threads(int threads) {
+  require(threads >= 0 && threads <= 4096, "threads: want 0 (all cores) to 4096, found ", threads);
+  return threads == 0 ? cores() : threads;
+}
+
 Isa checked(Isa isa) {
   const std::vector<Isa> found = available_isas();
   if (std::find(found.begin(), found.end(), isa) == found.end())
@@ -84,10 +89,8 @@ Buffer::~Buffer() {
     ::operator delete(data_, alignment(bytes_));
 }
 
-Pool::Pool(int threads) {
-  require(threads >= 0 && threads <= 4096, "threads: want 0 (all cores) to 4096, found ", threads);
-  const int n = threads == 0 ? cores() : threads;
-  shares_ = std::make_unique<Share[]>(static_cast<size_t>(n));
+Pool::Pool(int threads) : shares_(static_cast<size_t>(checked_threads(threads))) {
+  const int n = this->threads();
   workers_.reserve(static_cast<size_t>(n - 1));
   for (int worker = 1; worker < n; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }

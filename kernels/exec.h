@@ -63,7 +63,7 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const noexcept { return static_cast<int>(shares_.size()); }
 
   // Calls fn(task, worker) once for each task in [0, n), worker in [0, threads()), and returns when all are done. Who
   // runs what depends on the moment, so a task must own what it writes: then results depend on neither threads nor
@@ -117,7 +117,7 @@ class Pool {
   void work(int worker);
   static void* grow(Buffer& buffer, int64_t count, size_t size);
 
-  std::unique_ptr<Share[]> shares_;
+  std::vector<Share> shares_;  // one for each thread; complete before the first of them begins
   std::vector<std::thread> workers_;
   Buffer workspace_, scratch_;
 
