@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <ranges>
 #include <utility>
 
 #include "model/hash.h"
@@ -82,7 +81,7 @@ bool PrefixIndex::drop_last() {
 
 // Backwards to the front, so that no page stands behind those that need it.
 void PrefixIndex::touch(std::span<const Place> path) noexcept {
-  for (const Place node : std::views::reverse(path)) nodes_.splice(nodes_.begin(), nodes_, node);
+  for (auto node = path.rbegin(); node != path.rend(); ++node) nodes_.splice(nodes_.begin(), nodes_, *node);
 }
 
 void PrefixIndex::remove(Place node) noexcept {
