@@ -84,10 +84,12 @@ __device__ inline void let_next_begin() { asm volatile("griddepcontrol.launch_de
 __device__ inline void init_barrier(uint64_t* barrier, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
-__device__ inline void arrive(uint64_t* barrier) {
-  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(shared_address(barrier)) : "memory");
+__device__ inline void arrive(uint64_t* barrier, int count = 1) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0], %1;}" ::"r"(shared_address(barrier)),
+               "r"(count)
+               : "memory");
 }
-// The thread that has initialised barriers calls this before __syncthreads().
+// The thread that has initialised barriers calls this before __syncthreads() or sync_cluster().
 __device__ inline void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -125,6 +127,18 @@ __device__ inline uint32_t cluster_rank() {
 }
 __device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// What all have written so far is seen by all behind it.
+__device__ inline void sync_cluster() {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+// An arrival at the barrier that lies there in block `rank`.
+__device__ inline void arrive_at(uint64_t* barrier, uint32_t rank) {
+  asm volatile(
+      "{.reg .b32 there; mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];}" ::"r"(shared_address(barrier)),
+      "r"(rank)
+      : "memory");
+}
 // Into the shared memory of another block of the cluster, where `address` is in this block's.
 // They count for the barrier, which lies there at the address that `barrier` has here.
 template <int kN>

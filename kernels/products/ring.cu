@@ -49,7 +49,8 @@ __device__ Where place_of_piece(const RingArgs& a, int piece) {
 }
 
 struct Position {
-  int stage = 0, parity = 0;
+  int stage = 0;
+  uint32_t parity = 0;
   __device__ void advance(int by, int stages) {
     for (stage += by; stage >= stages; stage -= stages) parity ^= 1;
   }
@@ -63,11 +64,11 @@ __device__ void produce(const RingArgs& a, unsigned char* ring, Barriers& b) {
     const Where p = place_of_piece(a, piece);
     const RingArgs::One& one = a.all[p.which];
     // Parts are added through the ring's memory. (A phase can be told from the next only.)
-    if (pieces > 1) barrier_wait(&b.over, pieces % 2);
-    if (was_split) barrier_wait(&b.over, (pieces - 1) % 2);
+    if (pieces > 1) ptx::wait(&b.over, pieces % 2);
+    if (was_split) ptx::wait(&b.over, (pieces - 1) % 2);
     was_split = one.log_split > 0;
     const auto copy_w = [&](int step, const Position& to) {
-      barrier_expect(&b.full[to.stage], (one.rows + kRows) * kRowBytes);
+      ptx::arrive_expecting(&b.full[to.stage], (one.rows + kRows) * kRowBytes);
       copy_box(ring + to.stage * a.stage_bytes, a.w[p.which], step * kWideStageK, p.block * one.rows,
                &b.full[to.stage]);
     };
@@ -84,7 +85,7 @@ __device__ void produce(const RingArgs& a, unsigned char* ring, Barriers& b) {
       at.advance(first, a.stages);
     }
     for (; step < a.steps; ++step, at.advance(1, a.stages)) {
-      barrier_wait(&b.empty[at.stage], at.parity ^ 1);
+      ptx::wait(&b.empty[at.stage], at.parity ^ 1);
       copy_w(step, at);
       copy_x(step, at);
     }
@@ -116,7 +117,7 @@ __device__ void multiply_piece(const RingArgs& a, const Where& p, unsigned char*
   float sum[kPanels][kTiles][4] = {};
   at.advance(part, a.stages);
   for (int step = part; step < a.steps; step += parts, at.advance(parts, a.stages)) {
-    barrier_wait(&b.full[at.stage], at.parity);
+    ptx::wait(&b.full[at.stage], at.parity);
     const unsigned char* stage = ring + at.stage * a.stage_bytes + own_row * kRowBytes;
     const unsigned char *w = stage + group * kPanels * kPanelRows * kRowBytes, *x = stage + one.rows * kRowBytes;
 #pragma unroll
@@ -139,7 +140,7 @@ __device__ void multiply_piece(const RingArgs& a, const Where& p, unsigned char*
       }
     }
     __syncwarp();
-    if (lane == 0) barrier_arrive(&b.empty[at.stage], parts);
+    if (lane == 0) ptx::arrive(&b.empty[at.stage], parts);
   }
   wait_for_previous();
 
@@ -179,17 +180,16 @@ __device__ void multiply_piece(const RingArgs& a, const Where& p, unsigned char*
     }
     put(one, int64_t{p.first_row + column} * one.n + first + row, total);
   }
-  fence_for_copies();
+  ptx::fence_for_engines();
 }
 
 __global__ __launch_bounds__(kThreads, 1) void ring_kernel(const __grid_constant__ RingArgs a) {
   extern __shared__ unsigned char raw[];
   __shared__ Barriers b;
-  unsigned char* ring = raw + (1024 - shared_address(raw) % 1024) % 1024;
+  unsigned char* ring = raw + (1024 - ptx::shared_address(raw) % 1024) % 1024;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < a.stages; ++s) barrier_init(&b.full[s], 1), barrier_init(&b.empty[s], kWarps);
-    barrier_init(&b.over, kWarps);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    ptx::init_barrier(&b.over, kWarps);
+    init_ring(b.full, b.empty, kWarps);
   }
   __syncthreads();
   start_next();
@@ -206,7 +206,7 @@ __global__ __launch_bounds__(kThreads, 1) void ring_kernel(const __grid_constant
       multiply_piece<panels_of_warp(0)>(a, p, ring, b, at);
     at.advance(a.steps, a.stages);
     __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(&b.over);
+    if (threadIdx.x % 32 == 0) ptx::arrive(&b.over);
   }
 }
 

@@ -1,65 +1,21 @@
-// Hopper's matrix instruction, its barriers and its copy engine, as thin functions.
+// What the wide products need of Hopper beside kernels/wgmma.cuh: the matrix instruction in many sizes, and boxes of a
+// matrix by the copy engine.
 #pragma once
 #include <cuda.h>
 
-#include <cstdint>
+#include "kernels/wgmma.cuh"
 
 namespace corvid::kernels {
 
-__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
-
-__device__ inline void barrier_init(uint64_t* barrier, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count));
-}
-__device__ inline void barrier_expect(uint64_t* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
-               : "memory");
-}
-__device__ inline void barrier_arrive(uint64_t* barrier, int count = 1) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory");
-}
-// Until the barrier's phase of this parity is over.
-__device__ inline void barrier_wait(uint64_t* barrier, int parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@done bra over;\n"
-      "bra again;\n"
-      "over:\n}" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-}
-
-// An arrival at the barrier that lies there in block `rank` of the cluster.
-__device__ inline void barrier_arrive_at(uint64_t* barrier, int rank) {
-  asm volatile(
-      "{\n.reg .b32 there;\n"
-      "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(shared_address(barrier)),
-      "r"(rank)
-      : "memory");
-}
-__device__ inline int cluster_rank() {
-  int rank;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-__device__ inline void sync_cluster() {
-  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-}
-// Among the 128 threads of a warpgroup, the first of them being 0.
-__device__ inline void sync_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
-
-// A box of a matrix, its first column and row, to shared memory; counted by the barrier.
-// What the level-2 cache does with it: as usual, or keeps it for longer.
+// What the level-2 cache does with what is copied: as usual, or keeps it for longer.
 constexpr uint64_t kPolicyNormal = 0x1000000000000000U, kPolicyLast = 0x14F0000000000000U;
+// A box of a matrix, its first column and row, to shared memory; counted by the barrier.
 __device__ inline void copy_box(void* to, const CUtensorMap& from, int column, int row, uint64_t* barrier,
                                 uint64_t policy = kPolicyNormal) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, "
-      "%3}], [%4], %5;" ::"r"(shared_address(to)),
-      "l"(&from), "r"(column), "r"(row), "r"(shared_address(barrier)), "l"(policy)
+      "%3}], [%4], %5;" ::"r"(ptx::shared_address(to)),
+      "l"(&from), "r"(column), "r"(row), "r"(ptx::shared_address(barrier)), "l"(policy)
       : "memory");
 }
 // The same to the same place in all blocks of a mask, counted by their barriers.
@@ -67,22 +23,9 @@ __device__ inline void copy_box_to(uint16_t blocks, void* to, const CUtensorMap&
                                    uint64_t* barrier, uint64_t policy = kPolicyNormal) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint "
-      "[%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(shared_address(to)),
-      "l"(&from), "r"(column), "r"(row), "r"(shared_address(barrier)), "h"(blocks), "l"(policy)
+      "[%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(ptx::shared_address(to)),
+      "l"(&from), "r"(column), "r"(row), "r"(ptx::shared_address(barrier)), "h"(blocks), "l"(policy)
       : "memory");
-}
-// What this thread has read and written in shared memory comes before the copies that a barrier lets go on.
-__device__ inline void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-// Rows of 64 bf16 numbers, 128 bytes, swizzled as the copy engine does, eight rows being 1,024 bytes apart.
-__device__ inline uint64_t wgmma_operand(const void* p) {
-  return uint64_t{(shared_address(p) & 0x3ffffU) >> 4} | uint64_t{1} << 16 | uint64_t{64} << 32 | uint64_t{1} << 62;
-}
-__device__ inline void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-__device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int kPending>
-__device__ inline void wgmma_wait() {
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
 // d [64, kColumns] += a [64, 16] b [kColumns, 16]^T. Thread t of the warpgroup has of d the rows 16 * (t / 32) + t % 32
@@ -126,14 +69,6 @@ __device__ void wgmma_from_registers(float (&d)[kColumns / 2], uint32_t a0, uint
   CORVID_D88       \
   ", "             \
   "%88, %89, %90, %91, %92, %93, %94, %95"
-#define CORVID_D112 \
-  CORVID_D96        \
-  ", "              \
-  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
-#define CORVID_D128 \
-  CORVID_D112       \
-  ", "              \
-  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define CORVID_8(d, at)                                                                                              \
   "+f"(d[at]), "+f"(d[at + 1]), "+f"(d[at + 2]), "+f"(d[at + 3]), "+f"(d[at + 4]), "+f"(d[at + 5]), "+f"(d[at + 6]), \
       "+f"(d[at + 7])
@@ -145,8 +80,6 @@ __device__ void wgmma_from_registers(float (&d)[kColumns / 2], uint32_t a0, uint
 #define CORVID_O80(d) CORVID_O72(d), CORVID_8(d, 72)
 #define CORVID_O88(d) CORVID_O80(d), CORVID_8(d, 80)
 #define CORVID_O96(d) CORVID_O88(d), CORVID_8(d, 88)
-#define CORVID_O112(d) CORVID_O96(d), CORVID_8(d, 96), CORVID_8(d, 104)
-#define CORVID_O128(d) CORVID_O112(d), CORVID_8(d, 112), CORVID_8(d, 120)
 #define CORVID_WGMMA(columns, registers, first, second)                                                 \
   template <>                                                                                           \
   __device__ inline void wgmma<columns>(float(&d)[registers], uint64_t a, uint64_t b) {                 \
@@ -172,7 +105,6 @@ CORVID_WGMMA(144, 72, 72, 73)
 CORVID_WGMMA(160, 80, 80, 81)
 CORVID_WGMMA(176, 88, 88, 89)
 CORVID_WGMMA(192, 96, 96, 97)
-CORVID_WGMMA(256, 128, 128, 129)
 CORVID_WGMMA_FROM_REGISTERS(32, 16, 16, 17, 18, 19, 20)
 CORVID_WGMMA_FROM_REGISTERS(64, 32, 32, 33, 34, 35, 36)
 CORVID_WGMMA_FROM_REGISTERS(128, 64, 64, 65, 66, 67, 68)
@@ -192,10 +124,6 @@ CORVID_WGMMA_FROM_REGISTERS(128, 64, 64, 65, 66, 67, 68)
 #undef CORVID_O88
 #undef CORVID_D96
 #undef CORVID_O96
-#undef CORVID_D112
-#undef CORVID_O112
-#undef CORVID_D128
-#undef CORVID_O128
 #undef CORVID_8
 #undef CORVID_WGMMA
 #undef CORVID_WGMMA_FROM_REGISTERS
@@ -210,7 +138,7 @@ __device__ inline uint32_t transpose(uint32_t pair) {
 // Four such matrices to shared memory, each transposed: lanes 8 i to 8 i + 7 have the addresses of the columns of
 // matrix i, 16 bytes each.
 __device__ inline void store_transposed(void* to, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)),
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(ptx::shared_address(to)),
                "r"(m0), "r"(m1), "r"(m2), "r"(m3)
                : "memory");
 }

@@ -54,9 +54,17 @@ __device__ inline int place_of(XOrder order, int column) {
   return column - in + instruction * 16 + in % 4 / 2 * 8 + four * 2;
 }
 
+// A stage of a ring is full when the bytes have come that its one producer has announced, and empty when all `readers`
+// need it no more. One thread calls this before the block, or the cluster, is synchronised.
+template <int kStages>
+__device__ void init_ring(uint64_t (&full)[kStages], uint64_t (&empty)[kStages], int readers) {
+  for (int s = 0; s < kStages; ++s) ptx::init_barrier(&full[s], 1), ptx::init_barrier(&empty[s], readers);
+  ptx::publish_barriers();
+}
 template <int kStages>
 struct Ring {
-  int stage = 0, parity = 0;
+  int stage = 0;
+  uint32_t parity = 0;
   __device__ void next() {
     if (++stage == kStages) stage = 0, parity ^= 1;
   }

@@ -13,10 +13,10 @@ constexpr int kWeightBox = 64;  // rows of weights of an instruction
 constexpr int kWeightBoxBytes = kWeightBox * kWideStageK * 2;
 
 // kGroups warpgroups multiply, with kEach boxes of weights each and up to kMost rows of x.
-template <Share kSharedPart, int kBlocks, int kWarpgroups, int kBoxes, int kMostRows>
+template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows>
 struct Shape {
   static constexpr Share kShare = kSharedPart;
-  static constexpr int kCluster = kBlocks, kGroups = kWarpgroups, kEach = kBoxes, kMost = kMostRows;
+  static constexpr int kCluster = 2, kGroups = kWarpgroups, kEach = kBoxes, kMost = kMostRows;
   static constexpr int kRows = kGroups * kEach * kWeightBox;  // of weights, in a block
   static constexpr int kThreads = (kGroups + 1) * 128;
 
@@ -65,20 +65,20 @@ __device__ void produce(const WideArgs& a, typename S::Memory& shared, int n_til
     for (int step = 0; step < a.task.steps; ++step, at.next()) {
       auto& s = shared.stages[at.stage];
       uint64_t* full = &shared.full[at.stage];
-      barrier_wait(&shared.empty[at.stage], at.parity ^ 1);
-      barrier_expect(full, S::kGroups * S::kEach * kWeightBoxBytes + boxes * kBoxBytes);
+      ptx::wait(&shared.empty[at.stage], at.parity ^ 1);
+      ptx::arrive_expecting(full, S::kGroups * S::kEach * kWeightBoxBytes + boxes * kBoxBytes);
       const int k = step * kWideStageK;
 #pragma unroll
       for (int box = 0; box < S::kGroups * S::kEach; ++box) {
         const CUtensorMap& from = is_pair && box % 2 == 1 ? a.second : a.first;
         const int first = row + (is_pair ? box / 2 : box) * kWeightBox;
-        if constexpr (S::kShare == Share::weights && S::kCluster > 1)
+        if constexpr (S::kShare == Share::weights)
           copy_box_to(kAll, s.w[box] + rank * kSlice * kWideStageK * 2, from, k, first + rank * kSlice, full,
                       a.w_policy);
         else
           copy_box(s.w[box], from, k, first, full, a.w_policy);
       }
-      if constexpr (S::kShare == Share::x && S::kCluster > 1) {
+      if constexpr (S::kShare == Share::x) {
         for (int box = rank; box < boxes; box += S::kCluster)
           copy_box_to(kAll, s.x[box], a.x, k, piece.tile.first + box * kBox, full, a.x_policy);
       } else {
@@ -92,11 +92,7 @@ __device__ void produce(const WideArgs& a, typename S::Memory& shared, int n_til
 // This warp needs the stage no more: said to all blocks that write to it.
 template <class S>
 __device__ void release(typename S::Memory& shared, int stage, int lane) {
-  if (lane >= S::kCluster) return;
-  if constexpr (S::kCluster == 1)
-    barrier_arrive(&shared.empty[stage]);
-  else
-    barrier_arrive_at(&shared.empty[stage], lane);
+  if (lane < S::kCluster) ptx::arrive_at(&shared.empty[stage], static_cast<uint32_t>(lane));
 }
 
 template <class S, int kColumns>
@@ -110,29 +106,28 @@ __device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, co
   int before = -1;
   for (int step = 0; step < a.task.steps; ++step, at.next()) {
     auto& s = shared.stages[at.stage];
-    barrier_wait(&shared.full[at.stage], at.parity);
-    const uint64_t w = wgmma_operand(s.w[group * S::kEach]), x = wgmma_operand(s.x);
-    wgmma_fence();
+    ptx::wait(&shared.full[at.stage], at.parity);
+    const uint64_t w = ptx::operand(ptx::shared_address(s.w[group * S::kEach])),
+                   x = ptx::operand(ptx::shared_address(s.x));
+    ptx::begin_products();
 #pragma unroll
     for (int k = 0; k < kWideStageK / 16; ++k)  // 16 numbers are 32 bytes: two units of an operand's address
 #pragma unroll
       for (int m = 0; m < S::kEach; ++m) wgmma<kColumns>(sum[m], w + m * (kWeightBoxBytes / 16) + k * 2, x + k * 2);
-    wgmma_commit();
-    wgmma_wait<1>();
+    ptx::commit_products();
+    ptx::wait_products<1>();
     if (before >= 0) release<S>(shared, before, lane);
     before = at.stage;
   }
-  wgmma_wait<0>();
+  ptx::wait_products<0>();
 #pragma unroll
-  for (int m = 0; m < S::kEach; ++m)
-#pragma unroll
-    for (int i = 0; i < kColumns / 2; ++i) asm volatile("" : "+f"(sum[m][i])::"memory");  // there now, and not before
+  for (int m = 0; m < S::kEach; ++m) ptx::arrived(sum[m]);
 
   // The last stage's weights of this warpgroup: when its four warps are done, the results go through there.
   unsigned char* between = shared.stages[before].w[group * S::kEach];
   const bool is_pair = a.task.out == WideProduct::Out::activated;
   const int channel = piece.block * (is_pair ? S::kRows / 2 : S::kRows) + group * (is_pair ? 1 : S::kEach) * kWeightBox;
-  sync_group(group);
+  ptx::sync_warpgroup(group + 1);
   if (is_pair) {
     if constexpr (S::kEach == 2) {
 #pragma unroll
@@ -145,14 +140,14 @@ __device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, co
   } else {
     write_float_lines<S::kEach, kColumns>(a.task, piece.tile, channel, group, between, sum);
   }
-  fence_for_copies();
+  ptx::fence_for_engines();
   __syncwarp();
   release<S>(shared, before, lane);
 }
 
 // The next larger product that there is code for.
-CORVID_HOST_DEVICE constexpr int next_columns(int columns, int most) {
-  return most == 256 ? columns + 64 : columns < 64 ? 64 : columns < 128 ? 128 : columns == 160 ? 192 : columns + 16;
+CORVID_HOST_DEVICE constexpr int next_columns(int columns) {
+  return columns < 64 ? 64 : columns < 128 ? 128 : columns == 160 ? 192 : columns + 16;
 }
 
 // With as few columns as do, kColumns or more.
@@ -160,13 +155,13 @@ template <class S, int kColumns>
 __device__ void multiply_some(const WideArgs& a, typename S::Memory& shared, const Piece& piece, Ring<kStages>& at) {
   if (piece.tile.count == 0) {
     for (int step = 0; step < a.task.steps; ++step, at.next()) {
-      barrier_wait(&shared.full[at.stage], at.parity);
+      ptx::wait(&shared.full[at.stage], at.parity);
       release<S>(shared, at.stage, static_cast<int>(threadIdx.x) % 32);
     }
   } else if (kColumns == S::kMost || piece.tile.count <= kColumns) {
     multiply_piece<S, kColumns>(a, shared, piece, at);
   } else if constexpr (kColumns < S::kMost) {
-    multiply_some<S, next_columns(kColumns, S::kMost)>(a, shared, piece, at);
+    multiply_some<S, next_columns(kColumns)>(a, shared, piece, at);
   }
 }
 
@@ -174,27 +169,20 @@ template <class S>
 __global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_constant__ WideArgs a) {
   extern __shared__ unsigned char raw[];
   auto& shared = *reinterpret_cast<typename S::Memory*>((reinterpret_cast<uintptr_t>(raw) + 1023) / 1024 * 1024);
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; ++s)
-      barrier_init(&shared.full[s], 1), barrier_init(&shared.empty[s], S::kCluster * S::kGroups * 4);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  const int rank = S::kCluster == 1 ? 0 : cluster_rank();
-  if constexpr (S::kCluster == 1)
-    __syncthreads();
-  else
-    sync_cluster();
+  if (threadIdx.x == 0) init_ring(shared.full, shared.empty, S::kCluster * S::kGroups * 4);
+  const auto rank = static_cast<int>(ptx::cluster_rank());
+  ptx::sync_cluster();
   wait_for_previous();
   start_next();
   const int n_tiles = a.task.n_tiles != nullptr ? *a.task.n_tiles : a.task.max_tiles;
   if (threadIdx.x < 128) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    ptx::release_registers<40>();
     if (threadIdx.x == 0) produce<S>(a, shared, n_tiles, rank);
   } else {
     if constexpr (S::kGroups == 2)
-      asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+      ptx::claim_registers<232>();
     else
-      asm volatile("setmaxnreg.inc.sync.aligned.u32 152;");
+      ptx::claim_registers<152>();
     Ring<kStages> at;
     const int clusters = static_cast<int>(gridDim.x) / S::kCluster, end = n_tiles * a.task.blocks;
     int i = static_cast<int>(blockIdx.x) / S::kCluster;
@@ -203,11 +191,11 @@ __global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_const
       const Piece piece = next;
       i += clusters;
       if (i < end) next = part_of<S>(a.task, i, n_tiles, rank);  // read during this piece's products
-      multiply_some<S, S::kMost == 256 ? 64 : 32>(a, shared, piece, at);
+      multiply_some<S, 32>(a, shared, piece, at);
     }
   }
   __syncwarp();
-  if constexpr (S::kCluster > 1) sync_cluster();  // others may still write here, and say that they need no more
+  ptx::sync_cluster();  // others may still write here, and say that they need no more
 }
 
 // Of the current device. Blocks stay until all is done, so one more would begin when the others have ended.
@@ -255,8 +243,8 @@ void launch_wide(const WideProduct& a, int tile, CUstream_st* stream) {
                args);
 }
 
-using SharesX = Shape<Share::x, 2, 2, 2, 192>;
-using SharesWeights = Shape<Share::weights, 2, 2, 2, 192>;
-using Narrow = Shape<Share::weights, 2, 3, 1, 128>;
+using SharesX = Shape<Share::x, 2, 2, 192>;
+using SharesWeights = Shape<Share::weights, 2, 2, 192>;
+using Narrow = Shape<Share::weights, 3, 1, 128>;
 
 }  // namespace corvid::kernels

@@ -38,8 +38,8 @@ __device__ void produce(const QuantArgs& a, Shared& shared, int n_tiles) {
     const int boxes = (piece.tile.count + kBox - 1) / kBox;
     for (int step = 0; step < a.task.steps; ++step, at.next()) {
       uint64_t* full = &shared.full[at.stage];
-      barrier_wait(&shared.empty[at.stage], at.parity ^ 1);
-      barrier_expect(full, boxes * kBoxBytes);
+      ptx::wait(&shared.empty[at.stage], at.parity ^ 1);
+      ptx::arrive_expecting(full, boxes * kBoxBytes);
       for (int box = 0; box < boxes; ++box)
         copy_box(shared.stages[at.stage].x[box], a.x, step * kWideStageK, piece.tile.first + box * kBox, full);
     }
@@ -107,26 +107,26 @@ __device__ void multiply_piece(const QuantArgs& a, Shared& shared, const Piece& 
       for (int j = 0; j < kGroups; ++j) {
         uint32_t(&q)[2][4] = p[j % 2];
         scaled<kFormat>(ahead[now], j, 0, q[0]), scaled<kFormat>(ahead[now], j, 1, q[1]);
-        if (j % 2 == 0) barrier_wait(&shared.full[at.stage], at.parity);
-        const uint64_t x = wgmma_operand(&shared.stages[at.stage]) + j % 2 * 4;
-        wgmma_fence();
+        if (j % 2 == 0) ptx::wait(&shared.full[at.stage], at.parity);
+        const uint64_t x = ptx::operand(ptx::shared_address(&shared.stages[at.stage])) + j % 2 * 4;
+        ptx::begin_products();
         wgmma_from_registers<kColumns>(sum, q[0][0], q[1][0], q[0][1], q[1][1], x);
         wgmma_from_registers<kColumns>(sum, q[0][2], q[1][2], q[0][3], q[1][3], x + 2);
-        wgmma_commit();
-        wgmma_wait<1>();
+        ptx::commit_products();
+        ptx::wait_products<1>();
         // Now the group before is done, and its registers may change.
         if (j > 0 || step > 0)
           asm volatile("" ::"r"(p[(j + 1) % 2][0][0]), "r"(p[(j + 1) % 2][0][1]), "r"(p[(j + 1) % 2][0][2]),
                        "r"(p[(j + 1) % 2][0][3]), "r"(p[(j + 1) % 2][1][0]), "r"(p[(j + 1) % 2][1][1]),
                        "r"(p[(j + 1) % 2][1][2]), "r"(p[(j + 1) % 2][1][3]));
-        if (j % 2 == 0 && before >= 0 && lane == 0) barrier_arrive(&shared.empty[before]);
+        if (j % 2 == 0 && before >= 0 && lane == 0) ptx::arrive(&shared.empty[before]);
         if (j % 2 == 1) before = at.stage, at.next();
       }
       if (++step >= steps) break;
     }
   }
-  wgmma_wait<0>();
-  if (lane == 0) barrier_arrive(&shared.empty[before]);
+  ptx::wait_products<0>();
+  if (lane == 0) ptx::arrive(&shared.empty[before]);
 
   if (is_pair) {
 #pragma unroll
@@ -145,19 +145,16 @@ template <DeviceFormat kFormat>
 __global__ __launch_bounds__(kWideThreads, 1) void quants_kernel(const __grid_constant__ QuantArgs a) {
   extern __shared__ unsigned char raw[];
   auto& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(raw) + 1023) / 1024 * 1024);
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; ++s) barrier_init(&shared.full[s], 1), barrier_init(&shared.empty[s], 8);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
+  if (threadIdx.x == 0) init_ring(shared.full, shared.empty, 8);
   __syncthreads();
   wait_for_previous();
   start_next();
   const int n_tiles = a.task.n_tiles != nullptr ? *a.task.n_tiles : a.task.max_tiles;
   if (threadIdx.x < 128) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+    ptx::release_registers<40>();
     if (threadIdx.x == 0) produce(a, shared, n_tiles);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    ptx::claim_registers<232>();
     Ring<kStages> at;
     for (int i = static_cast<int>(blockIdx.x); i < n_tiles * a.task.blocks; i += static_cast<int>(gridDim.x)) {
       const Piece piece = piece_of(a.task, i, n_tiles);

@@ -26,7 +26,7 @@ __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int 
   const auto place = [&](int position, int chunk) { return position * kPitch + (chunk ^ (position & 7)) * 16; };
 #pragma unroll
   for (int first = 0; first < kColumns; first += kPositions) {
-    if (first > 0) sync_group(group);
+    if (first > 0) ptx::sync_warpgroup(group + 1);
 #pragma unroll
     for (int m = 0; m < kEach; ++m)
 #pragma unroll
@@ -38,7 +38,7 @@ __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int 
                          packed(sum[m][i + 2], sum[m][i + 3]), packed(sum[m][i + 4], sum[m][i + 5]),
                          packed(sum[m][i + 6], sum[m][i + 7]));
       }
-    sync_group(group);
+    ptx::sync_warpgroup(group + 1);
     const int count = min(kPositions, tile.count - first);
     auto* to = static_cast<uint16_t*>(a.y) + (int64_t{tile.first} + first) * a.n;
     if (has_chunks) {
@@ -75,13 +75,13 @@ __device__ void write_float_lines(const WideTask& a, const ExpertTile& tile, int
   for (int m = 0; m < kEach; ++m)
 #pragma unroll
     for (int first = 0; first < kColumns; first += kPositions) {
-      if (m > 0 || first > 0) sync_group(group);
+      if (m > 0 || first > 0) ptx::sync_warpgroup(group + 1);
 #pragma unroll
       for (int i = 0; i < kPositions / 2; ++i) {
         if (first / 2 + i >= kColumns / 2) continue;
         floats[place(i / 4 * 8 + lane % 4 * 2 + i % 2, warp * 16 + i % 4 / 2 * 8 + lane / 4)] = sum[m][first / 2 + i];
       }
-      sync_group(group);
+      ptx::sync_warpgroup(group + 1);
       const int count = min(kPositions, tile.count - first);
       float* to = static_cast<float*>(a.y) + (int64_t{tile.first} + first) * a.n;
       if (a.n % 4 == 0) {
