@@ -53,18 +53,25 @@ Fp8Blocks read_fp8_blocks(const std::filesystem::path& path) {
   return {size[0].get<int64_t>(), size[1].get<int64_t>()};
 }
 
-// What number i of a part's 8-bit floats is multiplied by.
-float scale_at(const PlannedTensor::Part& part, int64_t i) {
-  const int64_t columns = part.tensor->shape.back(), rows = part.tensor->shape[part.tensor->shape.size() - 2];
-  const int64_t scale_columns = part.scales->shape.back();
-  const int64_t scale_rows = part.scales->shape[part.scales->shape.size() - 2];
-  const int64_t column = i % columns, row = i / columns % rows, matrix = i / columns / rows;
-  const int64_t at = (matrix * scale_rows + row / part.block_rows) * scale_columns + column / part.block_columns;
-  const kernels::Format format = *kernel_format(*part.scales->type());
-  float scale = 0;
-  kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, at), 1, &scale);
-  return scale;
-}
+// The scales of a part's row `row`, counted through the matrices: one for each block_columns of its numbers. A row of
+// blocks has them in common.
+struct ScaleRow {
+  const PlannedTensor::Part& part;
+  std::vector<float> scales = std::vector<float>(static_cast<size_t>(part.scales->shape.back()));
+  int64_t line = -1;  // of part.scales
+
+  float at(int64_t row, int64_t column) {
+    const int64_t rows = part.tensor->shape[part.tensor->shape.size() - 2];
+    const int64_t lines = part.scales->shape[part.scales->shape.size() - 2];
+    if (const int64_t wanted = row / rows * lines + row % rows / part.block_rows; wanted != line) {
+      line = wanted;
+      const kernels::Format format = *kernel_format(*part.scales->type());
+      kernels::decode_row(format, part.scales->data.data() + kernels::row_bytes(format, line * std::ssize(scales)),
+                          std::ssize(scales), scales.data());
+    }
+    return scales[static_cast<size_t>(column / part.block_columns)];
+  }
+};
 
 // Whether a part of a tensor of matrices [n, k] fits f8_e4m3: its blocks, and that panels of 16 rows, counted from the
 // first of each matrix, don't straddle two of them.
@@ -75,9 +82,10 @@ bool fits_f8(const PlannedTensor::Part& part, int64_t n, int64_t k) {
 }
 
 // Block `index`, counted through the rows, of a part that fits. False where copy_f8() has to give up.
-bool copy_block(const PlannedTensor::Part& part, int64_t index, kernels::BlockF8& out) {
-  const int64_t first = part.first + index * kernels::kF8Block;
-  out.scale = scale_at(part, first);
+bool copy_block(ScaleRow& scales, int64_t index, kernels::BlockF8& out) {
+  const PlannedTensor::Part& part = scales.part;
+  const int64_t first = part.first + index * kernels::kF8Block, columns = part.tensor->shape.back();
+  out.scale = scales.at(first / columns, first % columns);
   std::memcpy(out.q, part.tensor->data.data() + first, sizeof out.q);
   bool any_nan = false;
   for (const uint8_t code : out.q) any_nan |= (code & 0x7f) == 0x7f;
@@ -93,10 +101,11 @@ void decode_part(const PlannedTensor::Part& part, int64_t first, int64_t count, 
     return;
   }
   const int64_t columns = part.tensor->shape.back();
+  ScaleRow scales{part};
   for (int64_t i = first; i < first + count;) {
     const int64_t column = i % columns, in_block = part.block_columns - column % part.block_columns;
     const int64_t end = std::min({first + count, i + in_block, i + columns - column});
-    const float scale = scale_at(part, i);
+    const float scale = scales.at(i / columns, column);
     for (; i < end; ++i) *out++ = kernels::f8_e4m3_to_f32(static_cast<uint8_t>(data[i])) * scale;
   }
 }
@@ -338,8 +347,9 @@ bool PlannedTensor::copy_f8(kernels::Pool& pool, std::byte* out) const {
   std::atomic<bool> fits = true;
   pool.run(std::ssize(tasks), [&](int64_t i, int) {
     const Task& task = tasks[static_cast<size_t>(i)];
+    ScaleRow scales{*task.part};
     for (int64_t b = 0; fits && b < task.count; ++b) {
-      if (!copy_block(*task.part, task.first + b, task.to[b])) fits = false;
+      if (!copy_block(scales, task.first + b, task.to[b])) fits = false;
     }
   });
   return fits;
