@@ -23,8 +23,8 @@
 #include "model/json_file.h"
 #include "model/random_model.h"
 #include "model/sequence.h"
-#include "tests/support/fp8_checkpoint.h"
 #include "tests/support/golden_chat.h"
+#include "tests/support/gpu_model.h"
 #include "tests/support/sequences.h"
 #include "tests/support/throws.h"
 
@@ -32,6 +32,12 @@ namespace corvid::model {
 namespace {
 
 using test::copy;
+using test::difference;
+using test::golden;
+using test::GpuShareTest;
+using test::GpuTest;
+using test::kCutTolerance;
+using test::kFamilies;
 using test::message_of;
 using test::prompt_of;
 using test::TempDir;
@@ -45,40 +51,9 @@ const std::map<std::string, std::vector<double>> kReferenceInBf16 = {
     {"qwen3-moe", {0.0208, 0.0301, 0.0307, 0.0244, 0.0281, 0.0252, 0.0240, 0.0258, 0.0316, 0.0330, 0.0625, 0.0297}}};
 double allowed(double reference_in_bf16) { return 0.05 + 1.5 * reference_in_bf16; }
 
-// Between a prompt at once and its tokens one by one: other kernels, other sums, the same roundings in between.
-constexpr double kCutTolerance = 0.1;
-
-const char* const kFamilies[] = {"minimax-m3", "minimax-m2", "qwen3-moe"};
-
-double difference(std::span<const float> a, std::span<const float> b) {
-  EXPECT_EQ(a.size(), b.size());
-  double most = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double one = std::abs(double(a[i]) - double(b[i]));
-    most = one <= most ? most : one;  // a NaN stays
-  }
-  return most;
-}
-
 Token best(std::span<const float> logits) {
   return static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
-
-std::shared_ptr<const Model> golden(const std::string& family) {
-  return Model::load(std::filesystem::path(CORVID_GOLDEN_DIR) / family);
-}
-
-class GpuTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (const auto obstacle = kernels::cuda::gpu_obstacle()) GTEST_SKIP() << *obstacle;
-  }
-  static std::shared_ptr<Engine> engine(std::shared_ptr<const Model> model, int64_t cache_bytes = 256 << 20,
-                                        std::vector<int> gpus = {0}) {
-    return Engine::create(std::move(model),
-                          {.device = kernels::Device::cuda, .gpus = std::move(gpus), .cache_bytes = cache_bytes});
-  }
-};
 
 struct GpuCase {
   std::string family, place;
@@ -447,41 +422,6 @@ TEST_F(GpuTest, EveryWeightFormatComesCloseToTheCpu) {
   }
 }
 
-// Block fp8 of a checkpoint, one byte a weight here as there: rows of whole blocks, and the golden checkpoints, of
-// which the experts' `down` is bf16. As of the bf16 ones (allowed()) a close choice of experts may fall out otherwise
-// at one of a golden checkpoint's positions: measured at most 0.19 at one, 0.11 at the others.
-TEST_F(GpuTest, BlockFp8ComesCloseToTheCpu) {
-  for (const std::string family : {"", kFamilies[0], kFamilies[1], kFamilies[2]}) {
-    const TempDir dir;
-    if (family.empty()) test::fp8_shape().write(dir);
-    test::write_fp8(family.empty() ? dir.path() : std::filesystem::path(CORVID_GOLDEN_DIR) / family, dir);
-    const auto model = Model::load(dir.path());
-    const GpuWeights shapes = GpuWeights::shapes(model->config(), model->weights());
-    EXPECT_EQ(shapes.layers[1].expert_up.format, kernels::DeviceFormat::f8_e4m3);
-    kernels::Exec exec(2);
-    Sequence on_cpu(model, exec, 300), on_gpu(engine(model), 300);
-    // The last of the prompt's 200, which is more than small products take, where no block is left out.
-    const std::vector<Token> prompt = prompt_of(200, 3, 250);
-    std::vector<int64_t> positions = {0, 1, 7, 31, 63};
-    if (family.empty()) positions.push_back(199);
-    const auto a = on_cpu.logits_at(prompt, positions), b = on_gpu.logits_at(prompt, positions);
-    int far = 0;
-    std::printf("%s:", family.c_str());
-    for (size_t i = 0; i < positions.size(); ++i) {
-      const double apart = difference(a[i], b[i]);
-      far += apart < 0.15 ? 0 : 1;
-      EXPECT_LT(apart, family.empty() ? 0.15 : 0.4) << family << " position " << positions[i];
-      EXPECT_GT(apart, 1e-5) << "the CPU's numbers, not a GPU's";
-      std::printf(" %.4f", apart);
-    }
-    EXPECT_LE(far, family.empty() ? 0 : 1) << family;
-    on_cpu.truncate(60), on_gpu.truncate(60);  // and a step of one token
-    for (Sequence* s : {&on_cpu, &on_gpu}) s->append(5);
-    EXPECT_LT(difference(on_cpu.logits(), on_gpu.logits()), 0.15) << family;
-    std::printf(" %.4f\n", difference(on_cpu.logits(), on_gpu.logits()));
-  }
-}
-
 // The model that ships, asked for each chore of the suite: its first reply, greedily, as on the CPU.
 TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
   const std::filesystem::path root(CORVID_SOURCE_DIR);
@@ -524,13 +464,6 @@ TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
 }
 
 // Those that share a model, against one alone: the same snapshots, and nearly the same numbers.
-class GpuShareTest : public GpuTest, public testing::WithParamInterface<std::vector<int>> {
- protected:
-  void SetUp() override {
-    if (const auto obstacle = kernels::cuda::gpu_obstacle(GetParam())) GTEST_SKIP() << *obstacle;
-    if (const auto obstacle = kernels::AllReduce::obstacle(GetParam())) GTEST_SKIP() << *obstacle;
-  }
-};
 INSTANTIATE_TEST_SUITE_P(Gpus, GpuShareTest, testing::Values(std::vector{0, 0}, std::vector{0, 1}),
                          [](const auto& instance) { return instance.param[1] == 0 ? "in_two_shares" : "on_two"; });
 
@@ -573,28 +506,6 @@ TEST_P(GpuShareTest, EveryWeightFormatComesCloseToOneGpus) {
       EXPECT_LT(apart, kCutTolerance) << tensor_layout(type).name << ' ' << ffn;
       EXPECT_GT(apart, 0) << tensor_layout(type).name << ' ' << ffn;
     }
-  }
-}
-
-TEST_P(GpuShareTest, BlockFp8ComesCloseToOneGpus) {
-  for (const int64_t ffn : {256, 384}) {  // in halves; whole experts, and bf16 of the attention's output
-    const TempDir dir;
-    test::TinyCheckpoint shape = test::fp8_shape();
-    shape.expert_ffn = ffn;
-    if (ffn == 384) shape.head_dim = 32;
-    shape.write(dir);
-    test::write_fp8(dir.path(), dir);
-    const auto model = Model::load(dir.path());
-    Sequence alone(engine(model), 300), shared(engine(model, 256 << 20, GetParam()), 300);
-    const std::vector<Token> prompt = prompt_of(200, 3, 250);
-    for (Sequence* s : {&alone, &shared}) s->sync(prompt);
-    double apart = difference(alone.logits(), shared.logits());
-    for (const Token token : {1, 2, 3}) {
-      for (Sequence* s : {&alone, &shared}) s->append(token);
-      apart = std::max(apart, difference(alone.logits(), shared.logits()));
-    }
-    EXPECT_LT(apart, kCutTolerance) << ffn;
-    EXPECT_GT(apart, 0) << ffn;
   }
 }
 
