@@ -304,29 +304,17 @@ void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* s
 void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* select, CUstream_st* stream) {
   const PagedRows& r = a.rows;
   const int64_t max_spans = most_spans(r.max_keys);
-  Decode decode{};
+  Decode decode{attention_args(a)};
   decode.rows = static_cast<int>(r.decode_rows);
   decode.fresh = static_cast<int>(r.rows);
   decode.head_dim = static_cast<int>(a.head_dim);
-  decode.seq = r.seq;
-  decode.pos = r.pos;
-  decode.pages = r.pages;
-  decode.q = a.q;
-  decode.keys = a.keys;
-  decode.values = a.values;
   decode.ids = a.ids;
   decode.counts = a.counts;
-  decode.o = a.o;
   decode.sums = reinterpret_cast<float*>(a.workspace);
   decode.stats = decode.sums + r.decode_rows * a.n_heads * max_spans * a.head_dim;
-  decode.page_bytes = a.page_bytes;
-  decode.max_pages = static_cast<int>(r.max_pages);
-  decode.n_heads = static_cast<int>(a.n_heads);
-  decode.n_kv_heads = static_cast<int>(a.n_kv_heads);
   decode.block = static_cast<int>(a.block);
   decode.top_k = static_cast<int>(a.top_k);
   decode.max_spans = static_cast<int>(max_spans);
-  decode.scale_log2 = a.scale * 1.44269504F;
   if (select != nullptr) {
     decode.scores = reinterpret_cast<const float*>(select->workspace);
     decode.score_stride = score_stride(r.max_keys, a.block);

@@ -1,31 +1,24 @@
 // What the kernels of decode share: their parameters, and how tiles of keys and values lie in shared memory.
 #pragma once
 #include "kernels/ptx.cuh"
+#include "kernels/sparse_attention/args.h"
 #include "kernels/sparse_attention/spans.h"
 
 struct CUstream_st;
 
 namespace corvid::kernels::decode {
 
-struct Decode {
-  const int32_t* seq;
-  const int32_t* pos;
-  const int32_t* pages;
-  const uint16_t* q;
-  const std::byte* keys;
-  const std::byte* values;
+struct Decode : AttentionArgs {
   const int32_t* ids;  // null: dense
   const int32_t* counts;
-  uint16_t* o;
   float* sums;          // dense: [rows, n_heads, spans, dim]
   float* stats;         // dense: [rows, n_heads, spans, 2]: greatest score, total weight
   const float* scores;  // not null: choose by these, and write:
   int32_t* chosen;
   int32_t* chosen_counts;
-  int64_t page_bytes, score_stride;
-  int rows, max_pages, n_heads, n_kv_heads, head_dim, block, top_k, local_blocks, max_spans;
-  float scale_log2;  // scale / log(2)
-  int fresh;         // so many of a sequence's last positions may not be stored yet when a kernel begins
+  int64_t score_stride;
+  int rows, head_dim, block, top_k, local_blocks, max_spans;
+  int fresh;  // so many of a sequence's last positions may not be stored yet when a kernel begins
 };
 
 // Sparse attention, of blocks that are given or chosen here.

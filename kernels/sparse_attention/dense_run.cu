@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/launch.cuh"
+#include "kernels/sparse_attention/args.h"
 #include "kernels/sparse_attention/runs.h"
 #include "kernels/wgmma.cuh"
 
@@ -17,17 +18,8 @@ constexpr int kDim = 128, kBlock = 128, kGroups = 2, kLines = 64 * kGroups, kThr
 constexpr int kPanelBytes = kBlock * 128, kHalfBytes = 2 * kPanelBytes, kLinePanelBytes = kLines * 128;
 constexpr int kSharedBytes = 2 * kLinePanelBytes + 2 * kStages * kHalfBytes;  // queries, keys, values
 
-struct DenseRun {
-  const int32_t* seq;
-  const int32_t* pos;
-  const int32_t* pages;
-  const uint16_t* q;
-  const std::byte* keys;
-  const std::byte* values;
-  uint16_t* o;
-  int64_t page_bytes;
-  int row, rows, max_pages, n_heads, n_kv_heads, end;  // end: rows at positions from there on are left alone
-  float scale_log2;
+struct DenseRun : AttentionArgs {
+  int row, rows, end;  // end: rows at positions from there on are left alone
 };
 
 struct Barriers {
@@ -211,21 +203,8 @@ __global__ void __launch_bounds__(kThreads, 1) dense_run_kernel(DenseRun a) {
 }  // namespace
 
 void cuda::attend_run_densely(const PagedAttention& a, const PrefillRun& run, int64_t end, CUstream_st* stream) {
-  const DenseRun dense{a.rows.seq,
-                       a.rows.pos,
-                       a.rows.pages,
-                       a.q,
-                       a.keys,
-                       a.values,
-                       a.o,
-                       a.page_bytes,
-                       static_cast<int>(run.row),
-                       static_cast<int>(std::min(run.rows, end)),
-                       static_cast<int>(a.rows.max_pages),
-                       static_cast<int>(a.n_heads),
-                       static_cast<int>(a.n_kv_heads),
-                       static_cast<int>(std::min<int64_t>(end, INT32_MAX)),
-                       a.scale * 1.44269504F};
+  const DenseRun dense{attention_args(a), static_cast<int>(run.row), static_cast<int>(std::min(run.rows, end)),
+                       static_cast<int>(std::min<int64_t>(end, INT32_MAX))};
   allow(dense_run_kernel, kSharedBytes);
   const int64_t tiles = (dense.rows * (a.n_heads / a.n_kv_heads) + kLines - 1) / kLines;
   launch("dense attention of a run", dense_run_kernel,

@@ -19,6 +19,7 @@
 // kernel (1% less); chunks of 2,048, 1,024 and 512 rows, whose shares stay in L2 in part (4, 14 and 32% more).
 // Registers that were spilled cost 0.4 ms, waiting for the next queries behind the stores 0.15.
 #include "kernels/launch.cuh"
+#include "kernels/sparse_attention/args.h"
 #include "kernels/sparse_attention/runs.h"
 #include "kernels/wgmma.cuh"
 
@@ -30,16 +31,9 @@ constexpr int kPanelBytes = kBlock * 128, kLinePanelBytes = kLines * 128;
 constexpr int kTileBytes = 2 * kLinePanelBytes;
 constexpr int kSharedBytes = 4 * kPanelBytes + kGroups * kStages * kTileBytes;  // keys, values, the warpgroups' queries
 
-struct SparseRun {
-  const int32_t* seq;
-  const int32_t* pos;
-  const int32_t* pages;
-  const uint16_t* q;
-  const std::byte* keys;
-  const std::byte* values;
+struct SparseRun : AttentionArgs {
   const int32_t* ids;
   const int32_t* chosen_counts;
-  uint16_t* o;
   uint16_t* results;  // [rows, n_heads, top_k, kDim], permuted as attend_kernel says
   float* weights;     // [rows, n_heads, top_k]: log2 of the share's total weight
   int32_t* counts;    // [n_kv_heads, blocks]
@@ -48,9 +42,7 @@ struct SparseRun {
   int4* items;  // list, first entry, entries of this item
   int32_t* places;
   int32_t* entries;  // row * top_k + slot
-  int64_t page_bytes;
-  int row, rows, max_pages, n_heads, n_kv_heads, top_k, blocks;
-  float scale_log2;
+  int row, rows, top_k, blocks;
 };
 
 // Rows that see at most top_k blocks are served by dense_run.cu, which needs no memory for shares.
@@ -304,15 +296,9 @@ void cuda::attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, 
     const int64_t rows = std::min(kShareRows, run.rows - done);
     const Shares at(a, rows, run.max_keys);
     const auto part = [&]<class T>(int64_t offset, T*) { return reinterpret_cast<T*>(a.workspace + offset); };
-    SparseRun sparse{a.rows.seq,
-                     a.rows.pos,
-                     a.rows.pages,
-                     a.q,
-                     a.keys,
-                     a.values,
+    SparseRun sparse{attention_args(a),
                      a.ids,
                      a.counts,
-                     a.o,
                      part(at.results, static_cast<uint16_t*>(nullptr)),
                      part(at.weights, static_cast<float*>(nullptr)),
                      part(at.counts, static_cast<int32_t*>(nullptr)),
@@ -321,15 +307,10 @@ void cuda::attend_run_by_blocks(const PagedAttention& a, const PrefillRun& run, 
                      part(at.item_list, static_cast<int4*>(nullptr)),
                      part(at.places, static_cast<int32_t*>(nullptr)),
                      part(at.entry_list, static_cast<int32_t*>(nullptr)),
-                     a.page_bytes,
                      static_cast<int>(run.row + done),
                      static_cast<int>(rows),
-                     static_cast<int>(a.rows.max_pages),
-                     static_cast<int>(a.n_heads),
-                     static_cast<int>(a.n_kv_heads),
                      static_cast<int>(a.top_k),
-                     static_cast<int>(at.lists / a.n_kv_heads),
-                     a.scale * 1.44269504F};
+                     static_cast<int>(at.lists / a.n_kv_heads)};
     check(cudaMemsetAsync(sparse.counts, 0, static_cast<size_t>(at.lists) * 4, stream), "sparse attention's counts");
     const dim3 entry_grid(static_cast<unsigned>((at.entries + kThreads - 1) / kThreads));
     launch("sparse attention's counts", count_kernel, {entry_grid, kThreads, 0, stream}, sparse);
