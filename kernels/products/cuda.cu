@@ -82,8 +82,9 @@ __global__ __launch_bounds__(kStreamThreads,
   }
 }
 
-// One row of x, for q8_0: it goes to shared memory, so that only one reading of it is waited for, and the most weights
-// that registers hold are on their way meanwhile. The other seven columns of the tensor cores' tile repeat the first.
+// One row of x, for q8_0 and bf16: it goes to shared memory, so that only one reading of it is waited for, and the most
+// weights that registers hold are on their way meanwhile. The other seven columns of the tensor cores' tile repeat the
+// first.
 constexpr int64_t kMostRowBytes = 48 << 10;
 
 template <DeviceFormat kFormat>
@@ -107,14 +108,13 @@ __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_con
     stage(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
   };
   float sum[1][1][4] = {};
-  if (panel < one.panels) {
-    const unsigned char* const panels[1] = {one.w + panel * panel_bytes(kFormat, k)};
-    const uint16_t* const x[1] = {row};
-    stream<kFormat, 1, 1, kAheadOfRow, true>(panels, x, padded, one.first_step + (warp & (n_parts - 1)), one.end_step,
-                                             n_parts, sum, lane, begin);
-  } else {
-    begin();
-  }
+  // No steps for a warp without a panel, which takes part in begin()'s barrier all the same.
+  const bool has_panel = panel < one.panels;
+  const unsigned char* const panels[1] = {one.w + (has_panel ? panel : 0) * panel_bytes(kFormat, k)};
+  const uint16_t* const x[1] = {row};
+  stream<kFormat, 1, 1, kAheadOfRow, true>(panels, x, padded,
+                                           has_panel ? one.first_step + (warp & (n_parts - 1)) : one.end_step,
+                                           one.end_step, n_parts, sum, lane, begin);
   if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0][0], parts[warp][lane / 4 + 8] = sum[0][0][2];
   __syncthreads();
   if (!has_output) return;
@@ -135,7 +135,7 @@ int blocks_of(DeviceFormat format, int panels, int log_split, int64_t rows) {
 
 template <DeviceFormat kFormat>
 void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
-  if constexpr (kFormat == DeviceFormat::q8_0) {
+  if constexpr (kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::bf16) {
     if (const int64_t bytes = padded_k(kFormat, a.k) * 2; a.rows == 1 && bytes <= kMostRowBytes)
       return launch_dependent(row_kernel<kFormat>, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
                               static_cast<size_t>(bytes), stream, a);

@@ -34,7 +34,7 @@ constexpr int kAhead = kFormat == DeviceFormat::bf16                            
                        : kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::f8_e4m3 ? 4 - kPanels
                                                                                            : 3 - kPanels;
 
-// The same for one row of x in shared memory, of q8_0.
+// The same for one row of x in shared memory.
 constexpr int kAheadOfRow = 4;
 
 // A row of `count` bf16 numbers, a multiple of 8, to shared memory: from(i) says where number i comes from, null for

@@ -142,6 +142,29 @@ TEST_F(ProductsTest, GivesARowTheSameBitsHoweverItsSumIsSplit) {
   }
 }
 
+// A matrix larger than the level-2 cache: what of it is on its way to a block comes in any order.
+TEST_F(ProductsTest, GivesARowTheSameBitsWithWeightsFromMemory) {
+  constexpr int64_t n = 6144, k = 8192, rows = 64;
+  std::vector<uint16_t> w(size_t(n * k));
+  std::mt19937 bits(1);
+  for (uint16_t& v : w) v = uint16_t(0x3c00U | (bits() & 0x80ffU));  // of 2^-7 to 2^-5, either sign
+  const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, 2));
+  Guarded<float> together(rows * n), alone(n);
+  Arrays on(*exec_);
+  const kernels::DeviceMatrix matrix = {on.in(w.data(), n * k), DeviceFormat::bf16, n, k};
+  const uint16_t* const all = on.in(x.data(), rows * k);
+  for (const int64_t row : {0, 9, 63}) {
+    Arrays outputs(*exec_);
+    const Product some = {matrix, outputs.out(together.data(), rows * n), Product::Out::f32};
+    const Product one = {matrix, outputs.out(alone.data(), n), Product::Out::f32};
+    kernels::cuda::products(all, rows, {&some, 1}, nullptr, exec_->stream());
+    kernels::cuda::products(all + row * k, 1, {&one, 1}, nullptr, exec_->stream());
+    outputs.finish();
+    const std::vector<float> found = together.values();
+    EXPECT_EQ(std::vector<float>(found.begin() + row * n, found.begin() + (row + 1) * n), alone.values()) << row;
+  }
+}
+
 TEST_F(ProductsTest, ComputesSeveralAtOnce) {
   for (const int64_t rows : {5, 50}) {
     const int64_t k = 512;
