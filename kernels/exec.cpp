@@ -112,30 +112,30 @@ void* Pool::grow(Buffer& buffer, int64_t count, size_t size) {
   return buffer.as<void>();
 }
 
-void Pool::set_tickets(uint64_t run, int64_t n) {
-  for (int share = 0; share < threads(); ++share)
-    shares_[static_cast<size_t>(share)].ticket.store(run << 32 | static_cast<uint64_t>(first_of(share, n)),
-                                                     std::memory_order_release);
-}
-
 void Pool::run_tasks(int64_t n, Call call, void* fn) {
   require(n <= std::numeric_limits<int>::max(), "Pool: want fewer than 2^31 tasks, found ", n);
   // All tasks of the run before are claimed and done, so no worker can claim one while the fields change: its claim
-  // compares the whole ticket, run number included.
+  // compares the whole ticket, run number included. The shares that this run leaves out change as well, for workers
+  // that still look at those of the run before.
   const uint64_t run = shares_[0].ticket.load(std::memory_order_relaxed) >> 32;
-  set_tickets(run + 1, 0);
+  const int64_t shares = n_shares(n), shares_before = n_shares(n_.load(std::memory_order_relaxed));
+  for (int64_t share = std::max(shares, shares_before); share-- > 0;)
+    shares_[static_cast<size_t>(share)].ticket.store((run + 1) << 32, std::memory_order_release);
   n_.store(n, std::memory_order_release);
   call_.store(call, std::memory_order_release);
   fn_.store(fn, std::memory_order_release);
   done_.store(0, std::memory_order_release);
-  set_tickets(run + 2, n);
+  for (int64_t share = shares; share-- > 0;)
+    shares_[static_cast<size_t>(share)].ticket.store((run + 2) << 32 | static_cast<uint64_t>(first_of(share, n)),
+                                                     std::memory_order_release);
   signal_.fetch_add(1);
   signal_.notify_all();
 
   take_part(0);
+  const auto wanted = static_cast<int>(n);
   for (int spin = 0;;) {
-    const int64_t done = done_.load(std::memory_order_acquire);
-    if (done == n) return;
+    const int done = done_.load(std::memory_order_acquire);
+    if (done == wanted) return;
     if (++spin < kSpins)
       pause();
     else
@@ -143,36 +143,34 @@ void Pool::run_tasks(int64_t n, Call call, void* fn) {
   }
 }
 
-int64_t Pool::run_some(int share, int worker, bool own) {
-  std::atomic<uint64_t>& ticket_of_share = shares_[static_cast<size_t>(share)].ticket;
-  uint64_t ticket = ticket_of_share.load(std::memory_order_acquire);
-  int64_t task, count;
+bool Pool::run_one(uint64_t run, int64_t share, int worker) {
+  std::atomic<uint64_t>& of_share = shares_[static_cast<size_t>(share)].ticket;
+  uint64_t ticket = of_share.load(std::memory_order_acquire);
+  int64_t task;
   Call call;
   void* fn;
   do {
-    if ((ticket >> 32 & 1) != 0) return 0;
+    if (ticket >> 32 != run) return false;
     const int64_t n = n_.load(std::memory_order_acquire);
     call = call_.load(std::memory_order_acquire);
     fn = fn_.load(std::memory_order_acquire);
     task = static_cast<int64_t>(ticket & 0xffffffffU);
-    const int64_t left = first_of(share + 1, n) - task;
-    if (left <= 0) return 0;
-    count = own ? 1 : (left + 1) / 2;
-  } while (!ticket_of_share.compare_exchange_weak(ticket, ticket + static_cast<uint64_t>(count),
-                                                  std::memory_order_acq_rel, std::memory_order_acquire));
-  for (int64_t i = 0; i < count; ++i) call(fn, task + i, worker);
-  return count;
+    if (share >= n_shares(n) || task >= first_of(share + 1, n)) return false;
+  } while (!of_share.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  call(fn, task, worker);
+  return true;
 }
 
 void Pool::take_part(int worker) {
-  int64_t done = 0;
-  for (int i = 0; i < threads(); ++i) {
-    const int share = (worker + i) % threads();
-    while (const int64_t n = run_some(share, worker, i == 0)) done += n;
-  }
+  const uint64_t run = shares_[0].ticket.load(std::memory_order_acquire) >> 32;
+  if (run % 2 != 0) return;
+  const int64_t shares = n_shares(n_.load(std::memory_order_acquire));
+  int done = 0;
+  for (int64_t i = 0; i < shares; ++i)
+    while (run_one(run, (worker + i) % shares, worker)) ++done;
   // Only now that nothing is left: the threads would contend for it after each task. As long as it is to come, the run
   // can't end, so `done` is of one run.
-  if (done > 0 && done_.fetch_add(done, std::memory_order_acq_rel) + done == n_.load(std::memory_order_relaxed))
+  if (done > 0 && done_.fetch_add(done, std::memory_order_acq_rel) + done == static_cast<int>(n_.load()))
     done_.notify_one();
 }
 

@@ -1,5 +1,6 @@
 // Where kernels run: a device, its threads or stream, and memory on it.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -53,9 +54,9 @@ class Buffer {
 // Threads that run the tasks of one kernel at a time; the caller is one of them. They spin for a moment between
 // kernels, then sleep. run() is for one thread at a time, and not from inside a task.
 //
-// Each thread has a share of neighbouring tasks, in order, and takes half of what is left of another's when it is done
-// with its own. Tasks that lie side by side in memory then pass by a core in one stream: when two threads took them in
-// turns, their prefetchers fetched the beginning of each other's next task as well, a third of all that was read.
+// Each thread has a share of neighbouring tasks, in order, and helps others, a task at a time, when it is done with its
+// own. Tasks that lie side by side in memory then pass by a core in one stream: when two threads took them in turns,
+// their prefetchers fetched the beginning of each other's next task as well, a third of all that was read.
 class Pool {
  public:
   explicit Pool(int threads);  // 0: one per core that this process may use; throws std::invalid_argument when < 0
@@ -104,16 +105,16 @@ class Pool {
 
  private:
   using Call = void (*)(void*, int64_t, int);
-  // A thread's share. Run number in the upper half, the next task in the lower; an odd run number means that the fields
-  // of a run are being written.
+  // A share of the tasks: run number in the upper half, the next task in the lower. An odd run number means that the
+  // fields of a run are being written.
   struct alignas(64) Share {
     std::atomic<uint64_t> ticket{0};
   };
+  int64_t n_shares(int64_t n) const { return std::min<int64_t>(n, threads()); }
+  int64_t first_of(int64_t share, int64_t n) const { return share * n / n_shares(n); }
   void run_tasks(int64_t n, Call call, void* fn);
-  void set_tickets(uint64_t run, int64_t n);
-  int64_t first_of(int64_t share, int64_t n) const { return share * n / threads(); }
-  void take_part(int worker);                         // returns when no task is waiting
-  int64_t run_some(int share, int worker, bool own);  // one task of a share or, of another's, some: how many
+  void take_part(int worker);                             // returns when no task is waiting
+  bool run_one(uint64_t run, int64_t share, int worker);  // false: no task of the share is waiting, in this run
   void work(int worker);
   static void* grow(Buffer& buffer, int64_t count, size_t size);
 
@@ -127,7 +128,7 @@ class Pool {
   std::atomic<void*> fn_{nullptr};
   alignas(64) std::atomic<int> signal_{0};  // changes when there is work, or an end
   std::atomic<bool> stop_{false};
-  alignas(64) std::atomic<int64_t> done_{0};
+  alignas(64) std::atomic<int> done_{0};
 };
 
 // What a forward pass runs on. One forward pass at a time; on a GPU calls return before the work is done.

@@ -1,8 +1,9 @@
 // Keys, values and index keys of one sequence, in pages of one block of positions.
 //
-//   page p = positions [p * block, (p + 1) * block), one piece of memory:
+//   page p = positions [p * block, (p + 1) * block):
 //     layer 0: keys | values | index keys (sparse layers) or bounds     layer 1: ...        each as kernels/kv_pages.h
-//     lays it out, in the cache's formats
+//     lays it out, in the cache's formats. So it lies in a snapshot, one piece of memory. In a page that the CPU's
+//     cache made itself each layer's index keys, or bounds, lie beside those of other pages (KvPool::allocate).
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
 //   On a GPU a page is a slot of the pool's memory, and its rows lie one after the other: keys and values [n_kv_heads,
@@ -73,7 +74,7 @@ class KvCache {
   // pages in turn.
   std::span<const KvPool::Piece> apart() const { return apart_; }
   KvPool& pool() const { return *pool_; }
-  // Where a layer begins in a page, and its values and index keys (or bounds) from there.
+  // Where a layer begins in a page of one piece, and its values and index keys (or bounds) from there.
   int64_t layer_offset(int64_t i) const { return offsets_[static_cast<size_t>(i)]; }
   int64_t values_offset() const { return key_bytes_; }
   int64_t index_offset() const { return key_bytes_ + value_bytes_; }

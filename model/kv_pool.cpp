@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 
 #include "kernels/gpu.h"
@@ -11,7 +12,8 @@
 namespace corvid::model {
 namespace {
 
-// Memory that is not touched is not taken: of an arena with few pages in use the system gives little more than these.
+// Memory that is not touched is not taken: of an arena with few pages in use the system gives little more than these,
+// and what lies apart of the others.
 // With AddressSanitizer each page is memory of its own, so that what reaches beyond one is found.
 #ifdef CORVID_ASAN
 constexpr int64_t kArenaBytes = 1;
@@ -77,7 +79,9 @@ class KvPool::Page {
     std::list<Arena> unused;  // freed behind the lock
     {
       const std::lock_guard lock(pool_->mutex_);
-      arena_->free.push_back(at_);
+      // What lies side by side goes to one sequence, in order.
+      std::vector<std::byte*>& free = arena_->free;
+      free.insert(std::upper_bound(free.begin(), free.end(), at_, std::greater<>()), at_);
       if (std::ssize(arena_->free) == arena_->n_pages) unused.splice(unused.end(), pool_->arenas_, arena_);
     }
     pool_->used_.fetch_sub(bytes_, std::memory_order_relaxed);
@@ -137,6 +141,12 @@ KvPool::~KvPool() {
 }
 
 KvPage KvPool::allocate(int64_t bytes, std::span<const Piece> apart) {
+  for (const Piece& piece : apart) {
+    if (piece.bytes != apart.front().bytes || piece.at < 0 || piece.at + piece.bytes > bytes) {
+      throw std::invalid_argument(concat("KV cache: want pieces of ", apart.front().bytes, " bytes in a page of ",
+                                         bytes, ", found one of ", piece.bytes, " at ", piece.at));
+    }
+  }
   const auto page = std::make_shared<Page>(shared_from_this(), bytes, apart);
   return {std::shared_ptr<std::byte>(page, page->at()), false, page->apart(), page->apart_step()};
 }
@@ -174,6 +184,7 @@ void KvPool::read(std::byte* host, const KvPage& page, int64_t bytes, std::span<
 }
 
 void KvPool::write(const KvPage& page, const std::byte* host, int64_t bytes) const {
+  if (page.apart != nullptr) throw std::invalid_argument("KV cache: want a page in one piece to write to");
   if (on_gpus_.empty()) std::memcpy(page.bytes.get(), host, static_cast<size_t>(bytes));
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);

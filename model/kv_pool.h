@@ -61,9 +61,9 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   // A page of `bytes`, 64-byte aligned (on a GPU 128), contents not initialised; its bytes come back to the budget with
   // its last reference. Throws std::length_error when the budget does not allow it, std::bad_alloc when memory is
   // short.
-  // `apart` (not on a GPU): these pieces, ascending, all of one size and each 64-byte aligned, lie beside the same
-  // pieces of pages that were allocated before and after, so that one thing is read from many pages in one stream. The
-  // rest of the page closes up.
+  // `apart` (not on a GPU): these pieces, ascending and all of one size, each lie beside the same piece of the arena's
+  // other pages, 64-byte aligned, so that one thing is read from many pages in one stream. The rest of the page closes
+  // up. Throws std::invalid_argument for pieces that are not so.
   KvPage allocate(int64_t bytes, std::span<const Piece> apart = {});
 
   int64_t budget_bytes() const { return budget_; }

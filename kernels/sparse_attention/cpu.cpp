@@ -410,7 +410,7 @@ struct Groups {
 
 void run_task(const Cut& cut, int64_t task, std::byte* scratch) {
   const int64_t heads = cut.a->n_kv_heads, kv_head = task / cut.spans % heads, span = task % cut.spans;
-  // Late rows see the most keys: they go first.
+  // Late rows see the most keys: they go first, so that what is left to help with is short.
   const Tile tile = cut.tile(cut.tiles - 1 - task / cut.spans / heads, kv_head);
   const int64_t queries = tile.queries(), width = tile.o_width();
   Arena arena(scratch);
@@ -465,7 +465,7 @@ void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& 
     scratch_bytes = std::max(scratch_bytes, cut.scratch_bytes());
     parts_bytes += (cut.parts_bytes() + 63) / 64 * 64;
   }
-  // The jobs with the longest tasks go first, so that the threads end together.
+  // The jobs with the longest tasks go first, so that the threads end together: they help each other task by task.
   std::stable_sort(cuts.begin(), cuts.end(), [](const Cut& x, const Cut& y) { return x.longest() > y.longest(); });
   const auto scratch = pool.scratch<std::byte>(scratch_bytes);
   auto* parts = pool.workspace<std::byte>(parts_bytes);

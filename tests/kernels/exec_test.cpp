@@ -65,18 +65,22 @@ TEST(PoolTest, GivesEachThreadNeighbouringTasksInOrder) {
   }
 }
 
+// The first to run a task of its own share, or of another's, waits until all other tasks are done.
 TEST(PoolTest, OthersTakeOverFromAThreadThatIsHeldUp) {
   constexpr int kTasks = 64;
   Pool pool(2);
-  for (int run = 0; run < 100; ++run) {
-    std::atomic<int> others = 0;
-    pool.run(kTasks, [&](int64_t task, int worker) {
-      if (task > 0)
-        ++others;
-      else if (worker == 0)
-        while (others < kTasks - 1) std::this_thread::yield();
-    });
-    EXPECT_EQ(others, kTasks - 1);
+  for (const bool helps : {false, true}) {
+    for (int run = 0; run < 100; ++run) {
+      std::atomic<int> others = 0;
+      std::atomic<bool> is_held = false;
+      pool.run(kTasks, [&](int64_t task, int worker) {
+        if ((worker != task / (kTasks / 2)) == helps && !is_held.exchange(true))
+          while (others < kTasks - 1) std::this_thread::yield();
+        else
+          ++others;
+      });
+      EXPECT_EQ(others, kTasks - (is_held ? 1 : 0));
+    }
   }
 }
 
