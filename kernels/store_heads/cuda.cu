@@ -75,6 +75,25 @@ __device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const fl
   __syncwarp();
 }
 
+// The same for a head of 128 that is normalised by itself and turned as a whole, straight to where it goes, in the same
+// bits: a lane has numbers 2 l, 2 l + 1 and those 64 further on, which turn with them. All that it reads is on its way
+// at once.
+constexpr int kOneDim = 128;
+__device__ void norm_and_turn_whole(const uint16_t* in, const NormPart& part, const float* cos_sin, float eps,
+                                    uint16_t* to, int lane) {
+  const float2 low = pair_at(in, lane), high = pair_at(in, lane + 32);
+  const float2 c = *reinterpret_cast<const float2*>(cos_sin + 2 * lane);
+  const float2 s = *reinterpret_cast<const float2*>(cos_sin + 64 + 2 * lane);
+  float sum = fmaf(low.x, low.x, fmaf(low.y, low.y, 0.0F));
+  sum = fmaf(high.x, high.x, fmaf(high.y, high.y, sum));
+  const float scale = rsqrtf(warp_sum(sum) / static_cast<float>(kOneDim) + eps);
+  const float2 a = {low.x * scale * part.pairs[0].x, low.y * scale * part.pairs[0].y};
+  const float2 b = {high.x * scale * part.pairs[1].x, high.y * scale * part.pairs[1].y};
+  auto* const pairs = reinterpret_cast<__nv_bfloat162*>(to);
+  pairs[lane] = __floats2bfloat162_rn(a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y);
+  pairs[lane + 32] = __floats2bfloat162_rn(b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y);
+}
+
 __device__ void write_bf16(uint16_t* to, const float* from, int64_t dim, int lane) {
   for (int64_t i = lane; i < dim / 2; i += 32) {
     reinterpret_cast<__nv_bfloat162*>(to)[i] = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
@@ -165,6 +184,8 @@ __global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHea
     for (int64_t i = lane; i < u.dim / 2; i += 32) reinterpret_cast<uint32_t*>(u.to)[i] = in[i];
     return;
   }
+  if (u.dim == kOneDim && u.all_dim == kOneDim && a.rotary_dim == kOneDim && !u.e4m3)
+    return norm_and_turn_whole(u.in, part, a.cos_sin + row * kOneDim, a.eps, reinterpret_cast<uint16_t*>(u.to), lane);
   norm_and_turn(u.in, part, u.weight, u.all, u.all_dim, a.cos_sin + row * a.rotary_dim, a.rotary_dim, a.eps, u.dim,
                 head, lane);
   if (u.e4m3)
