@@ -62,9 +62,27 @@ int64_t GpuForward::bytes(const Config& c, int64_t most_rows, bool is_shared) {
   return (most_rows + kStreamRows) * row + kStreamRows * c.vocab_size * 4;
 }
 
+namespace {
+
+bool is_rounded_for(const kernels::DeviceMatrix& w) { return kernels::products_rounding(w.format, 1) > 0; }
+
+// Whether all that reads h is rounded for, but the routers.
+bool are_rounded_for(const GpuWeights& w) {
+  const auto is_one = [](const kernels::DeviceMatrix& m) { return m.data == nullptr || is_rounded_for(m); };
+  return is_one(w.output) && std::all_of(w.layers.begin(), w.layers.end(), [&](const GpuWeights::Layer& l) {
+           return is_one(l.q) && is_one(l.k) && is_one(l.v) && is_one(l.index_q) && is_one(l.index_k) &&
+                  is_one(l.gate) && is_one(l.up) && is_one(l.expert_gate) && is_one(l.expert_up) &&
+                  is_one(l.shared_gate) && is_one(l.shared_up);
+         });
+}
+
+}  // namespace
+
+// Those that share a model make h in the sum of their parts, which does not round.
 GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared)
     : c_(config),
       w_(weights),
+      rounds_(!is_shared && config.dim % 32 == 0 && are_rounded_for(weights)),
       rows_(most_rows),
       all_(config, most_rows, is_shared),
       some_(config, kStreamRows, is_shared),
@@ -176,7 +194,8 @@ void GpuForward::queue_begin(const Batch& batch, const Place& at) {
 
 void GpuForward::queue_norm(const Batch& batch, const float* weights, const Place& at) {
   Stage& s = stage(batch);
-  kernels::cuda::rms_norm_rows({s.x.as(), weights, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps}, at.stream);
+  kernels::cuda::rms_norm_rows({s.x.as(), weights, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps, rounds(batch)},
+                               at.stream);
   mark("norms");
 }
 
@@ -205,7 +224,7 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
                                         {l.index_k, s.index_k.as<void>()},
                                         {l.index_q, s.index_q.as<void>()}};
   kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, std::span(products).first(selects ? 5 : 3), at.workspace,
-                          at.stream);
+                          at.stream, rounds(batch));
   mark("projections");
   kernels::StoreHeads store{};
   store.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim};
@@ -274,11 +293,13 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
     kernels::cuda::select_and_attend(select, attend, at.stream);
     mark("sparse attention");
   } else {
+    attend.rounds =
+        is_rounded_for(l.attn_output) && batch.rows > 1 && batch.rows <= kStreamRows && kernels::can_round(attend);
     kernels::cuda::attention(attend, at.stream);
     mark("dense attention");
   }
   const Product output{l.attn_output, sums(s), Product::Out::add_f32};
-  kernels::cuda::products(s.attended.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream);
+  kernels::cuda::products(s.attended.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream, attend.rounds);
   mark("attention output");
 }
 
@@ -289,7 +310,7 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
   if (c_.layers[i].moe) {
     kernels::cuda::route_rows(
         {s.h.as<uint16_t>(), l.router, l.router_bias, s.expert_ids.as<int32_t>(), s.expert_weights.as(), batch.rows,
-         c_.n_experts, c_.top_k, c_.routed_scale, c_.family->gating, c_.normalised_weights},
+         c_.n_experts, c_.top_k, c_.routed_scale, c_.family->gating, c_.normalised_weights, rounds_ && batch.rows == 1},
         at.workspace, at.stream);
     mark("router");
     ffn.ids = s.expert_ids.as<int32_t>();
@@ -298,13 +319,15 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
   ffn.h = s.h.as<uint16_t>();
   ffn.x = sums(s);
   ffn.rows = batch.rows;
+  ffn.is_rounded = rounds(batch);
   kernels::cuda::feed_forward(ffn, at.workspace, at.stream);
   mark(c_.layers[i].moe ? "experts" : "dense feed-forward");
 }
 
 void GpuForward::queue_logits(const Batch& batch, const Place& at) {
   const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
-  kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream);
+  kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream,
+                          rounds(batch));
   kernels::cuda::arg_max({logits_.as(), best_.as<int32_t>(), batch.rows, c_.vocab_size}, at.stream);
   mark("logits");
 }

@@ -132,12 +132,16 @@ class GpuForward {
     kernels::Buffer seq, pos;                    // [rows]; of rows that were gathered
   };
   Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
+  // Whether queue_norm() rounds h as products of q8_0 want it (kernels/products/grid.cuh). The products of one row do
+  // that themselves, beside turning it into integers, and the router is asked to.
+  bool rounds(const Batch& batch) const { return rounds_ && batch.rows > 1 && batch.rows <= kStreamRows; }
   static float* sums(Stage& s) { return s.partial.bytes() > 0 ? s.partial.as() : s.x.as(); }
   kernels::PagedRows attending(const Batch& batch, const Pages& pages) const;
   static int64_t workspace_bytes(const Config& config, const GpuWeights& weights, const Batch& batch, int64_t block);
 
   const Config& c_;
   const GpuWeights& w_;
+  bool rounds_;  // where rows are few: all matrices that read h are of a format that is rounded for
   GpuRows rows_;
   Stage all_, some_;
   kernels::Buffer logits_, best_;

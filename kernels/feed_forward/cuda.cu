@@ -9,6 +9,7 @@
 #include "kernels/feed_forward/row.h"
 #include "kernels/feed_forward/stream.h"
 #include "kernels/products/dependent.cuh"
+#include "kernels/products/grid.cuh"
 #include "kernels/products/wide.h"
 #include "kernels/route/route.h"
 
@@ -179,9 +180,12 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, C
                  .m = m,
                  .out = nullptr,
                  .add = false,
-                 .act = a.act};
+                 .act = a.act,
+                 .is_rounded = a.is_rounded,
+                 .rounds = is_on_grid(mlp.down.format) && may_round(mlp.gate, 1)};
   cuda::expert_stream(p, stream);
   p.x = m, p.first = mlp.down, p.second = {}, p.m = nullptr, p.out = a.x, p.add = true;
+  p.is_rounded = p.rounds;
   cuda::expert_stream(p, stream);
 }
 
@@ -232,9 +236,12 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                  .m = w.m,
                  .out = nullptr,
                  .add = false,
-                 .act = a.act};
+                 .act = a.act,
+                 .is_rounded = a.is_rounded,
+                 .rounds = is_on_grid(e.down.format) && may_round(e.gate, s.slots())};
   cuda::expert_stream(p, stream);
   p.x = w.m, p.gather = false, p.first = e.down, p.second = {}, p.m = nullptr, p.out = w.out;
+  p.is_rounded = p.rounds;
   p.shared_first = s.shared ? a.shared.down.data : nullptr, p.shared_second = nullptr;
   cuda::expert_stream(p, stream);
   add_rows(a, w, static_cast<const float*>(w.out), stream);

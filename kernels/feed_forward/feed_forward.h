@@ -10,7 +10,8 @@
 //   Needs    rows >= 0; dim and ffn multiples of 8; gate and up in one format; ids distinct within a row. A row's ids
 //   outside [first_expert,
 //            first_expert + n_experts) are another GPU's: they add nothing here. n_experts <= kMaxExperts.
-//   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Above
+//   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Up to
+//            kStreamRows rows h and m are rounded for q8_0 as in products.h. Above
 //            kStreamRows rows weights in quantised formats are rounded to bf16 as in products.h, and each routed
 //            expert's output is, too, before it is weighed and added.
 //   Order    no atomics. A row's bits depend on that row and its experts alone, in each of these regimes: up to
@@ -37,6 +38,7 @@ struct FeedForward {
   int64_t rows, top_k;
   int64_t first_expert = 0;
   Activation act;
+  bool is_rounded = false;  // h, as in products()
 };
 
 // For up to `rows` rows; only the shapes and formats of `a` are looked at.

@@ -17,7 +17,7 @@ __device__ const unsigned char* panel_of(const ExpertStream& a, bool second, int
 }
 
 // kPanels == 2: gate and up, activated. 1: down.
-template <DeviceFormat kFormat, int kTiles, int kPanels>
+template <DeviceFormat kFormat, int kTiles, int kPanels, bool kRounds>
 __global__ __launch_bounds__(kStreamThreads,
                              kTiles <= 2 ? 2 : 1) void experts_kernel(const __grid_constant__ ExpertStream a,
                                                                       int log_split) {
@@ -49,35 +49,42 @@ __global__ __launch_bounds__(kStreamThreads,
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) panels[p] = panel_of(a, p == 1, t.expert, panel, panel_bytes(kFormat, k));
     const int parts = 1 << log_split;
-    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(
+    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>, false, kRounds>(
         panels, x, k, warp & (parts - 1), static_cast<int>(steps_of<kFormat>(k)), parts, sum, lane, [] {});
   }
   reduce<kTiles, kPanels>(sum, log_split, [&](int row, int column, const float(&total)[kPanels]) {
     const int j = first_panel * 16 + row;
     if (j >= a.first.n || column >= t.count) return;
     const int64_t at = (int64_t{t.first} + column) * a.first.n + j;
-    if constexpr (kPanels == 2)
-      reinterpret_cast<__nv_bfloat16*>(a.m)[at] = __float2bfloat16_rn(activate(total[0], total[1], a.act));
-    else
+    if constexpr (kPanels == 2) {
+      const __nv_bfloat16 m = __float2bfloat16_rn(activate(total[0], total[1], a.act));
+      a.m[at] = a.rounds ? on_grid(m) : __bfloat16_as_ushort(m);  // a warp has 32 numbers of a row
+    } else
       a.out[at] = a.add ? a.out[at] + total[0] : total[0];
   });
 }
 
-template <DeviceFormat kFormat, int kPanels>
+int log_split_for(const DeviceMatrix& w, int64_t slots) { return log_split_of(panels_of(w.n) * slots, w.k); }
+
+template <DeviceFormat kFormat, int kPanels, bool kRounds>
 void launch(const ExpertStream& a, CUstream_st* stream) {
   const int64_t panels = panels_of(a.first.n);
-  const int log_split = log_split_of(panels * a.top_k, a.first.k);
+  const int log_split = log_split_for(a.first, a.top_k);
   const int64_t groups = (panels + block_panels(log_split) - 1) / block_panels(log_split);
   const dim3 grid(static_cast<unsigned>(groups), static_cast<unsigned>(a.max_tiles));
   if (a.tile == 8)
-    launch_dependent(experts_kernel<kFormat, 1, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
+    launch_dependent(experts_kernel<kFormat, 1, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
   else if (a.tile == 16)
-    launch_dependent(experts_kernel<kFormat, 2, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
+    launch_dependent(experts_kernel<kFormat, 2, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
   else
-    launch_dependent(experts_kernel<kFormat, 4, kPanels>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
+    launch_dependent(experts_kernel<kFormat, 4, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
 }
 
 }  // namespace
+
+bool may_round(const DeviceMatrix& gate, int64_t slots) {
+  return gate.n % 32 == 0 && block_panels(log_split_for(gate, slots)) >= 2;
+}
 
 int64_t stream_tile(int64_t rows, int64_t top_k, int64_t n_experts) {
   const int64_t expected = (rows * top_k + n_experts - 1) / n_experts;
@@ -87,10 +94,15 @@ int64_t stream_tile(int64_t rows, int64_t top_k, int64_t n_experts) {
 
 void cuda::expert_stream(const ExpertStream& a, CUstream_st* stream) {
   with_format(a.first.format, [&]<DeviceFormat kFormat> {
-    if (a.second.data != nullptr)
-      launch<kFormat, 2>(a, stream);
-    else
-      launch<kFormat, 1>(a, stream);
+    const auto start = [&]<bool kRounds> {
+      if (a.second.data != nullptr)
+        launch<kFormat, 2, kRounds>(a, stream);
+      else
+        launch<kFormat, 1, kRounds>(a, stream);
+    };
+    if constexpr (is_on_grid(kFormat))
+      if (!a.is_rounded) return start.template operator()<true>();
+    start.template operator()<false>();
   });
 }
 

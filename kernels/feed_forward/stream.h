@@ -24,7 +24,12 @@ struct ExpertStream {
   float* out;   // [positions, n] float32: down
   bool add;     // out += the result
   Activation act;
+  bool is_rounded;      // x is on the grid of products/grid.cuh
+  bool rounds = false;  // m goes there, too: may_round()
 };
+
+// Whether gate and up, with `slots` experts for each row, can round what they make: 32 numbers are in one block.
+bool may_round(const DeviceMatrix& gate, int64_t slots);
 
 namespace cuda {
 void expert_stream(const ExpertStream& a, CUstream_st* stream);

@@ -23,6 +23,7 @@ struct StreamProducts {
   };
   const uint16_t* x;
   int64_t k;
+  bool is_rounded;
   int rows, count;
   One all[kMaxProducts];
 };
@@ -32,7 +33,7 @@ CORVID_HOST_DEVICE constexpr int warp_panels(DeviceFormat format, int tiles) {
   return tiles < 4 || format == DeviceFormat::q4_k ? 1 : 2;
 }
 
-template <DeviceFormat kFormat, int kTiles>
+template <DeviceFormat kFormat, int kTiles, bool kRounds>
 __global__ __launch_bounds__(kStreamThreads,
                              kTiles <= 2 ? 2 : 1) void stream_kernel(const __grid_constant__ StreamProducts a) {
   constexpr int kPanels = warp_panels(kFormat, kTiles);
@@ -59,9 +60,9 @@ __global__ __launch_bounds__(kStreamThreads,
     for (int p = 0; p < kPanels; ++p)  // the last again, where there is none
       panels[p] = one.w + min(first_panel + p * in_block, one.panels - 1) * panel_bytes(kFormat, a.k);
     const int parts = 1 << one.log_split;
-    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>>(panels, x, a.k, one.first_step + (warp & (parts - 1)),
-                                                               one.end_step, parts, sum, lane,
-                                                               [] { wait_for_previous(); });
+    stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>, false, kRounds>(
+        panels, x, a.k, one.first_step + (warp & (parts - 1)), one.end_step, parts, sum, lane,
+        [] { wait_for_previous(); });
   }
   wait_for_previous();
 #pragma unroll
@@ -82,14 +83,14 @@ __global__ __launch_bounds__(kStreamThreads,
   }
 }
 
-// One row of x, for q8_0 and bf16: it goes to shared memory, so that only one reading of it is waited for, and the most
-// weights that registers hold are on their way meanwhile. The other seven columns of the tensor cores' tile repeat the
-// first.
+// One row of x, for q8_0 (as integers) and bf16: it goes to shared memory, so that only one reading of it is waited
+// for, and the most weights that registers hold are on their way meanwhile. The other columns of the tensor cores' tile
+// repeat the row.
 constexpr int64_t kMostRowBytes = 48 << 10;
 
 template <DeviceFormat kFormat>
 __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_constant__ StreamProducts a) {
-  extern __shared__ __align__(16) uint16_t row[];
+  extern __shared__ __align__(16) unsigned char row[];
   __shared__ float parts[kStreamWarps][kPanelRows];
   start_next();
   int which = 0;
@@ -105,17 +106,16 @@ __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_con
   const auto begin = [&] {
     wait_for_previous();
     if (has_output && one.out == Product::Out::add_f32) before = static_cast<const float*>(one.y)[j];
-    stage(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
+    stage_row<kFormat>(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
   };
-  float sum[1][1][4] = {};
+  float sum[1][2] = {};
   // No steps for a warp without a panel, which takes part in begin()'s barrier all the same.
   const bool has_panel = panel < one.panels;
   const unsigned char* const panels[1] = {one.w + (has_panel ? panel : 0) * panel_bytes(kFormat, k)};
-  const uint16_t* const x[1] = {row};
-  stream<kFormat, 1, 1, kAheadOfRow, true>(panels, x, padded,
-                                           has_panel ? one.first_step + (warp & (n_parts - 1)) : one.end_step,
-                                           one.end_step, n_parts, sum, lane, begin);
-  if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0][0], parts[warp][lane / 4 + 8] = sum[0][0][2];
+  stream_row<kFormat, 1, kAheadOfRow, true>(panels, row, 0, padded, padded,
+                                            has_panel ? one.first_step + (warp & (n_parts - 1)) : one.end_step,
+                                            one.end_step, n_parts, sum, lane, begin);
+  if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0], parts[warp][lane / 4 + 8] = sum[0][1];
   __syncthreads();
   if (!has_output) return;
   float total = 0;
@@ -133,25 +133,34 @@ int blocks_of(DeviceFormat format, int panels, int log_split, int64_t rows) {
   return (panels + in_block - 1) / in_block;
 }
 
+template <DeviceFormat kFormat, bool kRounds>
+auto stream_kernel_of(int tiles) {
+  return tiles == 1   ? stream_kernel<kFormat, 1, kRounds>
+         : tiles == 2 ? stream_kernel<kFormat, 2, kRounds>
+         : tiles == 4 ? stream_kernel<kFormat, 4, kRounds>
+                      : stream_kernel<kFormat, 8, kRounds>;
+}
+
 template <DeviceFormat kFormat>
 void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
   if constexpr (kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::bf16) {
-    if (const int64_t bytes = padded_k(kFormat, a.k) * 2; a.rows == 1 && bytes <= kMostRowBytes)
+    if (const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.k)); a.rows == 1 && bytes <= kMostRowBytes)
       return launch_dependent(row_kernel<kFormat>, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
                               static_cast<size_t>(bytes), stream, a);
   }
   const int tiles = tiles_of(a.rows);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
-  auto* kernel = tiles == 1   ? stream_kernel<kFormat, 1>
-                 : tiles == 2 ? stream_kernel<kFormat, 2>
-                 : tiles == 4 ? stream_kernel<kFormat, 4>
-                              : stream_kernel<kFormat, 8>;
+  auto* kernel = stream_kernel_of<kFormat, false>(tiles);
+  if constexpr (is_on_grid(kFormat))
+    if (!a.is_rounded) kernel = stream_kernel_of<kFormat, true>(tiles);
   launch_dependent(kernel, grid, dim3(kStreamThreads), 0, stream, a);
 }
 
 template <DeviceFormat kFormat>
-void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream) {
-  StreamProducts a{.x = x, .k = all[0].w.k, .rows = static_cast<int>(rows), .count = 0, .all = {}};
+void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream,
+                     bool is_rounded = false) {
+  StreamProducts a{
+      .x = x, .k = all[0].w.k, .is_rounded = is_rounded, .rows = static_cast<int>(rows), .count = 0, .all = {}};
   int blocks = 0;
   const auto flush = [&] {
     if (blocks > 0) launch<kFormat>(a, blocks, stream);
@@ -192,8 +201,10 @@ int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows) {
   return bytes;
 }
 
-void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream) {
-  StreamProducts a{.x = x, .k = w.k, .rows = static_cast<int>(rows), .count = kSplits, .all = {}};
+void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
+                         bool rounds) {
+  require(!rounds || rows <= 8, "split_product: want at most 8 rows to round, found ", rows);
+  StreamProducts a{.x = x, .k = w.k, .is_rounded = false, .rows = static_cast<int>(rows), .count = kSplits, .all = {}};
   const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
   constexpr int kLogSplit = 3;
   const int blocks = blocks_of(DeviceFormat::bf16, panels, kLogSplit, rows);
@@ -207,11 +218,14 @@ void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w,
                 steps * s / kSplits,
                 steps * (s + 1) / kSplits,
                 Product::Out::f32};
+  if (rounds)
+    return launch_dependent(stream_kernel<DeviceFormat::bf16, 1, true>, dim3(static_cast<unsigned>(kSplits * blocks)),
+                            dim3(kStreamThreads), 0, stream, a);
   launch<DeviceFormat::bf16>(a, kSplits * blocks, stream);
 }
 
-void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace,
-                    CUstream_st* stream) {
+void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream,
+                    bool is_rounded) {
   require(rows >= 0 && !all.empty(), "products: want rows >= 0 and a product, found ", rows, " and ", all.size());
   for (const Product& p : all)
     require(p.w.n_experts == 1 && p.w.n >= 0 && p.w.k >= 8 && p.w.k % 8 == 0 && p.w.k == all[0].w.k,
@@ -248,7 +262,7 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
     ring_products(x, rows, all, stream);
   else
     stream_products<DeviceFormat::bf16>(x, rows, all, stream);
-  stream_products<DeviceFormat::q8_0>(x, rows, all, stream);
+  stream_products<DeviceFormat::q8_0>(x, rows, all, stream, is_rounded);
   stream_products<DeviceFormat::q4_k>(x, rows, all, stream);
   stream_products<DeviceFormat::q6_k>(x, rows, all, stream);
   stream_products<DeviceFormat::f8_e4m3>(x, rows, all, stream);

@@ -7,7 +7,9 @@
 //            q4_k, q6_k and fp8 are exact in bf16, and their scales are applied in float32 to sums of 16 or 32
 //            products; above that the weights themselves are rounded to bf16. |y - exact| <= products_tolerance(format,
 //            k, rows) * sum_i |x[r,i] * w[j,i]| plus y's own rounding; a weight that is scale * q - min counts as
-//            |scale * q| + |min|.
+//            |scale * q| + |min|. Up to kStreamRows rows and for q8_0 numbers of x below a sixteenth of the largest of
+//            their 32 are rounded to 2^-12 of it (grid.cuh), which products_rounding() adds; there a row with a NaN or
+//            an infinity gives NaN or infinities.
 //   Order    up to kStreamRows rows of a call the order of a sum depends on n, k and the format alone, so a row has the
 //            same bits in any company of at most that many rows. Above that another kernel takes over: there too a
 //            row's bits don't depend on the other rows, but they differ from those of small calls.
@@ -36,13 +38,19 @@ constexpr double products_tolerance(DeviceFormat format, int64_t k, int64_t rows
   return (double(k) / 16 + 32) * FLT_EPSILON + (rows > kStreamRows && format != DeviceFormat::bf16 ? 0x1p-8 : 0);
 }
 
+// Of sum_i max|x| |w[j,i]|, max over the 32 numbers that x[r,i] is among: half a unit of grid.cuh, 2^(e - 12).
+constexpr double products_rounding(DeviceFormat format, int64_t rows) {
+  return rows <= kStreamRows && format == DeviceFormat::q8_0 ? 0x1p-12 : 0;
+}
+
 // Bytes that products() needs for up to `rows` rows; 0 up to kStreamRows, or where all is bf16.
 int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows);
 
 namespace cuda {
-// workspace: on the device, 256-byte aligned; may be null where none is needed. Throws std::invalid_argument for a
-// broken contract.
-void products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream);
+// workspace: on the device, 256-byte aligned; may be null where none is needed. is_rounded: x is known to be on the
+// grid of grid.cuh, which saves time. Throws std::invalid_argument for a broken contract.
+void products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream,
+              bool is_rounded = false);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -9,8 +9,9 @@ constexpr int kSplits = 8;
 
 namespace cuda {
 // y: [kSplits][rows, n] float32, whose sum over the splits is x w^T: each is that of an eighth of k. At most
-// kStreamRows rows; their bits as in products().
-void split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream);
+// kStreamRows rows; their bits as in products(). rounds: x is rounded to the grid of grid.cuh first; up to 8 rows.
+void split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
+                   bool rounds = false);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -50,6 +50,35 @@ __device__ inline void stage(int threads, int count, uint16_t* to, const From& f
   __syncthreads();
 }
 
+// One row of x in shared memory, of `padded` numbers: integers for q8_0, bf16 for the others.
+template <DeviceFormat kFormat>
+CORVID_HOST_DEVICE constexpr int64_t row_bytes_of(int64_t padded) {
+  return is_on_grid(kFormat) ? int_row_bytes(padded) : padded * 2;
+}
+template <DeviceFormat kFormat, class From>
+__device__ inline void stage_row(int threads, int padded, unsigned char* to, const From& from) {
+  if constexpr (is_on_grid(kFormat))
+    stage_ints(threads, IntRow{to, padded}, from);
+  else
+    stage(threads, padded, reinterpret_cast<uint16_t*>(to), from);
+}
+// As stream(), of numbers [at, at + padded) of such a row of `count`. sum: of the panels' rows lane / 4 and lane / 4 +
+// 8. kAllLanes: the other columns of the tensor cores' tile repeat the row; else they are zeros.
+template <DeviceFormat kFormat, int kPanels, int kSteps, bool kAllLanes, class BeforeX>
+__device__ inline void stream_row(const unsigned char* const (&panels)[kPanels], unsigned char* row, int at, int count,
+                                  int padded, int first, int end, int stride, float (&sum)[kPanels][2], int lane,
+                                  BeforeX&& before_x) {
+  if constexpr (is_on_grid(kFormat)) {
+    stream_ints<kPanels, kSteps>(panels, IntRow{row, count, at}, first, end, stride, sum, lane, before_x);
+  } else {
+    float all[kPanels][1][4] = {};
+    const uint16_t* const x[1] = {kAllLanes || lane < 4 ? reinterpret_cast<const uint16_t*>(row) + at : nullptr};
+    stream<kFormat, 1, kPanels, kSteps, kAllLanes>(panels, x, padded, first, end, stride, all, lane, before_x);
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) sum[p][0] = all[p][0][0], sum[p][1] = all[p][0][2];
+  }
+}
+
 // Calls use(row of the block's first panel on, row of x, sums[kPanels]) for each output of the block, with its parts
 // added in ascending order. Rows of a panel are the fastest to vary.
 template <int kTiles, int kPanels, class Use>

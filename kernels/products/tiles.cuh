@@ -8,6 +8,7 @@
 #include <cuda_fp16.h>
 
 #include "kernels/device_matrix/device_matrix.h"
+#include "kernels/products/grid.cuh"
 
 namespace corvid::kernels {
 
@@ -33,6 +34,13 @@ __device__ inline void mma(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2,
                            uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// The same for bytes, 32 deep, in integers.
+__device__ inline void mma(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
@@ -169,6 +177,17 @@ struct Step<DeviceFormat::q8_0> {
   }
   __device__ float scale(int j, int half, int) const {
     return half_float((j < 2 ? scales[half].x : scales[half].y) >> (j % 2 * 16));
+  }
+  // Group j, times a row of integers (grid.cuh): what add() does, in the same bits. sum: of the rows lane / 4 and
+  // lane / 4 + 8.
+  __device__ void add_ints(int j, uint32_t x0, uint32_t x1, float unit, float (&sum)[2]) const {
+    const bool is_even = j % 2 == 0;
+    int part[4] = {};
+    mma(part, is_even ? w[0][j / 2].x : w[0][j / 2].z, is_even ? w[1][j / 2].x : w[1][j / 2].z,
+        is_even ? w[0][j / 2].y : w[0][j / 2].w, is_even ? w[1][j / 2].y : w[1][j / 2].w, x0, x1);
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      sum[half] = fmaf(scale(j, half, 0), __int2float_rn(part[2 * half] * 256 + part[2 * half + 1]) * unit, sum[half]);
   }
   template <int kTiles>
   __device__ void add(int j, const uint4 (&x)[kTiles], float (&sum)[kTiles][4]) const {
@@ -361,8 +380,9 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) {
 // of tile n, or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the
 // next), (lane / 4
 // + 8: ...)]. kAhead steps are in registers at a time.
-// before_x() is called when the first are on their way.
-template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, bool kPadded = false, class BeforeX>
+// before_x() is called when the first are on their way. kRounds: x is not on the grid of grid.cuh, and has to be.
+template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, bool kPadded = false, bool kRounds = false,
+          class BeforeX>
 __device__ inline void stream(const unsigned char* const (&panels)[kPanels], const uint16_t* const (&x)[kTiles],
                               int64_t k, int first, int end, int stride, float (&sum)[kPanels][kTiles][4], int lane,
                               BeforeX&& before_x) {
@@ -392,6 +412,10 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
 #pragma unroll
         for (int n = 0; n < kTiles; ++n)
           xs[n] = load_x<kFormat, kPadded>(x[n], step * static_cast<int>(kStepK<kFormat>) + j * 32, k, lane);
+        if constexpr (kRounds) {
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) xs[n] = on_grid(xs[n]);
+        }
         if constexpr (S::kNeedsSums) {
           // The rows of x as the first operand, times ones in column j alone.
           const uint32_t column = lane / 4 == j ? kOnes : 0;
@@ -419,6 +443,48 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
 #pragma unroll
         for (int p = 0; p < kPanels; ++p) ahead[i][p].load(panels[p], k, next, lane);
       }
+      step += stride;
+      if (step >= end) break;
+    }
+  }
+}
+
+// A step of one row of integers.
+template <int kPanels>
+__device__ inline void add_step(const Step<DeviceFormat::q8_0> (&w)[kPanels], const IntRow& x, int step,
+                                float (&sum)[kPanels][2], int lane) {
+  const float4 units = x.units(step);
+  const float each[] = {units.x, units.y, units.z, units.w};
+#pragma unroll
+  for (int pair = 0; pair < 2; ++pair) {
+    const uint4 q = x.quants(step * 2 + pair, lane);
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+      w[p].add_ints(2 * pair, q.x, q.y, each[2 * pair], sum[p]);
+      w[p].add_ints(2 * pair + 1, q.z, q.w, each[2 * pair + 1], sum[p]);
+    }
+  }
+}
+
+// The same for one row of integers in shared memory, of q8_0. sum: of the panels' rows lane / 4 and lane / 4 + 8.
+template <int kPanels, int kAhead, class BeforeX>
+__device__ inline void stream_ints(const unsigned char* const (&panels)[kPanels], const IntRow& x, int first, int end,
+                                   int stride, float (&sum)[kPanels][2], int lane, BeforeX&& before_x) {
+  using S = Step<DeviceFormat::q8_0>;
+  S ahead[kAhead][kPanels];
+  const auto load = [&](S(&to)[kPanels], int step) {
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p)
+      if (step < end) to[p].load(panels[p], 0, step, lane);
+  };
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) load(ahead[i], first + i * stride);
+  before_x();
+  for (int step = first; step < end;) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      add_step(ahead[i], x, step, sum, lane);
+      load(ahead[i], step + kAhead * stride);
       step += stride;
       if (step >= end) break;
     }

@@ -30,88 +30,114 @@ __device__ uint32_t key_of(float score) {
   return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
 }
 
-// A block for each row: all add up the logits, one warp makes scores of them, and all count how many experts are before
-// each. kThirds: a logit is the sum of so many numbers, n_experts apart, the last being the smallest, and each of them
-// the sum of what kParts matrices have in its place.
+// A block for each row, in four steps with a barrier behind each: logits; scores; how many experts are before each; and
+// the chosen ones' places in the order of their ids. kThirds: a logit is the sum of so many numbers, n_experts apart,
+// the last being the smallest, and each of them the sum of what kParts matrices have in its place. Every warp takes the
+// largest logit and the sum of exponentials for itself, which saves two barriers. Code that is run through once is
+// fetched from afar, so it is short.
 template <int kThirds, int kParts>
-__global__ void route_kernel(Route a) {
+__global__ __launch_bounds__(kThreads) void route_kernel(Route a) {
   extern __shared__ __align__(16) float shared[];
-  float* p = shared;
-  const int n = static_cast<int>(a.n_experts), keys_end = (n + 3) / 4 * 4;
-  auto* keys = reinterpret_cast<uint32_t*>(p + keys_end);
-  int32_t* chosen = reinterpret_cast<int32_t*>(keys + keys_end);
-  int32_t* sorted = chosen + a.top_k;
-  int32_t* ids = a.ids + blockIdx.x * a.top_k;
-  float* weights = a.weights + blockIdx.x * a.top_k;
-  const int lane = static_cast<int>(threadIdx.x);
+  __shared__ uint32_t masks[kMaxExperts / 32];
+  const int n = static_cast<int>(a.n_experts), top_k = static_cast<int>(a.top_k), end = (n + 3) / 4 * 4;
+  float *const logits = shared, *const scores = logits + end, *const picked = scores + 2 * end;
+  auto* const keys = reinterpret_cast<uint32_t*>(scores + end);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+  const int all = (n + 31) / 32 * 32;  // of whole warps
 
   wait_for_previous();
   start_next();
-  for (int64_t e = lane; e < a.n_experts; e += kThreads) {
-    // All are asked for before the first is added: left to the compiler they come one by one.
-    const float* const from = a.logits + blockIdx.x * kThirds * a.n_experts + e;
-    const int64_t stride = a.rows * kThirds * a.n_experts;
-    float all[kThirds][kParts];
+#pragma unroll 1
+  for (int e = thread; e < end; e += kThreads) {
+    float logit = e < n ? 0 : -CUDART_INF_F;
+    if (e < n) {
+      // All are asked for before the first is added: left to the compiler they come one by one.
+      const float* const from = a.logits + blockIdx.x * kThirds * a.n_experts + e;
+      const int64_t stride = a.rows * kThirds * a.n_experts;
+      float parts[kThirds][kParts];
 #pragma unroll
-    for (int third = kThirds - 1; third >= 0; --third)
+      for (int third = kThirds - 1; third >= 0; --third)
 #pragma unroll
-      for (int s = 0; s < kParts; ++s)
-        asm volatile("ld.global.f32 %0, [%1];" : "=f"(all[third][s]) : "l"(from + s * stride + third * a.n_experts));
-    float logit = 0;
+        for (int s = 0; s < kParts; ++s)
+          asm volatile("ld.global.f32 %0, [%1];"
+                       : "=f"(parts[third][s])
+                       : "l"(from + s * stride + third * a.n_experts));
 #pragma unroll
-    for (int third = kThirds - 1; third >= 0; --third)
+      for (int third = kThirds - 1; third >= 0; --third)
 #pragma unroll
-      for (int s = 0; s < kParts; ++s) logit += all[third][s];
-    p[e] = logit;
+        for (int s = 0; s < kParts; ++s) logit += parts[third][s];
+    }
+    logits[e] = logit;
   }
   __syncthreads();
-  const bool makes_scores = lane < 32;
-  if (makes_scores && a.gating == Gating::sigmoid) {
-    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] = 1 / (1 + expf(-p[e]));
-  } else if (makes_scores) {
-    float largest = -CUDART_INF_F, sum = 0;
-    for (int64_t e = lane; e < a.n_experts; e += 32) largest = fmaxf(largest, p[e]);
+  float largest = -CUDART_INF_F, sum = 0;
+  if (a.gating == Gating::softmax) {
+#pragma unroll 1
+    for (int i = lane * 4; i < end; i += 128) {
+      const float4 v = *reinterpret_cast<const float4*>(logits + i);
+      largest = fmaxf(largest, fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)));
+    }
     largest = warp_max(largest);
-    for (int64_t e = lane; e < a.n_experts; e += 32) sum += p[e] = expf(p[e] - largest);
+#pragma unroll 1
+    for (int i = lane * 4; i < end; i += 128) {
+      const float4 v = *reinterpret_cast<const float4*>(logits + i);
+      sum += expf(v.x - largest) + expf(v.y - largest) + expf(v.z - largest) + expf(v.w - largest);
+    }
     sum = warp_sum(sum);
-    for (int64_t e = lane; e < a.n_experts; e += 32) p[e] /= sum;
   }
-  if (makes_scores)
-    for (int e = lane; e < keys_end; e += 32) keys[e] = e < n ? key_of(a.bias == nullptr ? p[e] : p[e] + a.bias[e]) : 0;
+#pragma unroll 1
+  for (int e = thread; e < end; e += kThreads) {
+    const float score = a.gating == Gating::sigmoid ? 1 / (1 + expf(-logits[e])) : expf(logits[e] - largest) / sum;
+    scores[e] = score;
+    keys[e] = e < n ? key_of(a.bias == nullptr ? score : score + a.bias[e]) : 0;
+  }
   __syncthreads();
-  for (int e = lane; e < n; e += kThreads) {
-    const uint32_t key = keys[e];
+#pragma unroll 1
+  for (int e = thread; e < all; e += kThreads) {
+    const uint32_t key = e < n ? keys[e] : 0;
     int before = 0;
-    for (int i = 0; i < n; i += 4) {
+#pragma unroll 4
+    for (int i = 0; i < end; i += 4) {
       const uint4 four = *reinterpret_cast<const uint4*>(keys + i);
       before += four.x > key - (i < e ? 1 : 0);
       before += four.y > key - (i + 1 < e ? 1 : 0);
       before += four.z > key - (i + 2 < e ? 1 : 0);
       before += four.w > key - (i + 3 < e ? 1 : 0);
     }
-    if (before < a.top_k) chosen[before] = e;
+    const uint32_t chosen = __ballot_sync(kAll, e < n && before < top_k);
+    if (lane == 0) masks[e / 32] = chosen;
   }
   __syncthreads();
-  if (lane >= 32) return;
-  // From the order of choice to that of the ids.
-  for (int64_t i = lane; i < a.top_k; i += 32) {
-    int at = 0;
-    for (int64_t j = 0; j < a.top_k; ++j) at += chosen[j] < chosen[i];
-    sorted[at] = chosen[i];
-  }
-  __syncwarp();
-  float sum = a.normalised ? 0 : 1;
-  for (int64_t i = 0; a.normalised && i < a.top_k; ++i) sum += p[sorted[i]];
-  for (int64_t i = lane; i < a.top_k; i += 32) {
-    ids[i] = sorted[i];
-    weights[i] = sum == 0 ? a.scale / static_cast<float>(a.top_k) : a.scale * (p[sorted[i]] / sum);
+  // Where expert e goes, or -1.
+  const auto place = [&](int e) {
+    const uint32_t own = masks[e / 32];
+    if ((own >> lane & 1) == 0) return -1;
+    int at = __popc(own & ((1U << lane) - 1));
+#pragma unroll 1
+    for (int i = 0; i < e / 32; ++i) at += __popc(masks[i]);
+    return at;
+  };
+#pragma unroll 1
+  for (int e = thread; e < n; e += kThreads)
+    if (const int at = place(e); at >= 0) picked[at] = scores[e];
+  __syncthreads();
+#pragma unroll 1
+  for (int e = thread; e < n; e += kThreads) {
+    const int at = place(e);
+    if (at < 0) continue;
+    float total = a.normalised ? 0 : 1;
+    for (int i = 0; a.normalised && i < top_k; ++i) total += picked[i];
+    a.ids[blockIdx.x * a.top_k + at] = e;
+    a.weights[blockIdx.x * a.top_k + at] =
+        total == 0 ? a.scale / static_cast<float>(top_k) : a.scale * (scores[e] / total);
   }
 }
 
 template <int kThirds, int kParts>
 void launch(const Route& a, CUstream_st* stream) {
   if (a.rows == 0) return;
-  const auto shared_bytes = static_cast<size_t>(2 * ((a.n_experts + 3) / 4 * 4 + a.top_k)) * sizeof(float);
+  // Behind the chosen ones room for what the compiler reads ahead of their sum, and drops.
+  const auto shared_bytes = static_cast<size_t>(3 * ((a.n_experts + 3) / 4 * 4) + a.top_k + 8) * sizeof(float);
   if (shared_bytes > 48 << 10)
     cuda::check(cudaFuncSetAttribute(route_kernel<kThirds, kParts>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                      static_cast<int>(shared_bytes)),
@@ -145,7 +171,7 @@ void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) 
     products(a.h, a.rows, {&product, 1}, static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts),
              stream);
   else
-    split_product(a.h, a.rows, a.router, logits, stream);
+    split_product(a.h, a.rows, a.router, logits, stream, a.rounds);
   const Route choice = {logits,      a.bias,  a.ids,   a.weights, a.rows,
                         a.n_experts, a.top_k, a.scale, a.gating,  a.normalised};
   if (a.rows > kStreamRows)

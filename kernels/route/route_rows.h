@@ -2,7 +2,8 @@
 //
 //   Shapes   h: [rows, dim] bf16; router: [3 n_experts, dim] from repack_router(); bias, ids, weights: as in route.h;
 //            workspace: on the device, 256-byte aligned.
-//   Numbers  logits as good as float32's (device_matrix.h says how); the rest as route.h. Up to kStreamRows rows, and
+//   Numbers  logits as good as float32's of h (device_matrix.h says how); the rest as route.h. Up to kStreamRows rows,
+//   and
 //            above it, a row's choice depends on that row alone.
 #pragma once
 #include "kernels/device_matrix/device_matrix.h"
@@ -21,6 +22,7 @@ struct RouteRows {
   float scale;
   Gating gating = Gating::sigmoid;
   bool normalised = true;
+  bool rounds = false;  // h counts as rounded to the grid of products/grid.cuh, as a product of q8_0 reads it; one row
 };
 
 // For up to `rows` rows.

@@ -10,6 +10,7 @@
 
 #include "kernels/block_select/scores.h"
 #include "kernels/launch.cuh"
+#include "kernels/products/grid.cuh"
 #include "kernels/sparse_attention/decode.cuh"
 #include "kernels/sparse_attention/decode_tile.cuh"
 
@@ -255,7 +256,7 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
   const float2 stats =
       t < n ? reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + t] : make_float2(-INFINITY, 0);
   // The first spans' sums are on their way while their weights are made.
-  constexpr int kFirst = 16;
+  constexpr int kFirst = 24;
   const float* const sums = a.sums + line * a.max_spans * kDim + t;
   float few[kFirst];
 #pragma unroll
@@ -281,7 +282,8 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
     if (i < n) add(i, few[i]);
 #pragma unroll 16
   for (int i = kFirst; i < n; ++i) add(i, sums[i * kDim]);
-  a.o[line * kDim + t] = __bfloat16_as_ushort(__float2bfloat16_rn(sum / total));
+  const __nv_bfloat16 o = __float2bfloat16_rn(sum / total);
+  a.o[line * kDim + t] = a.rounds ? on_grid(o) : __bfloat16_as_ushort(o);
 }
 
 template <int kDim>
@@ -315,6 +317,7 @@ void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* sel
   decode.block = static_cast<int>(a.block);
   decode.top_k = static_cast<int>(a.top_k);
   decode.max_spans = static_cast<int>(max_spans);
+  decode.rounds = a.rounds;
   if (select != nullptr) {
     decode.scores = reinterpret_cast<const float*>(select->workspace);
     decode.score_stride = score_stride(r.max_keys, a.block);

@@ -5,6 +5,8 @@
 
 namespace corvid::kernels {
 
+bool can_round(const PagedAttention& a) { return can_decode(a) && a.ids == nullptr && a.rows.runs.empty(); }
+
 int64_t attention_workspace(const PagedAttention& a, bool is_sparse) {
   const auto of_spans = [&](int64_t rows, int64_t max_keys) {
     return is_sparse || !can_decode(a) ? 0 : rows * a.n_heads * most_spans(max_keys) * (a.head_dim + 2) * 4;

@@ -86,6 +86,7 @@ void check(const PagedAttention& a) {
           "attention: want a head_dim that is a multiple of 16 up to 256, found ", a.head_dim);
   require(a.block >= 16 && a.block % 16 == 0, "attention: want a block that is a multiple of 16, found ", a.block);
   require((a.ids == nullptr) == (a.counts == nullptr), "attention: want both ids and counts, or neither");
+  require(!a.rounds || can_round(a), "attention: want decode rows alone and no ids to round their outputs");
 }
 
 // As decode rows.

@@ -30,12 +30,16 @@ struct PagedAttention {
   int64_t n_heads, n_kv_heads, head_dim, block, top_k;
   float scale;
   std::byte* workspace = nullptr;
+  bool rounds = false;  // o is rounded further, to the grid of products/grid.cuh: can_round()
 };
 
 constexpr double kPagedAttentionRounding = 0x1p-7;
 
 // Of the shape alone; `is_sparse` says whether ids will be given.
 int64_t attention_workspace(const PagedAttention& a, bool is_sparse);
+
+// Whether `rounds` may be asked for: decode rows alone, without ids, of a shape that decode.cu serves.
+bool can_round(const PagedAttention& a);
 
 namespace cuda {
 void attention(const PagedAttention& a, CUstream_st* stream);

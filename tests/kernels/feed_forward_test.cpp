@@ -54,29 +54,45 @@ double activated(double g, double u, const Activation& act) {
   return (std::clamp(u, -double(act.limit), double(act.limit)) + 1) * g * sigmoid(double(act.alpha) * g);
 }
 
-// y += weight * (m Wdown^T) with m rounded to bf16, and size += what an error may be: that of m, and `each` of every
-// product, which is float32's, or that of weights which are rounded to bf16, and err as luck has it.
-void add_expert(const float* h, const Weights& w, int64_t e, double weight, const Activation& act, double each,
+// The largest of the 32 numbers that number i of n is among.
+template <class T>
+double largest_near(const T* x, int64_t n, int64_t i) {
+  double most = 0;
+  for (int64_t j = i - i % 32; j < std::min(n, i - i % 32 + 32); ++j) most = std::max(most, std::fabs(double(x[j])));
+  return most;
+}
+
+// y += weight * (m Wdown^T) with m rounded to bf16, and size += what an error may be: that of m, `each` of every
+// product, which is float32's, or that of weights which are rounded to bf16, and err as luck has it; and products.h's
+// rounding of h and of m.
+void add_expert(const float* h, const Weights& w, int64_t e, double weight, const Activation& act, int64_t rows,
                 double* y, double* size) {
   const int64_t dim = w.gate.k, ffn = w.gate.n;
-  std::vector<double> m(static_cast<size_t>(ffn)), m_size(m.size());
+  const double each = rows > kernels::kStreamRows ? 1e-3 : 1e-5;
+  const double of_h = kernels::products_rounding(w.gate.view.format, rows),
+               of_m = kernels::products_rounding(w.down.view.format, rows);
+  std::vector<double> m(static_cast<size_t>(ffn)), m_size(m.size()), near(static_cast<size_t>(dim));
+  for (int64_t i = 0; i < dim; ++i) near[size_t(i)] = largest_near(h, dim, i);
   for (int64_t f = 0; f < ffn; ++f) {
     double g = 0, u = 0, sizes = 0;
     for (int64_t i = 0; i < dim; ++i) {
       const auto at = size_t((e * ffn + f) * dim + i);
       g += double(h[i]) * w.gate.values[at], u += double(h[i]) * w.up.values[at];
-      sizes += std::fabs(h[i]) * (w.gate.sizes[at] + w.up.sizes[at]);
+      sizes += (each * std::fabs(h[i]) + of_h * near[size_t(i)]) * (w.gate.sizes[at] + w.up.sizes[at]);
     }
     const double exact = activated(g, u, act);
     m[size_t(f)] = kernels::bf16_to_f32(kernels::f32_to_bf16(float(exact)));
     // Another number than the reference's when it is nearly between two: half a unit of bf16, and float32's error.
-    m_size[size_t(f)] = std::fabs(exact) * 0x1p-7 + each * (1 + std::fabs(exact)) * sizes;
+    m_size[size_t(f)] = std::fabs(exact) * 0x1p-7 + (1 + std::fabs(exact)) * sizes;
   }
+  std::vector<double> allowed(m.size());
+  for (int64_t f = 0; f < ffn; ++f)
+    allowed[size_t(f)] = each * std::fabs(m[size_t(f)]) + of_m * largest_near(m.data(), ffn, f);
   for (int64_t i = 0; i < dim; ++i)
     for (int64_t f = 0; f < ffn; ++f) {
       const auto at = size_t((e * dim + i) * ffn + f);
       y[i] += weight * m[size_t(f)] * w.down.values[at];
-      size[i] += std::fabs(weight) * (m_size[size_t(f)] + each * std::fabs(m[size_t(f)])) * w.down.sizes[at];
+      size[i] += std::fabs(weight) * (m_size[size_t(f)] + allowed[size_t(f)]) * w.down.sizes[at];
     }
 }
 
@@ -88,7 +104,7 @@ class FeedForwardTest : public testing::Test {
   }
   std::vector<float> run(const std::vector<uint16_t>& h, const std::vector<float>& x, const Weights& experts,
                          const Weights* shared, const Choice* choice, int64_t rows, int64_t top_k,
-                         const Activation& act, int64_t first_expert = 0) {
+                         const Activation& act, int64_t first_expert = 0, bool is_rounded = false) {
     Guarded<float> y(x, 0);
     Arrays on(*exec_);
     FeedForward a{.h = on.in(h.data(), std::ssize(h)),
@@ -100,7 +116,8 @@ class FeedForwardTest : public testing::Test {
                   .rows = rows,
                   .top_k = top_k,
                   .first_expert = first_expert,
-                  .act = act};
+                  .act = act,
+                  .is_rounded = is_rounded};
     Buffer workspace(kernels::feed_forward_workspace_bytes(a, rows) + 256, Device::cuda);
     std::vector<char> poison(size_t(workspace.bytes()), char(0xff));  // NaN
     kernels::cuda::to_device(workspace.as<void>(), poison.data(), workspace.bytes(), exec_->stream());
@@ -117,15 +134,14 @@ class FeedForwardTest : public testing::Test {
     const Choice c = choice(rows, top_k, experts.gate.n_experts + first_expert, uint32_t(rows));
     std::vector<double> wanted(x.begin(), x.end()), size(x.size());
     for (size_t i = 0; i < x.size(); ++i) size[i] = 1e-6 * std::fabs(x[i]);
-    const double each = rows > kernels::kStreamRows ? 1e-3 : 1e-5;
     for (int64_t r = 0; r < rows; ++r) {
       double *y = wanted.data() + r * dim, *s = size.data() + r * dim;
       for (int64_t i = 0; i < top_k; ++i) {
         const int64_t id = routed ? c.ids[size_t(r * top_k + i)] - first_expert : 0;
         if (id < 0 || id >= experts.gate.n_experts) continue;
-        add_expert(hf.data() + r * dim, experts, id, routed ? c.weights[size_t(r * top_k + i)] : 1, act, each, y, s);
+        add_expert(hf.data() + r * dim, experts, id, routed ? c.weights[size_t(r * top_k + i)] : 1, act, rows, y, s);
       }
-      if (shared != nullptr) add_expert(hf.data() + r * dim, *shared, 0, 1, act, each, y, s);
+      if (shared != nullptr) add_expert(hf.data() + r * dim, *shared, 0, 1, act, rows, y, s);
     }
     expect_close(run(h, x, experts, shared, routed ? &c : nullptr, rows, top_k, act, first_expert), wanted, 1, size,
                  name + ", " + std::to_string(rows) + " rows");
@@ -207,13 +223,28 @@ TEST_F(FeedForwardTest, GivesARowTheSameBitsInAnyCompany) {
   }
 }
 
+TEST_F(FeedForwardTest, WhatIsRoundedBeforehandGivesTheSameBits) {
+  const int64_t dim = 512, top_k = 3;
+  const Weights experts(DeviceFormat::q8_0, DeviceFormat::q8_0, dim, 256, 9, 1);
+  for (const int64_t rows : {1, 7, 50}) {
+    const std::vector<uint16_t> h = to_bf16(random_floats(rows * dim, 3)), rounded = on_grid(h);
+    const std::vector<float> x = random_floats(rows * dim, 4);
+    const Choice c = choice(rows, top_k, 9, 5);
+    const std::vector<float> wanted = run(h, x, experts, nullptr, &c, rows, top_k, kSilu);
+    EXPECT_EQ(run(rounded, x, experts, nullptr, &c, rows, top_k, kSilu, 0, true), wanted) << rows;
+  }
+}
+
+// `rounds`: of one row, as rows that were rounded before.
 TEST_F(FeedForwardTest, RoutersChooseAsInFloat64) {
   for (const kernels::Gating gating : {kernels::Gating::sigmoid, kernels::Gating::softmax})
-    for (const int64_t rows : {1, 30, 200}) {
-      const int64_t dim = 520, n = 33, top_k = 4;
+    for (const auto& [rows, rounds] :
+         std::initializer_list<std::pair<int64_t, bool>>{{1, false}, {1, true}, {30, false}, {200, false}}) {
+      const int64_t dim = rounds ? 512 : 520, n = 33, top_k = 4;
       const TestWeights router(kernels::Format::f32, n, dim, 6);
       const std::vector<uint16_t> h = to_bf16(random_floats(rows * dim, 7));
-      const std::vector<float> bias = random_floats(n, 3, 0.1F), hf = from_bf16(h), w = router.decoded();
+      const std::vector<float> bias = random_floats(n, 3, 0.1F), hf = from_bf16(rounds ? on_grid(h) : h),
+                               w = router.decoded();
       std::vector<float> logits(size_t(rows * n));
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t e = 0; e < n; ++e) {
@@ -241,7 +272,9 @@ TEST_F(FeedForwardTest, RoutersChooseAsInFloat64) {
                                  n,
                                  top_k,
                                  2,
-                                 gating},
+                                 gating,
+                                 true,
+                                 rounds},
                                 workspace.as<void>(), exec_->stream());
       on.finish();
       ids.expect_guards_intact("ids");

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "tests/support/device_weights.h"
 #include "tests/support/guarded.h"
 #include "tests/support/paged_case.h"
 
@@ -24,7 +25,7 @@ struct Result {
   bool operator==(const Result&) const = default;
 };
 
-enum class How { select, dense, sparse, fused };
+enum class How { select, dense, sparse, fused, rounded };
 
 // Runs the case on the GPU; `given`, when not null, are the ids and counts to attend to. Outputs and workspace are
 // poisoned before.
@@ -59,13 +60,14 @@ Result run(const PagedCase& c, How how, const Result* given = nullptr) {
                         s.n_heads,     s.n_kv_heads,
                         s.head_dim,    s.block,
                         s.top_k,       1 / std::sqrt(static_cast<float>(s.head_dim))};
-  if (how == How::dense) attend.ids = attend.counts = nullptr;
+  if (how == How::dense || how == How::rounded) attend.ids = attend.counts = nullptr;
+  attend.rounds = how == How::rounded;
   std::vector<std::byte> poison(size_t(block_select_workspace(select)) + 128, std::byte{0x7f});
   select.workspace = on.out(poison.data(), int64_t(poison.size()));
-  std::vector<std::byte> more(size_t(attention_workspace(attend, how != How::dense)) + 128, std::byte{0x7f});
+  std::vector<std::byte> more(size_t(attention_workspace(attend, attend.ids != nullptr)) + 128, std::byte{0x7f});
   attend.workspace = on.out(more.data(), int64_t(more.size()));
   if (how == How::select) kernels::cuda::block_select(select, exec.stream());
-  if (how == How::dense || how == How::sparse) kernels::cuda::attention(attend, exec.stream());
+  if (how == How::dense || how == How::sparse || how == How::rounded) kernels::cuda::attention(attend, exec.stream());
   if (how == How::fused) kernels::cuda::select_and_attend(select, attend, exec.stream());
   on.finish();
   return {ids.values(), counts.values(), o.values()};
@@ -235,6 +237,15 @@ TEST_P(PagedAttentionTest, DecodeAgreesWithFloat64) {
   const Result lists = run(c, How::select);
   expect_right_output(c, run(c, How::sparse, &lists), &lists, all_rows(c), "sparse");
   expect_right_output(c, run(c, How::dense), nullptr, all_rows(c), "dense");
+}
+
+TEST_P(PagedAttentionTest, OutputsAreRoundedForProducts) {
+  const PagedCase c = decode_case(GetParam().shape);
+  const PagedShape& s = c.shape;
+  if (const auto dim = s.head_dim; (dim != 64 && dim != 128) || s.n_heads / s.n_kv_heads > 16)
+    EXPECT_THROW(run(c, How::rounded), std::invalid_argument);
+  else
+    EXPECT_EQ(run(c, How::rounded).o, on_grid(run(c, How::dense).o));
 }
 
 TEST_P(PagedAttentionTest, FusedIsTheTwoCalls) {

@@ -26,12 +26,13 @@ class ProductsTest : public testing::Test {
   }
   template <class T>
   std::vector<T> run(const std::vector<uint16_t>& x, const DeviceWeights& w, int64_t rows, Product::Out out,
-                     const std::vector<T>* added_to = nullptr) {
+                     const std::vector<T>* added_to = nullptr, bool is_rounded = false) {
     Guarded<T> y(added_to == nullptr ? std::vector<T>(size_t(rows * w.n), T(99)) : *added_to);
     Arrays on(*exec_);
     const Product product = {w.view, on.out(y.data(), y.size()), out};
     Buffer workspace(kernels::products_workspace_bytes({&product, 1}, rows) + 256, Device::cuda);
-    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, {&product, 1}, workspace.as<void>(), exec_->stream());
+    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, {&product, 1}, workspace.as<void>(), exec_->stream(),
+                            is_rounded);
     on.finish();
     y.expect_guards_intact("products");
     return y.values();
@@ -44,18 +45,35 @@ std::string name_of(const DeviceWeights& w, int64_t rows) {
          " x " + std::to_string(w.k);
 }
 
+// size: sum |x w|; rounded: the same with the largest of each 32 numbers of x in place of each.
 struct Reference {
-  std::vector<double> y, size;
+  std::vector<double> y, size, rounded;
+
+  std::vector<double> allowed(const DeviceWeights& w, int64_t rows) const {
+    std::vector<double> sum(y.size());
+    for (size_t i = 0; i < sum.size(); ++i)
+      sum[i] = kernels::products_tolerance(w.view.format, w.k, rows) * size[i] +
+               kernels::products_rounding(w.view.format, rows) * rounded[i];
+    return sum;
+  }
 };
 Reference reference(const std::vector<uint16_t>& bits, const DeviceWeights& w, int64_t rows) {
   const std::vector<float> x = from_bf16(bits);
-  Reference r{std::vector<double>(size_t(rows * w.n)), std::vector<double>(size_t(rows * w.n))};
+  std::vector<float> largest(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    float& most = largest[i - i % size_t(w.k) % 32];
+    most = std::max(most, std::fabs(x[i]));
+  }
+  Reference r{std::vector<double>(size_t(rows * w.n)), std::vector<double>(size_t(rows * w.n)),
+              std::vector<double>(size_t(rows * w.n))};
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t j = 0; j < w.n; ++j)
       for (int64_t i = 0; i < w.k; ++i) {
         const double xi = x[size_t(row * w.k + i)];
         r.y[size_t(row * w.n + j)] += xi * w.values[size_t(j * w.k + i)];
         r.size[size_t(row * w.n + j)] += std::fabs(xi) * w.sizes[size_t(j * w.k + i)];
+        r.rounded[size_t(row * w.n + j)] +=
+            double(largest[size_t(row * w.k + i - i % 32)]) * w.sizes[size_t(j * w.k + i)];
       }
   return r;
 }
@@ -69,9 +87,9 @@ TEST_F(ProductsTest, AgreesWithFloat64InEveryFormat) {
         std::vector<uint16_t> x = to_bf16(random_floats(300 * k, uint32_t(n)));
         Reference wanted = reference(x, w, 300);
         for (const int64_t rows : {300, 130, 70, 17, 9, 8, 1, 0}) {
-          x.resize(size_t(rows * k)), wanted.y.resize(size_t(rows * n)), wanted.size.resize(size_t(rows * n));
-          expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y,
-                       kernels::products_tolerance(format, k, rows), wanted.size, name_of(w, rows));
+          x.resize(size_t(rows * k)), wanted.y.resize(size_t(rows * n));
+          expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, 1, wanted.allowed(w, rows),
+                       name_of(w, rows));
         }
       }
 }
@@ -82,8 +100,7 @@ TEST_F(ProductsTest, AgreesWithFloat64OnLongRows) {
       const DeviceWeights w(format, 70, 6144, 5);
       const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
       const Reference wanted = reference(x, w, rows);
-      expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, kernels::products_tolerance(format, w.k, rows),
-                   wanted.size, name_of(w, rows));
+      expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, 1, wanted.allowed(w, rows), name_of(w, rows));
     }
 }
 
@@ -92,8 +109,7 @@ TEST_F(ProductsTest, AgreesWithFloat64OnManyOutputs) {
   for (const int64_t rows : {40, 140, 300}) {
     const std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 2));
     const Reference wanted = reference(x, w, rows);
-    expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y,
-                 kernels::products_tolerance(w.view.format, w.k, rows), wanted.size, name_of(w, rows));
+    expect_close(run<float>(x, w, rows, Product::Out::f32), wanted.y, 1, wanted.allowed(w, rows), name_of(w, rows));
   }
 }
 
@@ -128,6 +144,54 @@ TEST_F(ProductsTest, GivesARowTheSameBitsInAnyCompany) {
     same_as_in(kernels::kStreamRows, {1, 2, 7, 13, 33});
     same_as_in(700, {150, 333});
   }
+}
+
+// Numbers of all sizes in a row, groups of zeros and of tiny ones: the integers of one row are those of many.
+std::vector<uint16_t> of_all_sizes(int64_t count) {
+  std::vector<float> x = random_floats(count, 7);
+  const std::vector<float> size = random_floats(count, 8, 12), of_group = random_floats(count, 9, 25);
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = i / 32 % 7 == 3 ? 0 : std::ldexp(x[i], int(i / 32 % 5 == 1 ? of_group[i / 32] : size[i]));
+  return to_bf16(x);
+}
+
+TEST_F(ProductsTest, RowsOfAllSizesHaveTheSameBitsAndAgreeWithFloat64) {
+  for (const DeviceFormat format : kDeviceFormats) {
+    const DeviceWeights w(format, 52, 1024, 6);
+    const int64_t rows = 40;
+    const std::vector<uint16_t> x = of_all_sizes(rows * w.k);
+    const std::vector<float> all = run<float>(x, w, rows, Product::Out::f32);
+    const Reference wanted = reference(x, w, rows);
+    expect_close(all, wanted.y, 1, wanted.allowed(w, rows), name_of(w, rows));
+    for (int64_t r = 0; r < rows; ++r) {
+      const std::vector<uint16_t> one(x.begin() + r * w.k, x.begin() + (r + 1) * w.k);
+      ASSERT_EQ(run<float>(one, w, 1, Product::Out::f32),
+                std::vector<float>(all.begin() + r * w.n, all.begin() + (r + 1) * w.n))
+          << name_of(w, 1) << " at row " << r;
+    }
+  }
+}
+
+TEST_F(ProductsTest, WhatIsRoundedBeforehandGivesTheSameBits) {
+  const DeviceWeights w(DeviceFormat::q8_0, 101, 768, 6);
+  for (const int64_t rows : {1, 3, 9, 20, 100}) {
+    const std::vector<uint16_t> x = of_all_sizes(rows * w.k), rounded = on_grid(x);
+    EXPECT_NE(x, rounded);
+    const std::vector<float> wanted = run<float>(x, w, rows, Product::Out::f32);
+    EXPECT_EQ(run<float>(rounded, w, rows, Product::Out::f32), wanted) << rows;
+    EXPECT_EQ(run<float>(rounded, w, rows, Product::Out::f32, nullptr, true), wanted) << rows;
+  }
+}
+
+TEST_F(ProductsTest, ARowWithANaNOrAnInfinityIsNotFinite) {
+  const DeviceWeights w(DeviceFormat::q8_0, 20, 512, 6);
+  for (const uint16_t bits : {0x7f80, 0xff80, 0x7fc0})
+    for (const int64_t rows : {1, 5}) {
+      std::vector<uint16_t> x = to_bf16(random_floats(rows * w.k, 7));
+      x[37] = bits;
+      const std::vector<float> y = run<float>(x, w, rows, Product::Out::f32);
+      for (int64_t i = 0; i < rows * w.n; ++i) EXPECT_EQ(std::isfinite(y[size_t(i)]), i >= w.n) << bits << " at " << i;
+    }
 }
 
 TEST_F(ProductsTest, GivesARowTheSameBitsHoweverItsSumIsSplit) {
@@ -211,6 +275,25 @@ TEST_F(ProductsTest, EmbeddingsAreTheTablesRows) {
     // scale * q - min may be rounded once or twice.
     for (size_t i = 0; i < wanted.size(); ++i) ASSERT_NEAR(x.values()[i], wanted[i], 1e-6) << "at " << i;
   }
+}
+
+TEST_F(ProductsTest, NormsAreRoundedForProducts) {
+  for (const int64_t dim : {32, 96, 2048, 9312})
+    for (const int64_t rows : {1, 5}) {
+      const std::vector<float> x = random_floats(rows * dim, 1, 3), w = random_floats(dim, 2);
+      std::vector<uint16_t> h[2];
+      for (const bool rounds : {false, true}) {
+        Guarded<uint16_t> found(rows * dim);
+        Arrays on(*exec_);
+        kernels::cuda::rms_norm_rows({on.in(x.data(), rows * dim), on.in(w.data(), dim),
+                                      on.out(found.data(), found.size()), rows, dim, 1e-6F, rounds},
+                                     exec_->stream());
+        on.finish();
+        found.expect_guards_intact("rms_norm_rows");
+        h[rounds ? 1 : 0] = found.values();
+      }
+      EXPECT_EQ(h[1], on_grid(h[0])) << rows << " x " << dim;
+    }
 }
 
 TEST_F(ProductsTest, NormsAgreeWithFloat64) {

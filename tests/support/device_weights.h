@@ -93,4 +93,17 @@ inline std::vector<float> from_bf16(const std::vector<uint16_t>& bits) {
   return values;
 }
 
+// What products of q8_0 make of bf16 numbers (kernels/products/grid.cuh), in rows of a multiple of 32.
+inline std::vector<uint16_t> on_grid(std::vector<uint16_t> bits) {
+  for (size_t group = 0; group < bits.size(); group += 32) {
+    float largest = 0x1p-95F;
+    for (size_t i = group; i < group + 32; ++i) largest = std::max(largest, std::fabs(kernels::bf16_to_f32(bits[i])));
+    const int e = std::ilogb(largest);
+    for (size_t i = group; i < group + 32; ++i)
+      if (const float x = kernels::bf16_to_f32(bits[i]); std::fabs(x) < std::ldexp(1.0F, e - 4))
+        bits[i] = kernels::f32_to_bf16(std::ldexp(std::nearbyint(std::ldexp(x, 11 - e)), e - 11) + 0.0F);  // never -0
+  }
+  return bits;
+}
+
 }  // namespace corvid::test
