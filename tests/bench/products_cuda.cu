@@ -4,9 +4,6 @@
 // gives.
 //
 //   products_cuda [FILTER]      only cases whose line contains FILTER
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -18,67 +15,16 @@
 #include <vector>
 
 #include "kernels/cuda_check.h"
-#include "kernels/device_matrix/tile.h"
-#include "kernels/exec.h"
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/products/products.h"
 #include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route_rows.h"
+#include "tests/bench/made_up.cuh"
 
 namespace corvid::kernels {
 namespace {
 
 using cuda::check;
-
-__host__ __device__ uint32_t hash(uint64_t i) {
-  i = (i ^ i >> 31) * 0x7fb5d329728ea185ULL;
-  i = (i ^ i >> 27) * 0x81dadef4bc2dd44dULL;
-  return static_cast<uint32_t>((i ^ i >> 33) >> 16);
-}
-__device__ float uniform(uint64_t i) { return static_cast<float>(hash(i) >> 8) * 0x1p-24F; }
-
-// Words of a matrix: random quants, scales that make weights of about `size`.
-__global__ void fill_matrix(uint32_t* words, int64_t count, DeviceFormat format, float size, uint64_t seed) {
-  const auto half_of = [](float v) { return static_cast<uint32_t>(__half_as_ushort(__float2half(v))); };
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x) {
-    const uint64_t at = seed * 0x9e3779b97f4a7c15ULL + static_cast<uint64_t>(i);
-    uint32_t word = hash(at);
-    const int64_t in_tile = i * 4 % tile_bytes(format);
-    const float some = size * (0.5F + uniform(at + 1));
-    if (format == DeviceFormat::bf16) {
-      const __nv_bfloat162 pair =
-          __floats2bfloat162_rn(3.4F * size * (uniform(2 * at) - 0.5F), 3.4F * size * (uniform(2 * at + 1) - 0.5F));
-      word = *reinterpret_cast<const uint32_t*>(&pair);
-    } else if (format == DeviceFormat::q8_0 && in_tile >= 4096) {
-      word = half_of(some / 74) * 0x10001U;
-    } else if (format == DeviceFormat::q4_k && in_tile < 256 && in_tile % 16 == 0) {
-      word = half_of(some / 180) | half_of(some / 24) << 16;
-    } else if (format == DeviceFormat::q6_k && in_tile >= 3328) {
-      word = half_of(some / 1400) * 0x10001U;
-    } else if (format == DeviceFormat::f8_e4m3) {
-      word = in_tile >= 4096 ? __float_as_uint(some / 64) : word & 0xbfbfbfbfU;
-    }
-    words[i] = word;
-  }
-}
-__global__ void fill_bf16(__nv_bfloat16* x, int64_t count, uint64_t seed) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x)
-    x[i] = __float2bfloat16(3.4F * (uniform(seed * 0x9e3779b97f4a7c15ULL + static_cast<uint64_t>(i)) - 0.5F));
-}
-__global__ void fill_floats(float* x, int64_t count, float value) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count; i += int64_t{gridDim.x} * blockDim.x)
-    x[i] = value;
-}
-__global__ void read_all(const uint4* data, int64_t count, uint32_t* out) {
-  uint32_t sum = 0;
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i + 3 * step < count; i += 4 * step) {
-    uint4 v[4];
-    for (int j = 0; j < 4; ++j) v[j] = __ldcs(data + i + j * step);
-    for (int j = 0; j < 4; ++j) sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
-  }
-  if (sum == 0x12345678U) *out = sum;
-}
 
 // One output in float64, from the bytes as tile.h reads them.
 __device__ double exact_output(const uint16_t* x, const DeviceMatrix& w, int64_t expert, int64_t j, double& size) {
@@ -185,24 +131,6 @@ float largest(const float* device, int64_t count) {
   return most;
 }
 
-struct Owned {
-  Buffer buffer;
-  DeviceMatrix view;
-  Owned(DeviceFormat format, int64_t n, int64_t k, int64_t n_experts, uint64_t seed)
-      : buffer(device_bytes(format, n, k, n_experts), Device::cuda), view{buffer.as<void>(), format, n, k, n_experts} {
-    fill_matrix<<<2048, 256, 0, stream>>>(buffer.as<uint32_t>(), buffer.bytes() / 4, format,
-                                          1 / std::sqrt(static_cast<float>(k)), seed);
-  }
-};
-
-const char* name_of(DeviceFormat f) {
-  return f == DeviceFormat::bf16   ? "bf16"
-         : f == DeviceFormat::q8_0 ? "q8_0"
-         : f == DeviceFormat::q4_k ? "q4_k"
-         : f == DeviceFormat::q6_k ? "q6_k"
-                                   : "fp8";
-}
-
 void bench_products(const char* what, DeviceFormat format, int64_t k, const std::vector<int64_t>& outputs,
                     int64_t rows) {
   const std::string name = std::string(what) + " " + name_of(format) + ", rows " + std::to_string(rows);
@@ -217,7 +145,7 @@ void bench_products(const char* what, DeviceFormat format, int64_t k, const std:
   for (auto& set : products) {
     int64_t at = 0;
     for (const int64_t n : outputs) {
-      owned.push_back(std::make_unique<Owned>(format, n, k, 1, owned.size() + 1));
+      owned.push_back(std::make_unique<Owned>(format, n, k, 1, owned.size() + 1, stream));
       set.push_back({owned.back()->view, y.as<__nv_bfloat16>() + rows * at, Product::Out::bf16});
       at += n;
     }
@@ -252,9 +180,9 @@ void bench_experts(const ExpertShape& s, DeviceFormat format, const std::vector<
   if (std::none_of(row_counts.begin(), row_counts.end(),
                    [&](int64_t rows) { return (start + std::to_string(rows)).find(filter) != std::string::npos; }))
     return;
-  const Owned gate(format, s.ffn, s.dim, s.n_experts, 1), up(format, s.ffn, s.dim, s.n_experts, 2),
-      down(format, s.dim, s.ffn, s.n_experts, 3), shared_gate(format, s.ffn, s.dim, 1, 4),
-      shared_up(format, s.ffn, s.dim, 1, 5), shared_down(format, s.dim, s.ffn, 1, 6);
+  const Owned gate(format, s.ffn, s.dim, s.n_experts, 1, stream), up(format, s.ffn, s.dim, s.n_experts, 2, stream),
+      down(format, s.dim, s.ffn, s.n_experts, 3, stream), shared_gate(format, s.ffn, s.dim, 1, 4, stream),
+      shared_up(format, s.ffn, s.dim, 1, 5, stream), shared_down(format, s.dim, s.ffn, 1, 6, stream);
   for (const int64_t rows : row_counts) {
     const std::string name = start + std::to_string(rows);
     if (name.find(filter) == std::string::npos) continue;
@@ -322,7 +250,8 @@ void bench_small(int64_t dim, int64_t n_experts, int64_t top_k, int64_t rows) {
       "norm, router: " + std::to_string(dim) + " -> " + std::to_string(n_experts) + ", rows " + std::to_string(rows);
   if (name.find(filter) == std::string::npos) return;
   std::vector<std::unique_ptr<Owned>> routers;
-  for (int i = 0; i < 24; ++i) routers.push_back(std::make_unique<Owned>(DeviceFormat::bf16, 3 * n_experts, dim, 1, i));
+  for (int i = 0; i < 24; ++i)
+    routers.push_back(std::make_unique<Owned>(DeviceFormat::bf16, 3 * n_experts, dim, 1, i, stream));
   Buffer x(rows * dim * 4, Device::cuda), w(dim * 4, Device::cuda), h(rows * dim * 2, Device::cuda),
       ids(rows * top_k * 4, Device::cuda), weights(rows * top_k * 4, Device::cuda),
       workspace(route_rows_workspace_bytes(rows, n_experts, dim), Device::cuda);
