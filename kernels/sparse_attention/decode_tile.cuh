@@ -18,7 +18,7 @@ struct Decode : AttentionArgs {
   int32_t* chosen_counts;
   int64_t score_stride;
   int rows, head_dim, block, top_k, local_blocks, max_spans;
-  int fresh;  // so many of a sequence's last positions may not be stored yet when a kernel begins
+  int fresh;    // so many of a sequence's last positions may not be stored yet when a kernel begins
   bool rounds;  // o, as PagedAttention says
 };
 
