@@ -166,7 +166,7 @@ std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_
     }
     // Only read as long as is_mapped says so; the cache's pointers serve writable pages as well.
     auto* at = const_cast<std::byte*>(pages_at + p * page_bytes);
-    pages.push_back({std::shared_ptr<std::byte>(mapped, at), true, nullptr, 0});
+    pages.push_back({std::shared_ptr<std::byte>(mapped, at), true});
   }
   cache.assign(std::move(pages));
   return tokens;

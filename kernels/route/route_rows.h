@@ -3,8 +3,7 @@
 //   Shapes   h: [rows, dim] bf16; router: [3 n_experts, dim] from repack_router(); bias, ids, weights: as in route.h;
 //            workspace: on the device, 256-byte aligned.
 //   Numbers  logits as good as float32's of h (device_matrix.h says how); the rest as route.h. Up to kStreamRows rows,
-//   and
-//            above it, a row's choice depends on that row alone.
+//            and above it, a row's choice depends on that row alone.
 #pragma once
 #include "kernels/device_matrix/device_matrix.h"
 #include "kernels/products/products.h"

@@ -17,6 +17,7 @@
 #include "kernels/cuda_check.h"
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/products/products.h"
+#include "kernels/read_speed/gpu.h"
 #include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route_rows.h"
 #include "tests/bench/made_up.cuh"
@@ -276,16 +277,8 @@ void run() {
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, 0), "device");
-  {
-    Buffer data(int64_t{4} << 30, Device::cuda), out(256, Device::cuda);
-    check(cudaMemsetAsync(data.as<void>(), 0x5a, static_cast<size_t>(data.bytes()), stream), "fill");
-    const Times t = measure({[&] {
-      read_all<<<static_cast<unsigned>(device.multiProcessorCount * 8), 256, 0, stream>>>(
-          data.as<uint4>(), data.bytes() / 16, out.as<uint32_t>());
-    }});
-    peak_gbs = static_cast<double>(data.bytes()) / t.best_us / 1e3;
-    std::printf("%s: reads %.0f GB/s; shares below are of that\n", device.name, peak_gbs);
-  }
+  peak_gbs = GpuReadSpeed(int64_t{4} << 30).measure(stream) / 1e9;
+  std::printf("%s: reads %.0f GB/s; shares below are of that\n", device.name, peak_gbs);
   constexpr DeviceFormat kFormats[] = {DeviceFormat::bf16, DeviceFormat::q8_0, DeviceFormat::q4_k, DeviceFormat::q6_k};
   for (const int64_t rows : {1, 8, 64}) bench_small(6144, 128, 4, rows), bench_small(2048, 128, 8, rows);
   for (const DeviceFormat format : kFormats)

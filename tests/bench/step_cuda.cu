@@ -18,6 +18,7 @@
 #include "kernels/embed_rows/embed_rows.h"
 #include "kernels/feed_forward/feed_forward.h"
 #include "kernels/products/products.h"
+#include "kernels/read_speed/gpu.h"
 #include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route_rows.h"
 #include "kernels/sparse_attention/paged.h"
@@ -252,19 +253,8 @@ void run(const Options& o) {
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, 0), "device");
-  double peak = 0;
-  {
-    Buffer data(int64_t{4} << 30, Device::cuda), out(256, Device::cuda);
-    check(cudaMemsetAsync(data.as<void>(), 0x5a, static_cast<size_t>(data.bytes()), stream), "fill");
-    const Times t = replay(
-        [&] {
-          read_all<<<static_cast<unsigned>(device.multiProcessorCount * 8), 256, 0, stream>>>(
-              data.as<uint4>(), data.bytes() / 16, out.as<uint32_t>());
-        },
-        9);
-    peak = static_cast<double>(data.bytes()) / t.best_us;
-    std::printf("%s: reads %.0f GB/s\n", device.name, peak / 1e3);
-  }
+  const double peak = GpuReadSpeed(int64_t{4} << 30).measure(stream) / 1e6;  // bytes in a microsecond
+  std::printf("%s: reads %.0f GB/s\n", device.name, peak / 1e3);
   const Weights w(o.type, o.layers);
   for (const int64_t rows : o.batch) {
     Step step(w, rows, o.tokens);

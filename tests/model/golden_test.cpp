@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -15,11 +14,13 @@
 #include "model/sequence.h"
 #include "model/weights.h"
 #include "tests/support/fp8_checkpoint.h"
+#include "tests/support/logits.h"
 #include "tests/support/temp_dir.h"
 
 namespace corvid::model {
 namespace {
 
+using test::difference;
 using test::TempDir;
 
 constexpr double kTolerance = 1e-3;  // of a logit, against the reference
@@ -36,16 +37,6 @@ Expected expected(const std::string& checkpoint) {
   const nlohmann::json json = read_json_object(concat(CORVID_GOLDEN_DIR, "/", name, "/expected.json"));
   return {json["prompt"], json["greedy"], json["prefill_positions"], json["prefill_logits"],
           json["greedy_last_logits"]};
-}
-
-double difference(std::span<const float> a, std::span<const float> b) {
-  EXPECT_EQ(a.size(), b.size());
-  double most = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double one = std::abs(double(a[i]) - double(b[i]));
-    most = one <= most ? most : one;  // a NaN stays
-  }
-  return most;
 }
 
 Token best(std::span<const float> logits) {

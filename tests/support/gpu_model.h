@@ -1,12 +1,9 @@
-// What tests of a GPU's backend share: fixtures that say SKIPPED where there is none, and how far apart logits are.
+// What tests of a GPU's backend share: fixtures that say SKIPPED where there is none, and tolerances.
 #pragma once
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +11,7 @@
 #include "kernels/gpu.h"
 #include "model/engine.h"
 #include "model/model.h"
+#include "tests/support/logits.h"
 
 namespace corvid::test {
 
@@ -21,16 +19,6 @@ namespace corvid::test {
 inline constexpr double kCutTolerance = 0.1;
 
 inline const char* const kFamilies[] = {"minimax-m3", "minimax-m2", "qwen3-moe"};
-
-inline double difference(std::span<const float> a, std::span<const float> b) {
-  EXPECT_EQ(a.size(), b.size());
-  double most = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double one = std::abs(double(a[i]) - double(b[i]));
-    most = one <= most ? most : one;  // a NaN stays
-  }
-  return most;
-}
 
 inline std::shared_ptr<const model::Model> golden(const std::string& family) {
   return model::Model::load(std::filesystem::path(CORVID_GOLDEN_DIR) / family);
