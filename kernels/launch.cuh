@@ -15,14 +15,13 @@ struct Launch {
   bool may_begin_early = false;  // programmatic dependent launch: the kernel calls ptx::wait_for_earlier()
 };
 
-template <class... Params, class... Args>
-void launch(const char* name, void (*kernel)(Params...), const Launch& how, Args&&... args) {
+// `attributes`: room for them, which the result points to.
+inline cudaLaunchConfig_t config_of(const Launch& how, cudaLaunchAttribute (&attributes)[2]) {
   cudaLaunchConfig_t config{};
   config.gridDim = how.grid;
   config.blockDim = dim3(how.threads);
   config.dynamicSmemBytes = how.shared_bytes;
   config.stream = how.stream;
-  cudaLaunchAttribute attributes[2];
   unsigned n = 0;
   if (how.cluster > 1) {
     attributes[n].id = cudaLaunchAttributeClusterDimension;
@@ -36,7 +35,24 @@ void launch(const char* name, void (*kernel)(Params...), const Launch& how, Args
   }
   config.attrs = attributes;
   config.numAttrs = n;
+  return config;
+}
+
+template <class... Params, class... Args>
+void launch(const char* name, void (*kernel)(Params...), const Launch& how, Args&&... args) {
+  cudaLaunchAttribute attributes[2];
+  const cudaLaunchConfig_t config = config_of(how, attributes);
   check(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), name);
+}
+
+// Whether the current device has a place for one of its clusters.
+template <class Kernel>
+bool fits_a_cluster(Kernel* kernel, const Launch& how) {
+  cudaLaunchAttribute attributes[2];
+  const cudaLaunchConfig_t config = config_of(how, attributes);
+  int clusters = 0;
+  check(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters");
+  return clusters > 0;
 }
 
 // More shared memory than every kernel may have: on the current device, for all its launches from now on.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "kernels/arg_max/arg_max.h"
 #include "kernels/block_select/paged.h"
@@ -192,10 +193,19 @@ void GpuForward::queue_begin(const Batch& batch, const Place& at) {
   mark("embedding");
 }
 
-void GpuForward::queue_norm(const Batch& batch, const float* weights, const Place& at) {
+kernels::RmsNormRows GpuForward::norm(const Batch& batch, const float* weights) {
   Stage& s = stage(batch);
-  kernels::cuda::rms_norm_rows({s.x.as(), weights, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps, rounds(batch)},
-                               at.stream);
+  return {s.x.as(), weights, s.h.as<uint16_t>(), batch.rows, c_.dim, c_.norm_eps, rounds(batch)};
+}
+
+void GpuForward::queue_norm(const Batch& batch, const float* weights, const Place& at) {
+  late_norm_ = weights;
+  if (batch.rows > 1) queue_late_norm(batch, at);
+}
+
+void GpuForward::queue_late_norm(const Batch& batch, const Place& at) {
+  if (late_norm_ == nullptr) return;
+  kernels::cuda::rms_norm_rows(norm(batch, std::exchange(late_norm_, nullptr)), at.stream);
   mark("norms");
 }
 
@@ -215,7 +225,6 @@ kernels::PagedRows GpuForward::attending(const Batch& batch, const Pages& pages)
 
 void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
-  const Pages& pages = at.pages;
   Stage& s = all_;
   const bool selects = c_.layers[i].sparse_attention && !batch.dense;
   const std::array<Product, 5> products{Product{l.q, s.q.as<void>()},
@@ -223,9 +232,27 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
                                         {l.v, s.v.as<void>()},
                                         {l.index_k, s.index_k.as<void>()},
                                         {l.index_q, s.index_q.as<void>()}};
-  kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, std::span(products).first(selects ? 5 : 3), at.workspace,
-                          at.stream, rounds(batch));
+  const std::span<const Product> wanted = std::span(products).first(selects ? 5 : 3);
+  if (late_norm_ != nullptr)
+    kernels::cuda::norm_products(norm(batch, std::exchange(late_norm_, nullptr)), wanted, at.workspace, at.stream);
+  else
+    kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, wanted, at.workspace, at.stream, rounds(batch));
   mark("projections");
+  if (stores_late(i, batch)) return;
+  kernels::cuda::store_heads(heads(i, batch, at), at.stream);
+  mark("heads");
+}
+
+bool GpuForward::stores_late(size_t i, const Batch& batch) const {
+  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+  return batch.rows == 1 && batch.runs.empty() && !batch.are_wanted && !selects;
+}
+
+kernels::StoreHeads GpuForward::heads(size_t i, const Batch& batch, const Place& at) {
+  const GpuWeights::Layer& l = w_.layers[i];
+  const Pages& pages = at.pages;
+  Stage& s = all_;
+  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
   kernels::StoreHeads store{};
   store.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim};
   store.k = {s.k.as<uint16_t>(), c_.n_kv_heads * c_.head_dim};
@@ -260,8 +287,7 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   store.eps = c_.norm_eps;
   store.whole_norms = c_.family->whole_qk_norms;
   store.index_e4m3 = pages.index_e4m3;
-  kernels::cuda::store_heads(store, at.stream);
-  mark("heads");
+  return store;
 }
 
 void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) {
@@ -295,7 +321,10 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
   } else {
     attend.rounds =
         is_rounded_for(l.attn_output) && batch.rows > 1 && batch.rows <= kStreamRows && kernels::can_round(attend);
-    kernels::cuda::attention(attend, at.stream);
+    if (stores_late(i, batch))
+      kernels::cuda::store_and_attend(heads(i, batch, at), attend, at.stream);
+    else
+      kernels::cuda::attention(attend, at.stream);
     mark("dense attention");
   }
   const Product output{l.attn_output, sums(s), Product::Out::add_f32};
@@ -306,6 +335,7 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
 void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   Stage& s = stage(batch);
+  queue_late_norm(batch, at);
   kernels::FeedForward ffn = c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l);
   if (c_.layers[i].moe) {
     kernels::cuda::route_rows(
@@ -325,6 +355,7 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
 }
 
 void GpuForward::queue_logits(const Batch& batch, const Place& at) {
+  queue_late_norm(batch, at);
   const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
   kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream,
                           rounds(batch));

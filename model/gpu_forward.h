@@ -13,6 +13,7 @@
 #include "kernels/gpu.h"
 #include "kernels/paged_rows.h"
 #include "kernels/products/products.h"
+#include "kernels/store_heads/store_heads.h"
 #include "model/config.h"
 #include "model/gpu_weights.h"
 #include "model/kv_cache.h"
@@ -131,6 +132,11 @@ class GpuForward {
     kernels::Buffer expert_ids, expert_weights;  // [rows, top_k]
     kernels::Buffer seq, pos;                    // [rows]; of rows that were gathered
   };
+  // The norm of one row is left to what reads it, and its heads to attention: they may do it in the same launch.
+  kernels::RmsNormRows norm(const Batch& batch, const float* weights);
+  void queue_late_norm(const Batch& batch, const Place& at);
+  bool stores_late(size_t layer, const Batch& batch) const;
+  kernels::StoreHeads heads(size_t layer, const Batch& batch, const Place& at);
   Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
   // Whether queue_norm() rounds h as products of q8_0 want it (kernels/products/grid.cuh). The products of one row do
   // that themselves, beside turning it into integers, and the router is asked to.
@@ -145,6 +151,7 @@ class GpuForward {
   GpuRows rows_;
   Stage all_, some_;
   kernels::Buffer logits_, best_;
+  const float* late_norm_ = nullptr;  // the weights of a norm that was left
   std::function<void(const char*)> mark_;
 };
 

@@ -1,11 +1,13 @@
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
+#include "kernels/launch.cuh"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/products.h"
 #include "kernels/products/ring.h"
 #include "kernels/products/split.h"
 #include "kernels/products/stream.cuh"
 #include "kernels/products/wide.h"
+#include "kernels/rms_norm/norm_row.cuh"
 
 namespace corvid::kernels {
 namespace {
@@ -22,6 +24,8 @@ struct StreamProducts {
     Product::Out out;
   };
   const uint16_t* x;
+  const float *sums, *norm;  // not null: x is the norm of the row `sums` by these weights
+  float eps;
   int64_t k;
   bool is_rounded;
   int rows, count;
@@ -88,10 +92,12 @@ __global__ __launch_bounds__(kStreamThreads,
 // repeat the row.
 constexpr int64_t kMostRowBytes = 48 << 10;
 
-template <DeviceFormat kFormat>
+// kNorms: the row is normalised here.
+template <DeviceFormat kFormat, bool kNorms>
 __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_constant__ StreamProducts a) {
   extern __shared__ __align__(16) unsigned char row[];
   __shared__ float parts[kStreamWarps][kPanelRows];
+  [[maybe_unused]] __shared__ float squares[NormRow::kSums];
   start_next();
   int which = 0;
   while (which + 1 < a.count && static_cast<int>(blockIdx.x) >= a.all[which + 1].first_block) ++which;
@@ -103,10 +109,18 @@ __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_con
   const int panel = first_panel + (warp >> one.log_split), j = first_panel * static_cast<int>(kPanelRows) + thread;
   const bool has_output = thread < in_block * kPanelRows && j < one.n;
   float before = 0;
+  [[maybe_unused]] NormRow norm;
+  if constexpr (kNorms) norm.load_weights(a.norm, k);
   const auto begin = [&] {
     wait_for_previous();
     if (has_output && one.out == Product::Out::add_f32) before = static_cast<const float*>(one.y)[j];
-    stage_row<kFormat>(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
+    if constexpr (kNorms) {
+      norm.load(a.sums, k);
+      put_in_row<kFormat>(padded, row, NormRow::first(), norm.bits(squares, k, a.eps));
+      __syncthreads();
+    } else {
+      stage_row<kFormat>(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
+    }
   };
   float sum[1][2] = {};
   // No steps for a warp without a panel, which takes part in begin()'s barrier all the same.
@@ -144,9 +158,12 @@ auto stream_kernel_of(int tiles) {
 template <DeviceFormat kFormat>
 void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
   if constexpr (kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::bf16) {
-    if (const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.k)); a.rows == 1 && bytes <= kMostRowBytes)
-      return launch_dependent(row_kernel<kFormat>, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
+    if (const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.k)); a.rows == 1 && bytes <= kMostRowBytes) {
+      auto* kernel = a.norm != nullptr ? row_kernel<kFormat, true> : row_kernel<kFormat, false>;
+      if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(kernel);
+      return launch_dependent(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
                               static_cast<size_t>(bytes), stream, a);
+    }
   }
   const int tiles = tiles_of(a.rows);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>((a.rows + tiles * 8 - 1) / (tiles * 8)));
@@ -158,9 +175,16 @@ void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
 
 template <DeviceFormat kFormat>
 void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream,
-                     bool is_rounded = false) {
-  StreamProducts a{
-      .x = x, .k = all[0].w.k, .is_rounded = is_rounded, .rows = static_cast<int>(rows), .count = 0, .all = {}};
+                     bool is_rounded = false, const RmsNormRows* norm = nullptr) {
+  StreamProducts a{.x = x,
+                   .sums = norm != nullptr ? norm->x : nullptr,
+                   .norm = norm != nullptr ? norm->w : nullptr,
+                   .eps = norm != nullptr ? norm->eps : 0,
+                   .k = all[0].w.k,
+                   .is_rounded = is_rounded,
+                   .rows = static_cast<int>(rows),
+                   .count = 0,
+                   .all = {}};
   int blocks = 0;
   const auto flush = [&] {
     if (blocks > 0) launch<kFormat>(a, blocks, stream);
@@ -204,7 +228,15 @@ int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows) {
 void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
                          bool rounds) {
   require(!rounds || rows <= 8, "split_product: want at most 8 rows to round, found ", rows);
-  StreamProducts a{.x = x, .k = w.k, .is_rounded = false, .rows = static_cast<int>(rows), .count = kSplits, .all = {}};
+  StreamProducts a{.x = x,
+                   .sums = nullptr,
+                   .norm = nullptr,
+                   .eps = 0,
+                   .k = w.k,
+                   .is_rounded = false,
+                   .rows = static_cast<int>(rows),
+                   .count = kSplits,
+                   .all = {}};
   const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
   constexpr int kLogSplit = 3;
   const int blocks = blocks_of(DeviceFormat::bf16, panels, kLogSplit, rows);
@@ -224,13 +256,44 @@ void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w,
   launch<DeviceFormat::bf16>(a, kSplits * blocks, stream);
 }
 
-void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream,
-                    bool is_rounded) {
+namespace {
+
+void check_products(int64_t rows, std::span<const Product> all) {
   require(rows >= 0 && !all.empty(), "products: want rows >= 0 and a product, found ", rows, " and ", all.size());
   for (const Product& p : all)
     require(p.w.n_experts == 1 && p.w.n >= 0 && p.w.k >= 8 && p.w.k % 8 == 0 && p.w.k == all[0].w.k,
             "products: want one matrix of rows of ", all[0].w.k, " numbers, a multiple of 8, found ", p.w.n_experts,
             " of ", p.w.k);
+}
+
+// Whether all read the row where its norm is made: so few blocks that its being made in each costs less than a launch.
+bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
+  constexpr int kMostBlocks = 512;
+  const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
+  int64_t blocks = 0;
+  for (const Product& p : all) {
+    if (p.w.format != DeviceFormat::q8_0 && p.w.format != DeviceFormat::bf16) return false;
+    blocks += blocks_of(p.w.format, static_cast<int>(panels_of(p.w.n)), log_split_of(p.w), 1);
+  }
+  return norm.rows == 1 && norm.dim <= NormRow::kMostDim && blocks <= kMostBlocks && aligned(norm.x) && aligned(norm.w);
+}
+
+}  // namespace
+
+void cuda::norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream) {
+  check_products(norm.rows, all);
+  require(norm.dim == all[0].w.k, "norm_products: want rows of ", all[0].w.k, " numbers, found ", norm.dim);
+  if (!can_norm(norm, all)) {
+    rms_norm_rows(norm, stream);
+    return products(norm.h, norm.rows, all, workspace, stream, norm.rounds);
+  }
+  stream_products<DeviceFormat::bf16>(nullptr, 1, all, stream, false, &norm);
+  stream_products<DeviceFormat::q8_0>(nullptr, 1, all, stream, false, &norm);
+}
+
+void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream,
+                    bool is_rounded) {
+  check_products(rows, all);
   require(workspace != nullptr || products_workspace_bytes(all, rows) == 0, "products: want a workspace for ", rows,
           " rows");
   if (rows == 0) return;

@@ -19,6 +19,7 @@
 #include <span>
 
 #include "kernels/device_matrix/device_matrix.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
 
 struct CUstream_st;
 
@@ -51,6 +52,10 @@ namespace cuda {
 // grid of grid.cuh, which saves time. Throws std::invalid_argument for a broken contract.
 void products(const uint16_t* x, int64_t rows, std::span<const Product> all, void* workspace, CUstream_st* stream,
               bool is_rounded = false);
+
+// rms_norm_rows(norm), then products() of norm.h with the same bits. One row's norm is made where the products read it,
+// if they are few, and norm.h is then left as it is: so no product has it for its y.
+void norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

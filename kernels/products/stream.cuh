@@ -62,6 +62,15 @@ __device__ inline void stage_row(int threads, int padded, unsigned char* to, con
   else
     stage(threads, padded, reinterpret_cast<uint16_t*>(to), from);
 }
+// Numbers i to i + 7 of it, which this lane has; all lanes of a warp call it, each with the next eight.
+template <DeviceFormat kFormat>
+__device__ inline void put_in_row(int padded, unsigned char* to, int i, const uint4& x) {
+  if (i >= padded) return;
+  if constexpr (is_on_grid(kFormat))
+    put_ints(IntRow{to, padded}, i, x);
+  else
+    *reinterpret_cast<uint4*>(to + i * 2) = x;
+}
 // As stream(), of numbers [at, at + padded) of such a row of `count`. sum: of the panels' rows lane / 4 and lane / 4 +
 // 8. kAllLanes: the other columns of the tensor cores' tile repeat the row; else they are zeros.
 template <DeviceFormat kFormat, int kPanels, int kSteps, bool kAllLanes, class BeforeX>

@@ -1,15 +1,14 @@
-#include <cuda_bf16.h>
-
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
 #include "kernels/products/dependent.cuh"
 #include "kernels/products/grid.cuh"
+#include "kernels/rms_norm/norm_row.cuh"
 #include "kernels/rms_norm/rms_norm_rows.h"
 
 namespace corvid::kernels {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = kNormThreads;
 constexpr int kHeld = 4;  // pieces of four numbers of x, and of w, that a thread has in registers
 
 // A block for each row. kWide: four numbers at a time; the order of the sum is a constant of dim either way. The
@@ -31,14 +30,13 @@ __global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) 
   wait_for_previous();
   float sum = 0;
   if constexpr (kWide) {
-    const auto add = [&](const float4& v) { sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; };
 #pragma unroll
     for (int n = 0; n < kHeld; ++n)
       if (at(n) < dim) xs[n] = *reinterpret_cast<const float4*>(x + at(n));
 #pragma unroll
     for (int n = 0; n < kHeld; ++n)
-      if (at(n) < dim) add(xs[n]);
-    for (int i = at(kHeld); i < dim; i += kThreads * 4) add(*reinterpret_cast<const float4*>(x + i));
+      if (at(n) < dim) sum += square_of(xs[n]);
+    for (int i = at(kHeld); i < dim; i += kThreads * 4) sum += square_of(*reinterpret_cast<const float4*>(x + i));
   } else {
     for (int i = thread; i < dim; i += kThreads) sum += x[i] * x[i];
   }
@@ -47,13 +45,11 @@ __global__ __launch_bounds__(kThreads) void rms_norm_rows_kernel(RmsNormRows a) 
   __syncthreads();
   float total = 0;
   for (int i = 0; i < kThreads / 32; ++i) total += sums[i];
-  const float scale = rsqrtf(total / static_cast<float>(dim) + a.eps);
+  const float scale = norm_scale(total, dim, a.eps);
   if constexpr (kWide) {
     // All lanes of a warp call it: 32 numbers that are rounded together are eight lanes'.
     const auto write = [&](int i, const float4& v, const float4& w) {
-      __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x * scale * w.x, v.y * scale * w.y),
-                                __floats2bfloat162_rn(v.z * scale * w.z, v.w * scale * w.w)};
-      uint2 bits = *reinterpret_cast<uint2*>(pair);
+      uint2 bits = norm_bits(v, scale, w);
       if (a.rounds) {
         const uint32_t pairs = __vmaxu2(bits.x & 0x7fff7fffU, bits.y & 0x7fff7fffU);
         uint32_t most = max(pairs & 0xffffU, pairs >> 16);

@@ -5,6 +5,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
 #include "kernels/sparse_attention/decode.cuh"
+#include "kernels/sparse_attention/row_decode.h"
 #include "kernels/sparse_attention/runs.h"
 #include "kernels/sparse_attention/spans.h"
 
@@ -133,6 +134,20 @@ void cuda::attention(const PagedAttention& a, CUstream_st* stream) {
       attend_rows(a, 0, a.rows.decode_rows, stream);
   }
   attend_runs(a, stream);
+}
+
+void cuda::store_and_attend(const StoreHeads& heads, const PagedAttention& attend, CUstream_st* stream) {
+  kernels::check(attend);
+  require(attend.q == heads.q_out && attend.keys == heads.pages_base &&
+              attend.values == heads.pages_base + heads.values_offset && attend.page_bytes == heads.page_bytes &&
+              attend.rows.rows == heads.rows && attend.rows.pos == heads.pos && attend.rows.seq == heads.seq &&
+              attend.rows.pages == heads.pages && attend.rows.max_pages == heads.max_pages &&
+              attend.n_heads == heads.n_heads && attend.n_kv_heads == heads.n_kv_heads &&
+              attend.head_dim == heads.head_dim && attend.block == heads.block,
+          "store_and_attend: want the attention of the rows that are stored");
+  if (can_store_and_attend(heads, attend)) return attend_row(heads, attend, stream);
+  store_heads(heads, stream);
+  attention(attend, stream);
 }
 
 void cuda::select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream) {

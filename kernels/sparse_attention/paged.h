@@ -15,6 +15,7 @@
 #pragma once
 #include "kernels/block_select/paged.h"
 #include "kernels/sparse_attention/sparse_attention.h"
+#include "kernels/store_heads/store_heads.h"
 
 namespace corvid::kernels {
 
@@ -47,6 +48,11 @@ void attention(const PagedAttention& a, CUstream_st* stream);
 // block_select(select), then attention(attend) over what it chose: attend.ids and counts are select's, and its rows
 // too. The same results as the two calls, in fewer launches where a fused kernel serves the shape.
 void select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream);
+
+// store_heads(heads), then attention(attend) by its queries and over its pages: attend.q is heads.q_out, and rows and
+// pages are the same. The same bits, in one launch where a fused kernel serves the shape; q_out may then be left as it
+// is.
+void store_and_attend(const StoreHeads& heads, const PagedAttention& attend, CUstream_st* stream);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

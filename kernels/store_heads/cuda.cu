@@ -6,22 +6,13 @@
 #include "kernels/cuda_check.h"
 #include "kernels/products/dependent.cuh"
 #include "kernels/store_heads/store_heads.h"
+#include "kernels/store_heads/whole_head.cuh"
 
 namespace corvid::kernels {
 namespace {
 
 constexpr int kWarps = 4;
 constexpr int kMostDim = 1024;
-constexpr unsigned kAll = 0xffffffffU;
-
-__device__ float warp_sum(float value) {
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
-  return value;
-}
-
-__device__ float2 pair_at(const uint16_t* data, int64_t i) {
-  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(data + 2 * i));
-}
 
 // Lanes add pairs in turn, then a tree: an order that the width alone decides.
 __device__ float square_sum(const uint16_t* data, int64_t width, int lane) {
@@ -32,20 +23,6 @@ __device__ float square_sum(const uint16_t* data, int64_t width, int lane) {
   }
   return warp_sum(sum);
 }
-
-// What a lane needs of a norm's weights for a head of width dim: they come from far, so they are asked for before the
-// wait for the kernel before.
-struct NormPart {
-  static constexpr int kMost = 4;
-  float2 pairs[kMost];
-
-  __device__ NormPart(const float* weight, int64_t dim, int lane) {
-#pragma unroll
-    for (int n = 0; n < kMost; ++n)
-      if (weight != nullptr && lane + 32 * n < dim / 2)
-        pairs[n] = {__ldg(weight + 2 * (lane + 32 * n)), __ldg(weight + 2 * (lane + 32 * n) + 1)};
-  }
-};
 
 // The head `in` of width dim, normalised over `all` of width `all_dim` and turned, in `out`.
 __device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const float* weight, const uint16_t* all,
@@ -76,22 +53,13 @@ __device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const fl
 }
 
 // The same for a head of 128 that is normalised by itself and turned as a whole, straight to where it goes, in the same
-// bits: a lane has numbers 2 l, 2 l + 1 and those 64 further on, which turn with them. All that it reads is on its way
-// at once.
-constexpr int kOneDim = 128;
+// bits.
 __device__ void norm_and_turn_whole(const uint16_t* in, const NormPart& part, const float* cos_sin, float eps,
                                     uint16_t* to, int lane) {
-  const float2 low = pair_at(in, lane), high = pair_at(in, lane + 32);
-  const float2 c = *reinterpret_cast<const float2*>(cos_sin + 2 * lane);
-  const float2 s = *reinterpret_cast<const float2*>(cos_sin + 64 + 2 * lane);
-  float sum = fmaf(low.x, low.x, fmaf(low.y, low.y, 0.0F));
-  sum = fmaf(high.x, high.x, fmaf(high.y, high.y, sum));
-  const float scale = rsqrtf(warp_sum(sum) / static_cast<float>(kOneDim) + eps);
-  const float2 a = {low.x * scale * part.pairs[0].x, low.y * scale * part.pairs[0].y};
-  const float2 b = {high.x * scale * part.pairs[1].x, high.y * scale * part.pairs[1].y};
-  auto* const pairs = reinterpret_cast<__nv_bfloat162*>(to);
-  pairs[lane] = __floats2bfloat162_rn(a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y);
-  pairs[lane + 32] = __floats2bfloat162_rn(b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y);
+  const WholeHead head(in, lane);
+  const uint2 pairs = head.turned(part, WholeTurn(cos_sin, lane), eps);
+  reinterpret_cast<uint32_t*>(to)[lane] = pairs.x;
+  reinterpret_cast<uint32_t*>(to)[lane + 32] = pairs.y;
 }
 
 __device__ void write_bf16(uint16_t* to, const float* from, int64_t dim, int lane) {
@@ -184,8 +152,8 @@ __global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHea
     for (int64_t i = lane; i < u.dim / 2; i += 32) reinterpret_cast<uint32_t*>(u.to)[i] = in[i];
     return;
   }
-  if (u.dim == kOneDim && u.all_dim == kOneDim && a.rotary_dim == kOneDim && !u.e4m3)
-    return norm_and_turn_whole(u.in, part, a.cos_sin + row * kOneDim, a.eps, reinterpret_cast<uint16_t*>(u.to), lane);
+  if (u.dim == kWholeDim && u.all_dim == kWholeDim && a.rotary_dim == kWholeDim && !u.e4m3)
+    return norm_and_turn_whole(u.in, part, a.cos_sin + row * kWholeDim, a.eps, reinterpret_cast<uint16_t*>(u.to), lane);
   norm_and_turn(u.in, part, u.weight, u.all, u.all_dim, a.cos_sin + row * a.rotary_dim, a.rotary_dim, a.eps, u.dim,
                 head, lane);
   if (u.e4m3)

@@ -256,6 +256,73 @@ TEST_P(PagedAttentionTest, FusedIsTheTwoCalls) {
   EXPECT_EQ(fused.o, run(c, How::sparse, &lists).o);
 }
 
+// The last row of a sequence, with its key and value not stored yet: what store_heads() and attention() give, and what
+// they leave in the pages. At most 4,096 keys and heads of 128 take one launch.
+TEST_P(PagedAttentionTest, StoringAndAttendingIsTheTwoCalls) {
+  const PagedShape& s = GetParam().shape;
+  for (const auto& [keys, max_keys] : std::initializer_list<std::pair<int64_t, int64_t>>{
+           {1, 1}, {17, 4096}, {128, 128}, {1025, 1152}, {1025, 4096}, {2049, 2304}, {4095, 4096}, {4200, 8192}}) {
+    PagedCase c(s, {keys, 50}, {0}, {int32_t(keys - 1)}, {});
+    c.max_keys = max_keys;
+    for (int64_t g = 0; g < s.n_kv_heads; ++g)
+      for (const int64_t offset : {int64_t{0}, c.value_offset})
+        std::fill_n(reinterpret_cast<uint16_t*>(c.slot(0, keys - 1) + offset) +
+                        (g * s.block + (keys - 1) % s.block) * s.head_dim,
+                    s.head_dim, uint16_t{0x7fc0});
+    const auto k = to_bf16(random_floats(s.n_kv_heads * s.head_dim, 3)),
+               v = to_bf16(random_floats(s.n_kv_heads * s.head_dim, 4));
+    const auto q_norm = random_floats(s.head_dim, 5), k_norm = random_floats(s.head_dim, 6);
+    std::vector<uint16_t> o[2];
+    std::vector<std::byte> pools[2];
+    for (const bool in_one : {false, true}) {
+      Exec exec(kernels::Device::cuda);
+      Arrays on(exec);
+      const auto in = [&](const auto& values) { return on.in(values.data(), int64_t(values.size())); };
+      std::vector<std::byte>& pool = pools[in_one ? 1 : 0] = c.pool;
+      Guarded<uint16_t> out(s.n_heads * s.head_dim), turned(s.n_heads * s.head_dim);
+      std::vector<float> angles(size_t(s.head_dim));
+      kernels::StoreHeads heads{};
+      heads.q = {in(c.q), s.n_heads * s.head_dim};
+      heads.k = {in(k), s.n_kv_heads * s.head_dim};
+      heads.v = {in(v), s.n_kv_heads * s.head_dim};
+      heads.q_out = on.out(turned.data(), turned.size());
+      heads.q_norm = in(q_norm), heads.k_norm = in(k_norm);
+      float* const cos_sin = on.out(angles.data(), std::ssize(angles));
+      heads.cos_sin = cos_sin;
+      heads.seq = in(c.seq), heads.pos = in(c.pos), heads.pages = in(c.pages);
+      heads.rows = 1, heads.max_pages = c.max_pages;
+      heads.pages_base = on.out(pool.data(), std::ssize(pool));
+      heads.page_bytes = c.page_bytes, heads.values_offset = c.value_offset;
+      heads.n_heads = s.n_heads, heads.n_kv_heads = s.n_kv_heads;
+      heads.head_dim = heads.rotary_dim = s.head_dim, heads.block = s.block;
+      heads.eps = 1e-6F;
+      PagedAttention attend{};
+      attend.rows = {heads.seq, heads.pos, heads.pages, 1, c.max_pages, 1, c.max_keys, {}};
+      attend.q = heads.q_out;
+      attend.keys = heads.pages_base, attend.values = heads.pages_base + c.value_offset;
+      attend.page_bytes = c.page_bytes;
+      attend.o = on.out(out.data(), out.size());
+      attend.n_heads = s.n_heads, attend.n_kv_heads = s.n_kv_heads, attend.head_dim = s.head_dim;
+      attend.block = s.block, attend.top_k = s.top_k;
+      attend.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+      std::vector<std::byte> poison(size_t(attention_workspace(attend, false)) + 128, std::byte{0x7f});
+      attend.workspace = on.out(poison.data(), int64_t(poison.size()));
+      kernels::cuda::row_angles({heads.pos, cos_sin, 1, s.head_dim, 1e4}, exec.stream());
+      if (in_one) {
+        kernels::cuda::store_and_attend(heads, attend, exec.stream());
+      } else {
+        kernels::cuda::store_heads(heads, exec.stream());
+        kernels::cuda::attention(attend, exec.stream());
+      }
+      on.finish();
+      out.expect_guards_intact("o");
+      o[in_one ? 1 : 0] = out.values();
+    }
+    EXPECT_EQ(o[1], o[0]) << keys << " keys of " << max_keys;
+    EXPECT_TRUE(pools[1] == pools[0]) << keys << " keys of " << max_keys;
+  }
+}
+
 TEST_P(PagedAttentionTest, GivesARowTheSameBitsInAnyCompany) {
   const PagedCase c = decode_case(GetParam().shape);
   const Result all = run(c, How::fused), dense = run(c, How::dense);

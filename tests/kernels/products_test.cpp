@@ -314,5 +314,36 @@ TEST_F(ProductsTest, NormsAgreeWithFloat64) {
     }
 }
 
+// Of one row in one launch where it is short and the matrices few, of any in several.
+TEST_F(ProductsTest, ProductsOfANormHaveTheSameBitsInOneLaunch) {
+  for (const auto& [dim, rows] : Pairs{{2048, 1}, {2048, 3}, {32, 1}, {1056, 1}, {2080, 1}, {1800, 1}})
+    for (const DeviceFormat other : {DeviceFormat::bf16, DeviceFormat::q8_0, DeviceFormat::q6_k}) {
+      if (dim % 32 > 0 && other != DeviceFormat::bf16) continue;
+      if (other == DeviceFormat::q6_k && dim != 2048) continue;
+      const DeviceWeights first(dim % 32 > 0 ? DeviceFormat::bf16 : DeviceFormat::q8_0, 300, dim, 1),
+          second(other, 40, dim, 2);
+      const std::vector<float> x = random_floats(rows * dim, 3, 2), w = random_floats(dim, 4);
+      std::vector<uint16_t> found[2][2];
+      for (const bool in_one : {false, true}) {
+        Guarded<uint16_t> h(rows * dim), y(rows * first.n), z(rows * second.n);
+        Arrays on(*exec_);
+        const kernels::RmsNormRows norm{
+            on.in(x.data(), rows * dim), on.in(w.data(), dim), on.out(h.data(), h.size()), rows, dim, 1e-6F};
+        const Product all[] = {{first.view, on.out(y.data(), y.size())}, {second.view, on.out(z.data(), z.size())}};
+        if (in_one) {
+          kernels::cuda::norm_products(norm, all, nullptr, exec_->stream());
+        } else {
+          kernels::cuda::rms_norm_rows(norm, exec_->stream());
+          kernels::cuda::products(norm.h, rows, all, nullptr, exec_->stream());
+        }
+        on.finish();
+        y.expect_guards_intact("norm_products"), z.expect_guards_intact("norm_products");
+        found[in_one ? 1 : 0][0] = y.values(), found[in_one ? 1 : 0][1] = z.values();
+      }
+      EXPECT_EQ(found[1][0], found[0][0]) << name_of(first, rows);
+      EXPECT_EQ(found[1][1], found[0][1]) << name_of(second, rows);
+    }
+}
+
 }  // namespace
 }  // namespace corvid::test
