@@ -219,8 +219,8 @@ void prepare(const cuda::Launch& how) {
 bool can_store_and_attend(const StoreHeads& s, const PagedAttention& a) {
   constexpr size_t kMostBytes = 200 << 10;
   if (s.rows != 1 || a.rows.rows != 1 || a.rows.decode_rows != 1 || !a.rows.runs.empty() || a.ids != nullptr ||
-      !can_decode(a) || a.head_dim != kDim || s.rotary_dim != kDim || s.whole_norms || s.index_k.data != nullptr ||
-      most_spans(a.rows.max_keys) > kMostSpans)
+      !can_decode(a) || a.head_dim != kDim || s.rotary_dim != kDim || s.q_norm == nullptr || s.k_norm == nullptr ||
+      s.whole_norms || s.index_k.data != nullptr || most_spans(a.rows.max_keys) > kMostSpans)
     return false;
   const cuda::Launch how = launch_of(a, nullptr);
   if (how.shared_bytes > kMostBytes) return false;
