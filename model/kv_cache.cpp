@@ -4,14 +4,13 @@
 #include <stdexcept>
 #include <utility>
 
-#include "kernels/kv_pages/kv_pages.h"
 #include "kernels/page_select/page_select.h"
 #include "model/error.h"
 
 namespace corvid::model {
 namespace {
 
-constexpr int64_t on_128(int64_t bytes) { return (bytes + 127) / 128 * 128; }
+constexpr int64_t on(int64_t boundary, int64_t bytes) { return (bytes + boundary - 1) / boundary * boundary; }
 
 }  // namespace
 
@@ -32,27 +31,29 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     if (format.kv != kernels::Format::bf16 || format.index != kernels::Format::bf16) {
       throw std::invalid_argument(concat("KV cache: want bf16 on a GPU, found ", kernels::format_name(format.kv)));
     }
-    key_bytes_ = value_bytes_ = on_128(c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
-    index_bytes_ = on_128(block_ * index_row_bytes());
+    key_bytes_ = value_bytes_ = on(128, c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
+    index_bytes_ = on(128, block_ * index_row_bytes());
     if (bounds && !c.has_sparse_attention()) {
       throw std::invalid_argument(
           concat("attention sparse: on a GPU want a model that selects blocks, found ", c.architecture()));
     }
   } else {
-    key_bytes_ = kernels::key_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
-    value_bytes_ = kernels::value_page_bytes(format.kv, c.n_kv_heads, c.head_dim, block_);
+    key_bytes_ = kernels::key_head_bytes(format.kv, c.head_dim, block_);
+    value_bytes_ = kernels::value_head_bytes(format.kv, c.head_dim, block_);
     if (c.has_sparse_attention())
-      index_bytes_ = kernels::key_page_bytes(format.index, 1, c.index_dim, block_);
+      index_bytes_ = kernels::key_head_bytes(format.index, c.index_dim, block_);
     else if (bounds)
-      bounds_bytes_ = kernels::bounds_bytes(c.n_kv_heads, c.head_dim);
+      bounds_bytes_ = on(64, kernels::bounds_bytes(c.n_kv_heads, c.head_dim));
   }
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
     offsets_.push_back(page_bytes_);
-    page_bytes_ += key_bytes_ + value_bytes_;
-    const int64_t scanned = layer.sparse_attention ? index_bytes_ : bounds_bytes_;
-    if (scanned > 0 && !on_gpu()) apart_.push_back({page_bytes_, scanned});
-    page_bytes_ += scanned;
+    const auto add = [&](int64_t bytes) {
+      if (bytes > 0 && !on_gpu()) pieces_.push_back({page_bytes_, bytes});
+      page_bytes_ += bytes;
+    };
+    for (int64_t h = 0; h < (on_gpu() ? 1 : n_kv_heads_); ++h) add(key_bytes_ + value_bytes_);
+    add(layer.sparse_attention ? index_bytes_ : bounds_bytes_);
   }
 }
 
@@ -66,9 +67,9 @@ void KvCache::prepare(int64_t first, int64_t end) {
   std::vector<std::pair<size_t, KvPage>> made;
   for (size_t i = begin_page; i < end_page; ++i) {
     if (i < pages_.size() && pages_[i].is_exclusive()) continue;
-    made.emplace_back(i, pool_->allocate(page_bytes_, apart_));
+    made.emplace_back(i, pool_->allocate(page_bytes_, pieces_));
     const bool has_content = i == begin_page && first % block_ != 0;  // positions before `first` in the same block
-    if (has_content) pool_->copy(made.back().second, pages_[i], page_bytes_, apart_);
+    if (has_content) pool_->copy(made.back().second, pages_[i], page_bytes_, pieces_);
   }
   if (made.empty()) return;
   make_room(end_page);
@@ -112,13 +113,14 @@ void KvCache::clear_unused(std::byte* at, int64_t used, bool index) const {
     return;
   }
   for (const bool sparse : sparse_) {
-    kernels::clear_unused_keys(at, format_.kv, n_kv_heads_, head_dim_, block_, used);
-    kernels::clear_unused_values(at + key_bytes_, format_.kv, n_kv_heads_, head_dim_, block_, used);
-    at += key_bytes_ + value_bytes_;
+    const int64_t step = key_bytes_ + value_bytes_;
+    kernels::clear_unused_keys({at, step}, format_.kv, n_kv_heads_, head_dim_, block_, used);
+    kernels::clear_unused_values({at + key_bytes_, step}, format_.kv, n_kv_heads_, head_dim_, block_, used);
+    at += n_kv_heads_ * step;
     if (used < block_) std::fill_n(at, bounds_bytes_, std::byte{0});  // made when the block is complete
     at += bounds_bytes_;
     if (!sparse) continue;
-    kernels::clear_unused_keys(at, format_.index, 1, index_dim_, block_, index ? used : 0);
+    kernels::clear_unused_keys({at}, format_.index, 1, index_dim_, block_, index ? used : 0);
     at += index_bytes_;
   }
 }
@@ -138,30 +140,25 @@ void KvCache::make_room(size_t n_pages) {
 }
 
 void KvCache::set_page(size_t i, KvPage page) {
-  const auto put = [i](auto& pointers, auto* pointer) {
-    if (i == pointers.size()) pointers.push_back(pointer);
-    pointers[i] = pointer;
+  const auto put = [i](auto& list, auto entry) {
+    if (i == list.size()) list.emplace_back();
+    list[i] = std::move(entry);
   };
-  std::byte *at = page.bytes.get(), *apart = page.apart;
-  const int64_t apart_step = page.apart_step;
-  if (i == pages_.size()) pages_.emplace_back();
-  pages_[i] = std::move(page);
+  put(pages_, std::move(page));
+  const KvPage& at = pages_[i];
   if (on_gpu()) {
-    if (i == slots_.size()) slots_.push_back(0);
-    slots_[i] = pool_->slot_of(at);
+    put(slots_, static_cast<int32_t>(at.slot));
     return;
   }
+  const PagePiece* piece = pieces_.data();
   for (size_t l = 0; l < layers_.size(); ++l) {
-    put(layers_[l].keys, at);
-    put(layers_[l].values, at + key_bytes_);
-    at += key_bytes_ + value_bytes_;
-    if (!sparse_[l] && !has_bounds()) continue;
-    std::byte*& scanned = apart == nullptr ? at : apart;
-    if (sparse_[l])
-      put(layers_[l].index_keys, scanned);
-    else
-      put(layers_[l].bounds, reinterpret_cast<float*>(scanned));
-    scanned += apart == nullptr ? (sparse_[l] ? index_bytes_ : bounds_bytes_) : apart_step;
+    std::byte* const head = at.at(*piece);
+    const int64_t step = at.n_slots * piece->bytes;  // heads are alike
+    put(layers_[l].keys, kernels::PageHeads{head, step});
+    put(layers_[l].values, kernels::PageHeads{head + key_bytes_, step});
+    piece += n_kv_heads_;
+    if (sparse_[l]) put(layers_[l].index_keys, kernels::PageHeads{at.at(*piece++)});
+    if (has_bounds()) put(layers_[l].bounds, reinterpret_cast<float*>(at.at(*piece++)));
   }
 }
 

@@ -1,9 +1,10 @@
 // Keys, values and index keys of one sequence, in pages of one block of positions.
 //
 //   page p = positions [p * block, (p + 1) * block):
-//     layer 0: keys | values | index keys (sparse layers) or bounds     layer 1: ...        each as kernels/kv_pages.h
-//     lays it out, in the cache's formats. So it lies in a snapshot, one piece of memory. In a page that the CPU's
-//     cache made itself each layer's index keys, or bounds, lie beside those of other pages (KvPool::allocate).
+//     layer 0: head 0: keys | values     head 1: ...     index keys (sparse layers) or bounds     layer 1: ...
+//     each as kernels/kv_pages.h lays it out, in the cache's formats. So it lies in a snapshot, in one stretch. In a
+//     page that the CPU's cache made itself each head, and each layer's index keys or bounds, lie beside those of other
+//     pages (KvPool::allocate).
 //
 //   sequence a   [p0][p1][p2]             its fork b, three tokens later:   [p0][p1][p2']
 //   On a GPU a page is a slot of the pool's memory, and its rows lie one after the other: keys and values [n_kv_heads,
@@ -19,6 +20,7 @@
 
 #include "kernels/exec.h"
 #include "kernels/format.h"
+#include "kernels/kv_pages/kv_pages.h"
 #include "model/config.h"
 #include "model/kv_pool.h"
 
@@ -70,26 +72,24 @@ class KvCache {
   int64_t pages_for(int64_t n_tokens) const { return (n_tokens + block_ - 1) / block_; }
   int64_t page_bytes() const { return page_bytes_; }
   const std::vector<KvPage>& pages() const { return pages_; }
-  // What lies apart in the pages that the cache makes: each layer's index keys, or bounds, as they are read from all
-  // pages in turn.
-  std::span<const KvPool::Piece> apart() const { return apart_; }
+  // What is read from many pages in turn: each head, and each layer's index keys or bounds. On a GPU none.
+  std::span<const PagePiece> pieces() const { return pieces_; }
   KvPool& pool() const { return *pool_; }
-  // Where a layer begins in a page of one piece, and its values and index keys (or bounds) from there.
+  // On a GPU: where a layer begins in a page, its values and index keys from there, and the slots of the pages.
   int64_t layer_offset(int64_t i) const { return offsets_[static_cast<size_t>(i)]; }
   int64_t values_offset() const { return key_bytes_; }
   int64_t index_offset() const { return key_bytes_ + value_bytes_; }
-  // On a GPU: the slots of the pages.
   std::span<const int32_t> slots() const { return slots_; }
   // Zeroes what a copy of a page, in the host's memory, holds besides its first `used` positions; with `index` false
   // the index keys as well.
   void clear_unused(std::byte* page, int64_t used, bool index) const;
 
-  // On the CPU: one pointer for each page there is; valid until the next call that is not const. Only positions that
-  // were prepared may be written.
+  // On the CPU: for each page there is; valid until the next call that is not const. Only positions that were prepared
+  // may be written.
   struct Layer {
-    std::vector<std::byte*> keys, values;
-    std::vector<std::byte*> index_keys;  // empty in layers that attend to everything
-    std::vector<float*> bounds;          // empty unless has_bounds()
+    std::vector<kernels::PageHeads> keys, values;
+    std::vector<kernels::PageHeads> index_keys;  // of one head; empty in layers that attend to everything
+    std::vector<float*> bounds;                  // empty unless has_bounds()
   };
   const Layer& layer(int64_t i) const { return layers_[static_cast<size_t>(i)]; }
 
@@ -102,11 +102,12 @@ class KvCache {
   std::shared_ptr<KvPool> pool_;
   CacheFormat format_;
   int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
-  int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0, bounds_bytes_ = 0;  // of one layer in one page
+  // In one page: of one head (on a GPU of all), and of one layer.
+  int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0, bounds_bytes_ = 0;
   int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer
   std::vector<int64_t> offsets_;
-  std::vector<KvPool::Piece> apart_;
+  std::vector<PagePiece> pieces_;
   std::vector<KvPage> pages_;
   std::vector<int32_t> slots_;
   std::vector<Layer> layers_;

@@ -12,37 +12,32 @@
 namespace corvid::model {
 namespace {
 
-// Memory that is not touched is not taken: of an arena with few pages in use the system gives little more than these,
-// and what lies apart of the others.
+// An arena is as large as all before it, so that a short sequence takes little: what it touches of one is all of it,
+// since it holds a part of every page.
 // With AddressSanitizer each page is memory of its own, so that what reaches beyond one is found.
 #ifdef CORVID_ASAN
-constexpr int64_t kArenaBytes = 1;
+constexpr int64_t kSmallestArena = 1, kLargestArena = 1;
 #else
-constexpr int64_t kArenaBytes = int64_t{64} << 20;
+constexpr int64_t kSmallestArena = int64_t{4} << 20, kLargestArena = int64_t{64} << 20;
 #endif
 
-constexpr int64_t on_64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
-// Calls fn(in_whole, in_rest, piece, bytes) for each stretch of a page in turn: where it lies in the page as a whole,
-// in what is left of it without pieces, and which piece it is (-1: none).
-template <class Fn>
-void for_each_stretch(int64_t bytes, std::span<const KvPool::Piece> apart, const Fn& fn) {
-  int64_t at = 0, rest = 0, i = 0;
-  const auto fill_up = [&](int64_t end) {
-    if (end > at) fn(at, rest, int64_t{-1}, end - at);
-    rest += end - at;
-  };
-  for (const KvPool::Piece& piece : apart) {
-    fill_up(piece.at);
-    fn(piece.at, int64_t{-1}, i++, piece.bytes);
-    at = piece.at + piece.bytes;
+void check(int64_t bytes, std::span<const PagePiece> pieces) {
+  int64_t at = 0;
+  for (const PagePiece& piece : pieces) {
+    if (piece.at != at || piece.bytes < 64 || piece.bytes % 64 != 0) {
+      throw std::invalid_argument(concat("KV cache: want a piece at ", at, " of a multiple of 64 bytes, found one at ",
+                                         piece.at, " of ", piece.bytes));
+    }
+    at += piece.bytes;
   }
-  fill_up(bytes);
+  if (at != bytes) throw std::invalid_argument(concat("KV cache: want pieces of ", bytes, " bytes, found ", at));
 }
 
-std::byte* place(const KvPage& page, int64_t in_whole, int64_t in_rest, int64_t piece) {
-  if (page.apart == nullptr) return page.bytes.get() + in_whole;
-  return piece < 0 ? page.bytes.get() + in_rest : page.apart + piece * page.apart_step;
+// Calls fn(piece) for each; without any the page is one.
+template <class Fn>
+void for_each_piece(int64_t bytes, std::span<const PagePiece> pieces, const Fn& fn) {
+  if (pieces.empty()) fn(PagePiece{0, bytes});
+  for (const PagePiece& piece : pieces) fn(piece);
 }
 
 }  // namespace
@@ -50,23 +45,19 @@ std::byte* place(const KvPage& page, int64_t in_whole, int64_t in_rest, int64_t 
 // A page in use, and its share of the budget; both go back when it dies.
 class KvPool::Page {
  public:
-  Page(std::shared_ptr<KvPool> pool, int64_t bytes, std::span<const Piece> apart)
+  Page(std::shared_ptr<KvPool> pool, int64_t bytes, std::vector<PagePiece> pieces)
       : pool_(std::move(pool)), bytes_(bytes) {
     pool_->take_share(bytes);
     try {
       const std::lock_guard lock(pool_->mutex_);
-      const int64_t n_apart = std::ssize(apart), each = n_apart == 0 ? 0 : apart.front().bytes;
-      const int64_t stride = std::max<int64_t>(64, on_64(bytes - n_apart * each)), apart_stride = on_64(each);
       std::list<Arena>& all = pool_->arenas_;
-      arena_ = std::find_if(all.begin(), all.end(), [&](const Arena& a) {
-        return a.page_bytes == stride && a.n_apart == n_apart && a.apart_bytes == apart_stride && !a.free.empty();
-      });
+      arena_ = std::ranges::find_if(all, [&](const Arena& a) { return a.pieces == pieces && !a.free.empty(); });
       if (arena_ == all.end() && pool_->device() == kernels::Device::cuda) {
         throw std::invalid_argument(
-            concat("KV cache: want pages of ", all.front().page_bytes, " bytes, found ", bytes));
+            concat("KV cache: want pages of ", all.front().pieces.front().bytes, " bytes, found ", bytes));
       }
-      if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(stride, n_apart, apart_stride));
-      at_ = arena_->free.back();
+      if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(bytes, std::move(pieces)));
+      slot_ = arena_->free.back();
       arena_->free.pop_back();
     } catch (...) {
       pool_->used_.fetch_sub(bytes_, std::memory_order_relaxed);
@@ -80,34 +71,36 @@ class KvPool::Page {
     {
       const std::lock_guard lock(pool_->mutex_);
       // What lies side by side goes to one sequence, in order.
-      std::vector<std::byte*>& free = arena_->free;
-      free.insert(std::upper_bound(free.begin(), free.end(), at_, std::greater<>()), at_);
-      if (std::ssize(arena_->free) == arena_->n_pages) unused.splice(unused.end(), pool_->arenas_, arena_);
+      std::vector<int64_t>& free = arena_->free;
+      free.insert(std::upper_bound(free.begin(), free.end(), slot_, std::greater<>()), slot_);
+      if (std::ssize(arena_->free) == arena_->n_slots) unused.splice(unused.end(), pool_->arenas_, arena_);
     }
     pool_->used_.fetch_sub(bytes_, std::memory_order_relaxed);
   }
 
-  std::byte* at() const { return at_; }
-  int64_t apart_step() const { return arena_->n_pages * arena_->apart_bytes; }
-  std::byte* apart() const {  // null: nothing lies apart
-    if (arena_->n_apart == 0) return nullptr;
-    auto* const base = arena_->memory.as<std::byte>();
-    const int64_t i = (at_ - base) / arena_->page_bytes;
-    return base + arena_->n_pages * arena_->page_bytes + i * arena_->apart_bytes;
+  // The page that `self` keeps alive.
+  static KvPage held(const std::shared_ptr<Page>& self) {
+    Arena& arena = *self->arena_;
+    KvPool& pool = *self->pool_;
+    std::byte* const first = pool.on_gpus_.empty()
+                                 ? arena.memory.as<std::byte>() + self->slot_ * arena.pieces.front().bytes
+                                 : pool.first_slot() + self->slot_ * pool.on_gpus_.front().share.page_bytes();
+    return {std::shared_ptr<std::byte>(self, first), false, arena.memory.as<std::byte>(), self->slot_, arena.n_slots};
   }
 
  private:
-  static Arena make_arena(int64_t stride, int64_t n_apart, int64_t apart_stride) {
-    const int64_t whole = stride + n_apart * apart_stride, n = std::max<int64_t>(1, kArenaBytes / whole);
-    Arena arena{kernels::Buffer(n * whole), stride, n, n_apart, apart_stride, {}};
-    for (int64_t i = n; i-- > 0;) arena.free.push_back(arena.memory.as<std::byte>() + i * stride);
+  Arena make_arena(int64_t bytes, std::vector<PagePiece> pieces) const {
+    int64_t before = 0;
+    for (const Arena& a : pool_->arenas_) before += a.memory.bytes();
+    const int64_t n = std::max<int64_t>(1, std::clamp(before, kSmallestArena, kLargestArena) / bytes);
+    Arena arena{kernels::Buffer(n * bytes), std::move(pieces), n, {}};
+    for (int64_t i = n; i-- > 0;) arena.free.push_back(i);
     return arena;
   }
 
   std::shared_ptr<KvPool> pool_;
-  int64_t bytes_;
+  int64_t bytes_, slot_ = 0;
   std::list<Arena>::iterator arena_;
-  std::byte* at_ = nullptr;
 };
 
 std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
@@ -117,7 +110,7 @@ std::shared_ptr<KvPool> KvPool::create(int64_t budget_bytes) {
 
 int64_t KvPool::Share::page_bytes() const {
   int64_t bytes = 0;
-  for (const Piece& piece : pieces) bytes += piece.bytes;
+  for (const PagePiece& piece : pieces) bytes += piece.bytes;
   return bytes;
 }
 
@@ -129,9 +122,8 @@ std::shared_ptr<KvPool> KvPool::create_on_gpus(int64_t n_pages, int64_t page_byt
     CUstream_st* const stream = kernels::cuda::create_stream();
     pool->on_gpus_.push_back({std::move(share), std::move(memory), stream});
   }
-  Arena arena{{}, page_bytes, n_pages + 1, 0, 0, {}};
-  const int64_t step = pool->on_gpus_.front().share.page_bytes();
-  for (int64_t i = n_pages; i > 0; --i) arena.free.push_back(pool->first_slot() + i * step);
+  Arena arena{{}, {{0, page_bytes}}, n_pages + 1, {}};
+  for (int64_t i = n_pages; i > 0; --i) arena.free.push_back(i);
   pool->arenas_.push_back(std::move(arena));  // for good: slot 0 is never free
   return pool;
 }
@@ -140,69 +132,59 @@ KvPool::~KvPool() {
   for (const OnGpu& one : on_gpus_) kernels::cuda::destroy_stream(one.stream);
 }
 
-KvPage KvPool::allocate(int64_t bytes, std::span<const Piece> apart) {
-  for (const Piece& piece : apart) {
-    if (piece.bytes != apart.front().bytes || piece.at < 0 || piece.at + piece.bytes > bytes) {
-      throw std::invalid_argument(concat("KV cache: want pieces of ", apart.front().bytes, " bytes in a page of ",
-                                         bytes, ", found one of ", piece.bytes, " at ", piece.at));
-    }
-  }
-  const auto page = std::make_shared<Page>(shared_from_this(), bytes, apart);
-  return {std::shared_ptr<std::byte>(page, page->at()), false, page->apart(), page->apart_step()};
+KvPage KvPool::allocate(int64_t bytes, std::span<const PagePiece> pieces) {
+  std::vector<PagePiece> all(pieces.begin(), pieces.end());
+  if (pieces.empty()) all.push_back({0, bytes});
+  if (on_gpus_.empty()) check(bytes, all);
+  return Page::held(std::make_shared<Page>(shared_from_this(), bytes, std::move(all)));
 }
 
-void KvPool::copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const Piece> apart) const {
+void KvPool::copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const PagePiece> pieces) const {
   if (on_gpus_.empty())
-    for_each_stretch(bytes, apart, [&](int64_t in_whole, int64_t in_rest, int64_t piece, int64_t n) {
-      std::memcpy(place(page, in_whole, in_rest, piece), place(from, in_whole, in_rest, piece), static_cast<size_t>(n));
+    for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
+      std::memcpy(page.at(piece), from.at(piece), static_cast<size_t>(piece.bytes));
     });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);
     const int64_t size = one.share.page_bytes();
     auto* const slots = const_cast<std::byte*>(one.memory.as<std::byte>());
-    kernels::cuda::copy(slots + slot_of(page.bytes.get()) * size, slots + slot_of(from.bytes.get()) * size, size,
-                        one.stream);
+    kernels::cuda::copy(slots + page.slot * size, slots + from.slot * size, size, one.stream);
   }
 }
 
-void KvPool::read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const Piece> apart) const {
+void KvPool::read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const PagePiece> pieces) const {
   if (on_gpus_.empty())
-    for_each_stretch(bytes, apart, [&](int64_t in_whole, int64_t in_rest, int64_t piece, int64_t n) {
-      std::memcpy(host + in_whole, place(page, in_whole, in_rest, piece), static_cast<size_t>(n));
+    for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
+      std::memcpy(host + piece.at, page.at(piece), static_cast<size_t>(piece.bytes));
     });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);
     kernels::Buffer part(one.share.page_bytes());
     auto* at = part.as<std::byte>();
-    kernels::cuda::to_host(at, one.memory.as<std::byte>() + slot_of(page.bytes.get()) * part.bytes(), part.bytes(),
-                           one.stream);
-    for (const Piece& piece : one.share.pieces) {
+    kernels::cuda::to_host(at, one.memory.as<std::byte>() + page.slot * part.bytes(), part.bytes(), one.stream);
+    for (const PagePiece& piece : one.share.pieces) {
       std::memcpy(host + piece.at, at, static_cast<size_t>(piece.bytes));
       at += piece.bytes;
     }
   }
 }
 
-void KvPool::write(const KvPage& page, const std::byte* host, int64_t bytes) const {
-  if (page.apart != nullptr) throw std::invalid_argument("KV cache: want a page in one piece to write to");
-  if (on_gpus_.empty()) std::memcpy(page.bytes.get(), host, static_cast<size_t>(bytes));
+void KvPool::write(const KvPage& page, const std::byte* host, int64_t bytes, std::span<const PagePiece> pieces) const {
+  if (on_gpus_.empty())
+    for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
+      std::memcpy(page.at(piece), host + piece.at, static_cast<size_t>(piece.bytes));
+    });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);
     kernels::Buffer part(one.share.page_bytes());
     auto* at = part.as<std::byte>();
-    for (const Piece& piece : one.share.pieces) {
+    for (const PagePiece& piece : one.share.pieces) {
       std::memcpy(at, host + piece.at, static_cast<size_t>(piece.bytes));
       at += piece.bytes;
     }
     auto* const slots = const_cast<std::byte*>(one.memory.as<std::byte>());
-    kernels::cuda::to_device(slots + slot_of(page.bytes.get()) * part.bytes(), part.as<std::byte>(), part.bytes(),
-                             one.stream);
+    kernels::cuda::to_device(slots + page.slot * part.bytes(), part.as<std::byte>(), part.bytes(), one.stream);
   }
-}
-
-int32_t KvPool::slot_of(const std::byte* page) const {
-  const OnGpu& first = on_gpus_.front();
-  return static_cast<int32_t>((page - first.memory.as<std::byte>()) / first.share.page_bytes());
 }
 
 void KvPool::take_share(int64_t bytes) {

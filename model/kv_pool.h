@@ -13,17 +13,25 @@
 
 namespace corvid::model {
 
+// A part of a page: [at, at + bytes) of the page as a whole.
+struct PagePiece {
+  int64_t at, bytes;
+  bool operator==(const PagePiece&) const = default;
+};
+
 // One block of positions of one sequence, or of several whose tokens agree up to its end (or up to where they stop
 // looking: what a sequence has not stored in a page it never reads). Who would write to a page that is not its alone
 // copies it first. The memory is freed with its last reference.
 struct KvPage {
   std::shared_ptr<std::byte> bytes;  // of the pool's device
   bool is_mapped = false;            // lies in a file that is mapped read-only
-  // Where the first of its pieces that lie apart (KvPool::allocate) is, and how far on the next: null when all of the
-  // page is in one piece.
-  std::byte* apart = nullptr;
-  int64_t apart_step = 0;
+  // A piece lies in its arena beside the same piece of the arena's other pages. A page in one stretch of memory, as in
+  // a file, is the only one of its arena.
+  std::byte* arena = nullptr;
+  int64_t slot = 0, n_slots = 1;
 
+  // On the CPU.
+  std::byte* at(const PagePiece& piece) const { return arena + n_slots * piece.at + slot * piece.bytes; }
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
     if (is_mapped || bytes.use_count() != 1) return false;
@@ -44,13 +52,10 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   static constexpr int64_t kNoLimit = INT64_MAX;
   // Throws std::invalid_argument for a negative budget.
   static std::shared_ptr<KvPool> create(int64_t budget_bytes = kNoLimit);
-  struct Piece {
-    int64_t at, bytes;  // in the whole page
-  };
   // A GPU's part of each page: these pieces, one after the other in its own memory.
   struct Share {
     int gpu = 0;
-    std::vector<Piece> pieces;
+    std::vector<PagePiece> pieces;
     int64_t page_bytes() const;
   };
   // Slots for pages of one size, in one piece of each GPU's memory; the parts' sizes are multiples of 128 bytes. Slot 0
@@ -61,35 +66,32 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   // A page of `bytes`, 64-byte aligned (on a GPU 128), contents not initialised; its bytes come back to the budget with
   // its last reference. Throws std::length_error when the budget does not allow it, std::bad_alloc when memory is
   // short.
-  // `apart` (not on a GPU): these pieces, ascending and all of one size, each lie beside the same piece of the arena's
-  // other pages, 64-byte aligned, so that one thing is read from many pages in one stream. The rest of the page closes
-  // up. Throws std::invalid_argument for pieces that are not so.
-  KvPage allocate(int64_t bytes, std::span<const Piece> apart = {});
+  // `pieces`, on the CPU: what the page consists of, one after the other, each of a multiple of 64 bytes; none: of one.
+  // What is read from many pages in turn should be a piece: it lies side by side in pages that were made in turn.
+  // Throws std::invalid_argument for pieces that are not so.
+  KvPage allocate(int64_t bytes, std::span<const PagePiece> pieces = {});
 
   int64_t budget_bytes() const { return budget_; }
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }
   kernels::Device device() const { return on_gpus_.empty() ? kernels::Device::cpu : kernels::Device::cuda; }
 
-  // From page to page, and between a page and the host's memory, which has it in one piece; done when they return.
-  // `apart` as for allocate(), whether a page's pieces lie apart or not. A page that is written must not be in use
-  // otherwise. On GPUs that share a model `bytes` is the whole page's, which they have in parts.
-  void copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const Piece> apart = {}) const;
-  void read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const Piece> apart = {}) const;
-  void write(const KvPage& page, const std::byte* host, int64_t bytes) const;  // in one piece
+  // From page to page, and between a page and the host's memory, which has it in one stretch; done when they return.
+  // `bytes` and `pieces` as for allocate(), wherever the page is. A page that is written must not be in use otherwise.
+  // On GPUs that share a model `bytes` is the whole page's, which they have in parts.
+  void copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const PagePiece> pieces = {}) const;
+  void read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const PagePiece> pieces = {}) const;
+  void write(const KvPage& page, const std::byte* host, int64_t bytes, std::span<const PagePiece> pieces = {}) const;
 
-  // On GPUs: where slot 0 is in the memory of each, how many slots there are, and which one a page has. (A page's
-  // address is then that of its slot in the first one's memory.)
+  // On GPUs: where slot 0 is in the memory of each, and how many slots there are.
   std::byte* first_slot(size_t gpu = 0) { return on_gpus_[gpu].memory.as<std::byte>(); }
-  int64_t n_slots() const { return arenas_.front().n_pages; }
-  int32_t slot_of(const std::byte* page) const;
+  int64_t n_slots() const { return arenas_.front().n_slots; }
 
  private:
   struct Arena {
-    kernels::Buffer memory;  // n_pages times the rest of a page, then n_pages times each piece that lies apart
-    int64_t page_bytes;      // distance of two pages
-    int64_t n_pages;
-    int64_t n_apart, apart_bytes;  // pieces, and the distance of the same of two pages
-    std::vector<std::byte*> free;  // the one to give next is last
+    kernels::Buffer memory;  // n_slots times each piece, in turn; on GPUs nothing
+    std::vector<PagePiece> pieces;
+    int64_t n_slots;
+    std::vector<int64_t> free;  // slots, the one to give next is last
   };
   struct OnGpu {
     Share share;
@@ -103,7 +105,7 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   const int64_t budget_;
   std::atomic<int64_t> used_{0};
   std::mutex mutex_;         // of what follows
-  std::list<Arena> arenas_;  // on GPUs always the same one, without memory
+  std::list<Arena> arenas_;  // on GPUs always the same one
   std::vector<OnGpu> on_gpus_;
 };
 

@@ -17,7 +17,7 @@ namespace corvid::model {
 namespace {
 
 constexpr std::string_view kMagic = "corvidkv";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr int64_t kHeaderBytes = 4096, kHashAt = kHeaderBytes - 8, kIdentityAt = 40, kLongestIdentity = 1024;
 
 using Header = std::array<std::byte, kHeaderBytes>;
@@ -73,7 +73,7 @@ void write_snapshot(const std::filesystem::path& file, std::string_view identity
   kernels::Buffer copy(cache.page_bytes());
   for (int64_t p = 0; p < cache.pages_for(std::ssize(tokens)); ++p) {
     // What others said, or memory's former content, must not get into a file about these tokens.
-    cache.pool().read(copy.as<std::byte>(), cache.pages()[static_cast<size_t>(p)], cache.page_bytes(), cache.apart());
+    cache.pool().read(copy.as<std::byte>(), cache.pages()[static_cast<size_t>(p)], cache.page_bytes(), cache.pieces());
     cache.clear_unused(copy.as<std::byte>(), std::min(cache.block(), std::ssize(tokens) - p * cache.block()),
                        has_index);
     const std::span<const std::byte> page = bytes_of(copy.as<std::byte>(), cache.page_bytes());
@@ -166,7 +166,7 @@ std::vector<Token> read_snapshot(const std::filesystem::path& file, std::string_
     }
     // Only read as long as is_mapped says so; the cache's pointers serve writable pages as well.
     auto* at = const_cast<std::byte*>(pages_at + p * page_bytes);
-    pages.push_back({std::shared_ptr<std::byte>(mapped, at), true});
+    pages.push_back({std::shared_ptr<std::byte>(mapped, at), true, at});
   }
   cache.assign(std::move(pages));
   return tokens;

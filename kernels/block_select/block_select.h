@@ -30,7 +30,7 @@ namespace corvid::kernels {
 
 struct BlockSelect {
   const float* q;
-  const std::byte* const* key_pages;
+  const PageHeads* key_pages;
   const int64_t* pos;
   int32_t* ids;
   int32_t* counts;

@@ -159,8 +159,8 @@ void score_blocks(const Tile& tile, int64_t b0, int64_t b1, const Scorer& scorer
         s.score_of[n] = tile.scores + (r * a.n_heads + h) * tile.most + b;
       }
     }
-    const std::byte* ahead = b + 1 < tile.most ? a.key_pages[b + 1] : nullptr;
-    if (n > 0) scorer.score(s.queries, n, a.key_pages[b], a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
+    const std::byte* ahead = b + 1 < tile.most ? a.key_pages[b + 1].first : nullptr;
+    if (n > 0) scorer.score(s.queries, n, a.key_pages[b].first, a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
   }
 }
 

@@ -23,7 +23,7 @@ void check(const StoreRows& a) {
   require(is_page_format(a.format), "kv_pages: want f32, f16, bf16 or q8_0, found ", format_name(a.format));
   for (int64_t r = 0; r < a.n; ++r) {
     require(a.pos[r] >= 0, "kv_pages: want positions >= 0, found ", a.pos[r]);
-    require(a.pages[a.pos[r] / a.block] != nullptr, "kv_pages: no page for position ", a.pos[r]);
+    require(a.pages[a.pos[r] / a.block].first != nullptr, "kv_pages: no page for position ", a.pos[r]);
   }
 }
 
@@ -33,12 +33,10 @@ struct Place {
   int64_t dim, block;
   bool are_values;
 
-  int64_t head_bytes() const {
-    return are_values ? value_head_bytes(format, dim, block) : key_head_bytes(format, dim, block);
-  }
   int64_t element(int64_t slot, int64_t i) const {
     const int64_t lane_of = are_values ? i : slot, line = are_values ? slot : i, lines = are_values ? block : dim;
-    return ((lane_of / kLanes * lines + line) * kLanes + lane_of % kLanes) * element_bytes(format);
+    const int64_t groups = padded(are_values ? dim : block) / kLanes;
+    return (line_offset(format, groups, lines, lane_of / kLanes, line) + lane_of % kLanes) * element_bytes(format);
   }
   int64_t scale(int64_t slot, int64_t i) const {
     const int64_t group = i / kQ8Block;
@@ -132,7 +130,7 @@ void store_rows(std::span<const StoreRows> all, Exec& exec) {
     const Run& run = runs[static_cast<size_t>(task)];
     const StoreRows& a = *run.a;
     const Place place{a.format, a.dim, a.block, a.are_values};
-    std::byte* head = a.pages[a.pos[run.first] / a.block] + run.head * place.head_bytes();
+    std::byte* head = a.pages[a.pos[run.first] / a.block].head(run.head);
     for (int64_t r = run.first; r < run.end; ++r)
       store_row(a.rows + (r * a.n_heads + run.head) * a.dim, place, a.pos[r] % a.block, head);
   };
@@ -152,46 +150,45 @@ void store_values(StoreRows a, Exec& exec) {
   store_rows({&a, 1}, exec);
 }
 
-void clear_unused_keys(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
-  const int64_t bytes = element_bytes(f), scales = scale_groups(f, dim), groups = padded(block) / kLanes;
-  for (std::byte* head = page; head < page + key_page_bytes(f, n_heads, dim, block);
-       head += key_head_bytes(f, dim, block)) {
-    std::byte* const end = head + key_head_bytes(f, dim, block);
-    const auto clear = [&](std::byte* lines, int64_t n, int64_t size) {
-      for (int64_t group = 0; group < groups; ++group) {
-        const int64_t kept = std::clamp<int64_t>(used - group * kLanes, 0, kLanes);
-        for (int64_t line = group * n; kept < kLanes && line < (group + 1) * n; ++line)
-          std::fill(lines + (line * kLanes + kept) * size, lines + (line + 1) * kLanes * size, std::byte{0});
-      }
-      return lines + groups * n * kLanes * size;
-    };
-    std::fill(clear(clear(head, dim, bytes), scales, 2), end, std::byte{0});
+void clear_unused_keys(const PageHeads& page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  const int64_t groups = padded(block) / kLanes, scale_lines = scale_groups(f, dim);
+  for (int64_t h = 0; h < n_heads; ++h) {
+    std::byte* const scales = page.head(h) + groups * dim * kLanes * element_bytes(f);
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t kept = std::clamp<int64_t>(used - group * kLanes, 0, kLanes);
+      const auto clear = [&](std::byte* line, int64_t bytes) {
+        std::fill(line + kept * bytes, line + kLanes * bytes, std::byte{0});
+      };
+      for (int64_t line = 0; line < dim; ++line)
+        clear(page.head(h) + line_offset(f, groups, dim, group, line) * element_bytes(f), element_bytes(f));
+      for (int64_t line = 0; line < scale_lines; ++line) clear(scales + (group * scale_lines + line) * kLanes * 2, 2);
+    }
+    std::fill(scales + groups * scale_lines * kLanes * 2, page.head(h) + key_head_bytes(f, dim, block), std::byte{0});
   }
 }
 
-void clear_unused_values(std::byte* page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
-  const int64_t line_bytes = kLanes * element_bytes(f), last_lanes = dim - (padded(dim) - kLanes);
-  for (std::byte* head = page; head < page + value_page_bytes(f, n_heads, dim, block);
-       head += value_head_bytes(f, dim, block)) {
-    std::byte* at = head;
-    for (int64_t group = 0; group < padded(dim) / kLanes; ++group, at += block * line_bytes) {
-      std::fill(at + used * line_bytes, at + block * line_bytes, std::byte{0});
-      if (group + 1 < padded(dim) / kLanes) continue;
-      for (int64_t line = 0; line < used; ++line)
-        std::fill(at + line * line_bytes + last_lanes * element_bytes(f), at + (line + 1) * line_bytes, std::byte{0});
-    }
+void clear_unused_values(const PageHeads& page, Format f, int64_t n_heads, int64_t dim, int64_t block, int64_t used) {
+  const int64_t groups = padded(dim) / kLanes, bytes = element_bytes(f);
+  for (int64_t h = 0; h < n_heads; ++h) {
+    for (int64_t group = 0; group < groups; ++group)
+      for (int64_t line = 0; line < block; ++line) {
+        const int64_t kept = line < used ? std::min(kLanes, dim - group * kLanes) : 0;
+        std::byte* const at = page.head(h) + line_offset(f, groups, block, group, line) * bytes;
+        std::fill(at + kept * bytes, at + kLanes * bytes, std::byte{0});
+      }
+    std::byte* at = page.head(h) + groups * block * kLanes * bytes;
     for (int64_t group = 0; group < scale_groups(f, dim); ++group, at += block * 2)
       std::fill(at + used * 2, at + block * 2, std::byte{0});
-    std::fill(at, head + value_head_bytes(f, dim, block), std::byte{0});
+    std::fill(at, page.head(h) + value_head_bytes(f, dim, block), std::byte{0});
   }
 }
 
-float key_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
-  return element_at(page + head * key_head_bytes(f, dim, block), {f, dim, block, false}, slot, i);
+float key_at(const PageHeads& page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
+  return element_at(page.head(head), {f, dim, block, false}, slot, i);
 }
 
-float value_at(const std::byte* page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
-  return element_at(page + head * value_head_bytes(f, dim, block), {f, dim, block, true}, slot, i);
+float value_at(const PageHeads& page, int64_t head, int64_t slot, int64_t i, int64_t dim, int64_t block, Format f) {
+  return element_at(page.head(head), {f, dim, block, true}, slot, i);
 }
 
 }  // namespace corvid::kernels

@@ -97,8 +97,7 @@ void key_bounds(std::span<const KeyBounds> all, Exec& exec) {
     std::fill_n(a->bounds[b], a->n_kv_heads * 2 * width, 0.0F);
     for (int64_t g = 0; g < a->n_kv_heads; ++g) {
       float* low = a->bounds[b] + g * 2 * width;
-      bound(a->key_pages[b] + g * key_head_bytes(a->format, a->head_dim, a->block), a->format, a->head_dim, a->block,
-            low, low + width);
+      bound(a->key_pages[b].head(g), a->format, a->head_dim, a->block, low, low + width);
     }
   });
 }

@@ -47,7 +47,7 @@ void page_select(std::span<const PageSelect> all, Exec& exec);
 
 // Writes the bounds of the complete blocks [first, end) of one sequence. The same bits in every tier.
 struct KeyBounds {
-  const std::byte* const* key_pages;
+  const PageHeads* key_pages;
   float* const* bounds;
   int64_t first, end, n_kv_heads, head_dim, block;
   Format format = Format::f32;  // of the keys

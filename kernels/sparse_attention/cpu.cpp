@@ -202,8 +202,12 @@ class Walk {
     return next_[row] == kNone ? -1 : row;
   }
 
-  const std::byte* keys_of(int64_t r, int32_t block) const { return tile_->rows[r].a->key_pages[block]; }
-  const std::byte* values_of(int64_t r, int32_t block) const { return tile_->rows[r].a->value_pages[block]; }
+  const std::byte* keys_of(int64_t r, int32_t block) const {
+    return tile_->rows[r].a->key_pages[block].head(tile_->kv_head);
+  }
+  const std::byte* values_of(int64_t r, int32_t block) const {
+    return tile_->rows[r].a->value_pages[block].head(tile_->kv_head);
+  }
 
   // The rows that attend to what is this row's next block become active and move on in their lists; returns how many.
   int64_t choose(int64_t row) {
@@ -230,12 +234,11 @@ class Walk {
     const HeadShape key_shape{a.head_dim, a.block, false}, value_shape{a.head_dim, a.block, true};
     const int64_t key_bytes = key_head_bytes(a.format, a.head_dim, a.block);
     const int64_t value_bytes = value_head_bytes(a.format, a.head_dim, a.block);
-    const std::byte* keys = keys_of(row, block) + tile_->kv_head * key_bytes;
-    const std::byte* values = values_of(row, block) + tile_->kv_head * value_bytes;
+    const std::byte *keys = keys_of(row, block), *values = values_of(row, block);
     Upcoming next_keys, next_values;
     if (next >= 0) {
-      next_keys = {keys_of(next, next_[next]) + tile_->kv_head * key_bytes, key_bytes};
-      next_values = {values_of(next, next_[next]) + tile_->kv_head * value_bytes, value_bytes};
+      next_keys = {keys_of(next, next_[next]), key_bytes};
+      next_values = {values_of(next, next_[next]), value_bytes};
     }
     const PageFunctions* f = tier_->pages;
     // What is read next is fetched while this is multiplied: in registers the values follow the keys, else the next
@@ -380,9 +383,9 @@ Cut cut_rows(std::span<const RowOf> rows_in, Isa isa, int threads) {
 
 // Few rows whose sequences begin with the same page, agents with the same instructions, read what they share together.
 bool goes_with(const SparseAttention& a, const SparseAttention& b) {
-  return a.rows <= kSplitRows && b.rows <= kSplitRows && a.key_pages[0] == b.key_pages[0] && a.n_heads == b.n_heads &&
-         a.n_kv_heads == b.n_kv_heads && a.head_dim == b.head_dim && a.block == b.block && a.scale == b.scale &&
-         a.format == b.format && (a.ids == nullptr) == (b.ids == nullptr);
+  return a.rows <= kSplitRows && b.rows <= kSplitRows && a.key_pages[0].first == b.key_pages[0].first &&
+         a.n_heads == b.n_heads && a.n_kv_heads == b.n_kv_heads && a.head_dim == b.head_dim && a.block == b.block &&
+         a.scale == b.scale && a.format == b.format && (a.ids == nullptr) == (b.ids == nullptr);
 }
 
 // All rows, those of jobs that go together one after the other.

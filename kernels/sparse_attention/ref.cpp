@@ -16,7 +16,7 @@ void ref::sparse_attention(const SparseAttention& a, double* o) {
       for (int64_t j = 0; j <= a.pos[r]; ++j) {
         const int32_t* ids = a.ids == nullptr ? nullptr : a.ids + list * a.top_k;
         if (ids != nullptr && std::count(ids, ids + a.counts[list], j / a.block) == 0) continue;
-        const std::byte *key_page = a.key_pages[j / a.block], *value_page = a.value_pages[j / a.block];
+        const PageHeads &key_page = a.key_pages[j / a.block], &value_page = a.value_pages[j / a.block];
         for (int64_t i = 0; i < dim; ++i) {
           keys.push_back(key_at(key_page, g, j % a.block, i, dim, a.block, a.format));
           values.push_back(value_at(value_page, g, j % a.block, i, dim, a.block, a.format));

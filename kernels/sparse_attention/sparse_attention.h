@@ -29,8 +29,8 @@ namespace corvid::kernels {
 
 struct SparseAttention {
   const float* q;
-  const std::byte* const* key_pages;
-  const std::byte* const* value_pages;
+  const PageHeads* key_pages;
+  const PageHeads* value_pages;
   const int64_t* pos;
   const int32_t* ids;
   const int32_t* counts;

@@ -44,7 +44,7 @@ void select(benchmark::State& state, Format format) {
   };
   const int64_t scored = (n_keys / kBlock - 1) * kBlock;
   state.counters["FLOP/s"] = rate(2.0 * double(rows * kHeads * scored * kDim));
-  state.counters["B/s"] = rate(double(scored / kBlock * kernels::key_page_bytes(format, 1, kDim, kBlock)));
+  state.counters["B/s"] = rate(double(scored / kBlock * kernels::key_head_bytes(format, kDim, kBlock)));
 }
 BENCHMARK_CAPTURE(select, f32, Format::f32)->Args({1, 32768})->Args({4, 32768})->Args({512, 32768})->UseRealTime();
 BENCHMARK_CAPTURE(select, bf16, Format::bf16)

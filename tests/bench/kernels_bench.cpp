@@ -169,8 +169,7 @@ void attention(benchmark::State& state, Format format, bool sparse) {
                                       format};
   for (auto _ : state) kernels::sparse_attention(args, exec());
   const double position_bytes =
-      double(key_page_bytes(format, n_kv_heads, dim, block) + value_page_bytes(format, n_kv_heads, dim, block)) /
-      double(block);
+      double(n_kv_heads * (key_head_bytes(format, dim, block) + value_head_bytes(format, dim, block))) / double(block);
   set_rates(state, 4.0 * pairs * double(n_heads * dim), rows == 1 ? pairs * position_bytes : 0);
 }
 BENCHMARK_CAPTURE(attention, decode_f32, Format::f32, false)->Args({1, 32768})->UseRealTime();

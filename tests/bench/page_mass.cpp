@@ -39,7 +39,7 @@ std::vector<double> block_shares(const model::Config& c, const model::KvCache& c
   std::vector<double> scores(static_cast<size_t>(pos + 1));
   double most = -INFINITY;
   for (int64_t j = 0; j <= pos; ++j) {
-    const std::byte* page = cache.layer(layer).keys[static_cast<size_t>(j / cache.block())];
+    const kernels::PageHeads& page = cache.layer(layer).keys[static_cast<size_t>(j / cache.block())];
     double sum = 0;
     for (int64_t i = 0; i < c.head_dim; ++i)
       sum += double(q[i]) * kernels::key_at(page, kv_head, j % cache.block(), i, c.head_dim, cache.block());

@@ -61,7 +61,8 @@ TEST(KvPages, StoringARowLeavesItsNeighboursAlone) {
   Exec exec(1);
   for (const Format f : kFormats) {
     const Pages pages(10, 2, 5, 4, 1, exec, f);
-    const std::vector<std::byte> before(pages.keys[1], pages.keys[1] + kernels::key_page_bytes(f, 2, 5, 4));
+    const auto* first = pages.memory[1].as<std::byte>();
+    std::vector<std::byte> before(first, first + pages.memory[1].bytes());
     const std::vector<float> row(10, 7.0F);
     const int64_t pos = 6;
     store_keys({row.data(), &pos, pages.keys.data(), 1, 2, 5, 4, f}, exec);
@@ -72,7 +73,7 @@ TEST(KvPages, StoringARowLeavesItsNeighboursAlone) {
             EXPECT_NEAR(kernels::key_at(pages.keys[1], h, slot, i, 5, 4, f), 7.0F, rounding(f, 7, 7));
           else
             EXPECT_EQ(kernels::key_at(pages.keys[1], h, slot, i, 5, 4, f),
-                      kernels::key_at(before.data(), h, slot, i, 5, 4, f));
+                      kernels::key_at({before.data(), pages.keys[1].step}, h, slot, i, 5, 4, f));
         }
   }
 }
@@ -91,9 +92,8 @@ TEST(KvPages, JobsOfOneCallAreStoredAsOneByOne) {
                                        {b.value_rows.data(), pos.data(), d.values.data(), 7, 2, 40, 16, f, true}};
     store_rows(jobs, exec);
     const auto expect_same = [&](const Pages& x, const Pages& y) {
-      for (size_t page = 0; page < x.keys.size(); ++page) {
-        EXPECT_EQ(std::memcmp(x.keys[page], y.keys[page], size_t(kernels::key_page_bytes(f, 2, 40, 16))), 0);
-        EXPECT_EQ(std::memcmp(x.values[page], y.values[page], size_t(kernels::value_page_bytes(f, 2, 40, 16))), 0);
+      for (size_t page = 0; page < x.memory.size(); ++page) {
+        EXPECT_EQ(std::memcmp(x.memory[page].as<>(), y.memory[page].as<>(), size_t(x.memory[page].bytes())), 0);
       }
     };
     expect_same(a, c);
@@ -107,10 +107,10 @@ TEST(KvPages, WhatIsFiniteStaysFiniteAndNaNStays) {
   const std::vector<float> rows = {1e6F, -1e30F, most, -most, 65504.0F, 1.0F, inf, std::nanf("")};
   const std::vector<int64_t> pos = {0, 1, 2, 3, 4, 5, 6, 7};
   const auto stored = [&](Format f, float* out) {
-    kernels::Buffer page(kernels::value_page_bytes(f, 1, 1, 8));
-    std::byte* pages[] = {page.as<std::byte>()};
-    store_values({rows.data(), pos.data(), pages, 8, 1, 1, 8, f}, exec);
-    for (int64_t slot = 0; slot < 8; ++slot) out[slot] = kernels::value_at(pages[0], 0, slot, 0, 1, 8, f);
+    kernels::Buffer memory(kernels::value_head_bytes(f, 1, 8));
+    const kernels::PageHeads page{memory.as<std::byte>()};
+    store_values({rows.data(), pos.data(), &page, 8, 1, 1, 8, f}, exec);
+    for (int64_t slot = 0; slot < 8; ++slot) out[slot] = kernels::value_at(page, 0, slot, 0, 1, 8, f);
   };
   float f16[8], bf16[8], q8[8];
   stored(Format::f16, f16);
@@ -131,27 +131,25 @@ TEST(KvPages, ClearingKeepsTheRowsInUseAndNothingElse) {
     for (const auto& [dim, block] : {std::pair<int64_t, int64_t>{5, 4}, {40, 20}, {32, 16}})
       for (int64_t used = 0; used <= block; ++used) {
         const Pages pages(block, heads, dim, block, 1, exec, f);  // the padding is NaN
-        // Pages of zeros in which just the rows in use are stored.
-        std::vector<std::byte> keys(size_t(kernels::key_page_bytes(f, heads, dim, block)));
-        std::vector<std::byte> values(size_t(kernels::value_page_bytes(f, heads, dim, block)));
+        // A page of zeros in which just the rows in use are stored.
+        const auto* first = pages.memory[0].as<std::byte>();
+        std::vector<std::byte> zeros(size_t(pages.memory[0].bytes()));
+        const kernels::PageHeads key_page{zeros.data(), pages.keys[0].step};
+        const kernels::PageHeads value_page{zeros.data() + (pages.values[0].first - first), pages.values[0].step};
         std::vector<int64_t> pos(static_cast<size_t>(used));
         std::iota(pos.begin(), pos.end(), 0);
-        std::byte *key_page = keys.data(), *value_page = values.data();
         store_keys({pages.key_rows.data(), pos.data(), &key_page, used, heads, dim, block, f}, exec);
         store_values({pages.value_rows.data(), pos.data(), &value_page, used, heads, dim, block, f}, exec);
         kernels::clear_unused_keys(pages.keys[0], f, heads, dim, block, used);
         kernels::clear_unused_values(pages.values[0], f, heads, dim, block, used);
-        EXPECT_EQ(std::vector<std::byte>(pages.keys[0], pages.keys[0] + keys.size()), keys)
-            << kernels::format_name(f) << " " << used;
-        EXPECT_EQ(std::vector<std::byte>(pages.values[0], pages.values[0] + values.size()), values)
-            << kernels::format_name(f) << " " << used;
+        EXPECT_EQ(std::vector<std::byte>(first, first + zeros.size()), zeros) << kernels::format_name(f) << " " << used;
       }
 }
 
 TEST(KvPages, NamesAPositionWithoutAPage) {
   Exec exec(1);
   const float row = 1;
-  std::byte* pages[2] = {nullptr, nullptr};
+  const kernels::PageHeads pages[2];
   const int64_t pos = 5, below = -1;
   EXPECT_THROW(store_keys({&row, &pos, pages, 1, 1, 1, 4}, exec), std::invalid_argument);
   EXPECT_THROW(store_values({&row, &below, pages, 1, 1, 1, 4}, exec), std::invalid_argument);

@@ -167,7 +167,7 @@ TEST(KvPool, PagesDoNotOverlap) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(held.back().page.bytes.get()) % 64, 0);
     std::fill_n(held.back().page.bytes.get(), bytes, mark);
   };
-  const size_t large = (size_t{5} << 20) + 100, small = 777;
+  const size_t large = (size_t{5} << 20) + 128, small = 832;
   for (int i = 0; i < 30; ++i) take(i % 3 == 0 ? small : large);
   std::erase_if(held, [](const Held& h) { return static_cast<int>(h.mark) % 2 == 0; });
   for (int i = 0; i < 20; ++i) take(i % 3 == 0 ? large : small);
@@ -182,9 +182,9 @@ TEST(KvPool, PagesDoNotOverlap) {
   EXPECT_EQ(pool->used_bytes(), 0);
 }
 
-// Pages with pieces apart, and one in a single piece as in a file: read and copied as a whole, in every direction.
-TEST(KvPool, PiecesThatLieApartBelongToTheirPage) {
-  const std::vector<KvPool::Piece> apart{{64, 72}, {136, 72}, {448, 72}};  // of no round size
+// Pages of pieces, and one in a single stretch as in a file: read, written and copied as a whole, in every direction.
+TEST(KvPool, PiecesLieBesideTheSameOfOtherPages) {
+  const std::vector<PagePiece> pieces{{0, 64}, {64, 128}, {192, 128}, {320, 320}};
   constexpr int64_t kBytes = 640;
   const auto pool = KvPool::create();
   const auto content_of = [](size_t page) {
@@ -194,27 +194,32 @@ TEST(KvPool, PiecesThatLieApartBelongToTheirPage) {
   };
   const auto read = [&](const KvPage& page) {
     std::vector<std::byte> bytes(kBytes);
-    pool->read(bytes.data(), page, kBytes, apart);
+    pool->read(bytes.data(), page, kBytes, pieces);
     return bytes;
   };
   std::vector<KvPage> pages;
   for (size_t i = 0; i < 20; ++i) {
     std::vector<std::byte> content = content_of(i);
-    const KvPage whole{std::shared_ptr<std::byte>(std::shared_ptr<std::byte>(), content.data()), true};
-    pages.push_back(pool->allocate(kBytes, apart));
-    pool->copy(pages.back(), whole, kBytes, apart);
+    pages.push_back(pool->allocate(kBytes, pieces));
+    if (i % 2 == 0) {
+      pool->write(pages.back(), content.data(), kBytes, pieces);
+      continue;
+    }
+    const KvPage whole{std::shared_ptr<std::byte>(std::shared_ptr<std::byte>(), content.data()), true, content.data()};
+    pool->copy(pages.back(), whole, kBytes, pieces);
   }
   pages.erase(pages.begin() + 5);
-  pages.push_back(pool->allocate(kBytes, apart));
-  pool->copy(pages.back(), pages[2], kBytes, apart);
+  pages.push_back(pool->allocate(kBytes, pieces));
+  pool->copy(pages.back(), pages[2], kBytes, pieces);
   for (size_t i = 0; i < 19; ++i) EXPECT_EQ(read(pages[i]), content_of(i < 5 ? i : i + 1)) << i;
   EXPECT_EQ(read(pages.back()), content_of(2));
   const std::vector<std::byte> content = content_of(7);
-  for (size_t i = 0; i < apart.size(); ++i) {
-    const std::byte* piece = pages[6].apart + static_cast<int64_t>(i) * pages[6].apart_step;
-    EXPECT_TRUE(std::equal(piece, piece + apart[i].bytes, content.begin() + apart[i].at));
+  for (const PagePiece& piece : pieces) {
+    const std::byte* at = pages[6].at(piece);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(at) % 64, 0);
+    EXPECT_TRUE(std::equal(at, at + piece.bytes, content.begin() + piece.at));
 #ifndef CORVID_ASAN  // where each page is memory of its own
-    EXPECT_EQ(pages[7].apart - pages[6].apart, 128);
+    EXPECT_EQ(pages[7].at(piece) - at, piece.bytes);
 #endif
   }
   EXPECT_EQ(pool->used_bytes(), 20 * kBytes);
@@ -222,16 +227,14 @@ TEST(KvPool, PiecesThatLieApartBelongToTheirPage) {
 
 // Given back in any order, they are given out again as they lie.
 TEST(KvPool, PagesComeInOrderFromAnArenaThatWasInUse) {
-  const std::vector<KvPool::Piece> apart{{0, 64}};
   const auto pool = KvPool::create();
-  const KvPage held = pool->allocate(640, apart);
+  const std::vector<PagePiece> pieces{{0, 64}, {64, 576}};
+  const KvPage held = pool->allocate(640, pieces);
   std::vector<KvPage> pages;
   const auto take = [&] {
-    for (int i = 0; i < 10; ++i) pages.push_back(pool->allocate(640, apart));
+    for (int i = 0; i < 10; ++i) pages.push_back(pool->allocate(640, pieces));
   };
-  const auto is_in_order = [&] {
-    return std::ranges::is_sorted(pages, {}, [](const KvPage& page) { return page.apart; });
-  };
+  const auto is_in_order = [&] { return std::ranges::is_sorted(pages, {}, &KvPage::slot); };
 #ifndef CORVID_ASAN  // where each page is memory of its own
   take();
   EXPECT_TRUE(is_in_order());
@@ -240,8 +243,34 @@ TEST(KvPool, PagesComeInOrderFromAnArenaThatWasInUse) {
   take();
   EXPECT_TRUE(is_in_order());
 #endif
-  EXPECT_THROW(pool->allocate(640, std::vector<KvPool::Piece>{{0, 64}, {64, 128}}), std::invalid_argument);
-  EXPECT_THROW(pool->allocate(640, std::vector<KvPool::Piece>{{600, 64}}), std::invalid_argument);
+}
+
+// A short sequence takes little memory, a long one large arenas.
+TEST(KvPool, ArenasGrow) {
+  constexpr int64_t kBytes = int64_t{1} << 20;
+  const auto pool = KvPool::create();
+  std::vector<KvPage> pages;
+  int64_t most = 0;
+  for (int i = 0; i < 200; ++i) {
+    pages.push_back(pool->allocate(kBytes));
+    EXPECT_LE(pages.back().n_slots, std::max(4, i)) << i;
+    most = std::max(most, pages.back().n_slots);
+  }
+#ifndef CORVID_ASAN  // where each page is memory of its own
+  EXPECT_EQ(pages.front().n_slots, 4);
+  EXPECT_EQ(most, 64);
+#endif
+}
+
+TEST(KvPool, RefusesPiecesThatAreNotThePage) {
+  const auto pool = KvPool::create();
+  using Pieces = std::vector<PagePiece>;
+  EXPECT_THROW(pool->allocate(640, Pieces{{0, 64}, {64, 128}}), std::invalid_argument);
+  EXPECT_THROW(pool->allocate(640, Pieces{{0, 64}, {128, 576}}), std::invalid_argument);
+  EXPECT_THROW(pool->allocate(640, Pieces{{0, 72}, {72, 568}}), std::invalid_argument);
+  EXPECT_THROW(pool->allocate(640, Pieces{{0, 0}, {0, 640}}), std::invalid_argument);
+  EXPECT_THROW(pool->allocate(100), std::invalid_argument);
+  EXPECT_EQ(pool->used_bytes(), 0);
 }
 
 TEST(KvPool, RefusesANegativeBudget) { EXPECT_THROW(KvPool::create(-1), std::invalid_argument); }

@@ -157,7 +157,7 @@ TEST_F(DamagedSnapshot, AnyFlippedBitIsFound) {
 
 // Headers whose hash is right: what someone writes who wants to do harm.
 TEST_F(DamagedSnapshot, AHeaderThatLiesIsRefused) {
-  EXPECT_THAT(complaint(with_header<uint32_t>(8, 1)), HasSubstr("bad.kv: snapshot version: want 2, found 1"));
+  EXPECT_THAT(complaint(with_header<uint32_t>(8, 1)), HasSubstr("bad.kv: snapshot version: want 3, found 1"));
   EXPECT_THAT(complaint(with_header<uint32_t>(12, 0xffffffff)), HasSubstr("bad.kv: want a snapshot of "));
   for (const int64_t count :
        {INT64_MIN, int64_t{-1}, int64_t{0}, int64_t{14}, int64_t{1} << 20, int64_t{1} << 61, INT64_MAX}) {

@@ -15,9 +15,10 @@ struct Pages {
   kernels::Format format;
   std::vector<float> key_rows, value_rows;  // [n_keys, n_heads, dim]
   std::vector<kernels::Buffer> memory;
-  std::vector<std::byte*> keys, values;
+  std::vector<kernels::PageHeads> keys, values;
 
-  // Everything that is never stored is NaN: a kernel that lets it through fails its test.
+  // Each head's keys and values lie together, as in the model's cache. Everything that is never stored is NaN: a kernel
+  // that lets it through fails its test.
   Pages(int64_t n_keys_, int64_t n_heads_, int64_t dim_, int64_t block_, uint32_t seed, kernels::Exec& exec,
         kernels::Format format_ = kernels::Format::f32)
       : n_keys(n_keys_),
@@ -29,8 +30,10 @@ struct Pages {
         value_rows(random_floats(n_keys * n_heads * dim, seed + 1)) {
     const int64_t pages = (n_keys + block - 1) / block;
     for (int64_t b = 0; b < pages; ++b) {
-      keys.push_back(nan_page(kernels::key_page_bytes(format, n_heads, dim, block)));
-      values.push_back(nan_page(kernels::value_page_bytes(format, n_heads, dim, block)));
+      const int64_t key_bytes = kernels::key_head_bytes(format, dim, block);
+      const int64_t step = key_bytes + kernels::value_head_bytes(format, dim, block);
+      keys.push_back({nan_page(n_heads * step), step});
+      values.push_back({keys.back().first + key_bytes, step});
     }
     std::vector<int64_t> pos(static_cast<size_t>(n_keys));
     std::iota(pos.begin(), pos.end(), 0);
