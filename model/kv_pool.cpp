@@ -18,7 +18,7 @@ namespace {
 #ifdef CORVID_ASAN
 constexpr int64_t kSmallestArena = 1, kLargestArena = 1;
 #else
-constexpr int64_t kSmallestArena = int64_t{4} << 20, kLargestArena = int64_t{64} << 20;
+constexpr int64_t kSmallestArena = int64_t{4} << 20, kLargestArena = int64_t{256} << 20;
 #endif
 
 void check(int64_t bytes, std::span<const PagePiece> pieces) {
