@@ -48,8 +48,6 @@ struct Place {
 // What is finite stays finite; NaN stays NaN.
 float clamped(float x, float most) { return std::isfinite(x) ? std::clamp(x, -most, most) : x; }
 
-void put(std::byte* at, const void* element, int64_t bytes) { std::memcpy(at, element, static_cast<size_t>(bytes)); }
-
 // 32 numbers or fewer that share a scale.
 BlockQ8 encode_q8(const float* x, int64_t n) {
   std::array<float, kQ8Block> padded_x{};
@@ -64,28 +62,42 @@ BlockQ8 encode_q8(const float* x, int64_t n) {
   return block;
 }
 
+// Elements [first, first + n) of a position to their places; first is a multiple of 32, n at most 32.
+template <class T>
+void put(const T* elements, int64_t n, const Place& place, int64_t slot, int64_t first, std::byte* head) {
+  std::byte* const at = head + place.element(slot, first);
+  if (place.are_values) {
+    for (int64_t i = 0; i < n; i += kLanes)
+      std::memcpy(head + place.element(slot, first + i), elements + i, sizeof(T) * size_t(std::min(kLanes, n - i)));
+  } else {
+    const int64_t step = head + place.element(slot, first + 1) - at;
+    for (int64_t i = 0; i < n; ++i) std::memcpy(at + i * step, elements + i, sizeof(T));
+  }
+}
+
 // One position of one head.
 void store_row(const float* x, const Place& place, int64_t slot, std::byte* head) {
-  const int64_t dim = place.dim;
-  switch (place.format) {
-    case Format::f16:
-    case Format::bf16:
-      for (int64_t i = 0; i < dim; ++i) {
-        const uint16_t bits =
-            place.format == Format::f16 ? f32_to_f16(clamped(x[i], kF16Max)) : f32_to_bf16(clamped(x[i], kBf16Max));
-        put(head + place.element(slot, i), &bits, 2);
+  for (int64_t first = 0; first < place.dim; first += kQ8Block, x += kQ8Block) {
+    const int64_t n = std::min(kQ8Block, place.dim - first);
+    std::array<uint16_t, kQ8Block> bits;
+    switch (place.format) {
+      case Format::f16:
+        std::transform(x, x + n, bits.data(), [](float v) { return f32_to_f16(clamped(v, kF16Max)); });
+        put(bits.data(), n, place, slot, first, head);
+        break;
+      case Format::bf16:
+        std::transform(x, x + n, bits.data(), [](float v) { return f32_to_bf16(clamped(v, kBf16Max)); });
+        put(bits.data(), n, place, slot, first, head);
+        break;
+      case Format::q8_0: {
+        const BlockQ8 block = encode_q8(x, n);
+        put(block.q, n, place, slot, first, head);
+        std::memcpy(head + place.scale(slot, first), &block.d, 2);
+        break;
       }
-      return;
-    case Format::q8_0:
-      for (int64_t first = 0; first < dim; first += kQ8Block) {
-        const int64_t n = std::min(kQ8Block, dim - first);
-        const BlockQ8 block = encode_q8(x + first, n);
-        for (int64_t i = 0; i < n; ++i) put(head + place.element(slot, first + i), &block.q[i], 1);
-        put(head + place.scale(slot, first), &block.d, 2);
-      }
-      return;
-    default:
-      for (int64_t i = 0; i < dim; ++i) put(head + place.element(slot, i), x + i, 4);
+      default:
+        put(x, n, place, slot, first, head);
+    }
   }
 }
 
