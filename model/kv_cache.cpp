@@ -10,7 +10,7 @@
 namespace corvid::model {
 namespace {
 
-constexpr int64_t on(int64_t boundary, int64_t bytes) { return (bytes + boundary - 1) / boundary * boundary; }
+constexpr int64_t on_128(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 
 }  // namespace
 
@@ -31,8 +31,8 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     if (format.kv != kernels::Format::bf16 || format.index != kernels::Format::bf16) {
       throw std::invalid_argument(concat("KV cache: want bf16 on a GPU, found ", kernels::format_name(format.kv)));
     }
-    key_bytes_ = value_bytes_ = on(128, c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
-    index_bytes_ = on(128, block_ * index_row_bytes());
+    key_bytes_ = value_bytes_ = on_128(c.n_kv_heads * block_ * c.head_dim * kernels::element_bytes(format.kv));
+    index_bytes_ = on_128(block_ * index_row_bytes());
     if (bounds && !c.has_sparse_attention()) {
       throw std::invalid_argument(
           concat("attention sparse: on a GPU want a model that selects blocks, found ", c.architecture()));
@@ -43,7 +43,7 @@ KvCache::KvCache(const Config& c, std::shared_ptr<KvPool> pool, CacheFormat form
     if (c.has_sparse_attention())
       index_bytes_ = kernels::key_head_bytes(format.index, c.index_dim, block_);
     else if (bounds)
-      bounds_bytes_ = on(64, kernels::bounds_bytes(c.n_kv_heads, c.head_dim));
+      bounds_bytes_ = kernels::bounds_bytes(c.n_kv_heads, c.head_dim);
   }
   for (const Config::Layer& layer : c.layers) {
     sparse_.push_back(layer.sparse_attention);
@@ -67,7 +67,7 @@ void KvCache::prepare(int64_t first, int64_t end) {
   std::vector<std::pair<size_t, KvPage>> made;
   for (size_t i = begin_page; i < end_page; ++i) {
     if (i < pages_.size() && pages_[i].is_exclusive()) continue;
-    made.emplace_back(i, pool_->allocate(page_bytes_, pieces_));
+    made.emplace_back(i, pool_->allocate(page_bytes_, pieces_, static_cast<int64_t>(end_page - i)));
     const bool has_content = i == begin_page && first % block_ != 0;  // positions before `first` in the same block
     if (has_content) pool_->copy(made.back().second, pages_[i], page_bytes_, pieces_);
   }
@@ -145,20 +145,20 @@ void KvCache::set_page(size_t i, KvPage page) {
     list[i] = std::move(entry);
   };
   put(pages_, std::move(page));
-  const KvPage& at = pages_[i];
+  const KvPage& made = pages_[i];
   if (on_gpu()) {
-    put(slots_, static_cast<int32_t>(at.slot));
+    put(slots_, static_cast<int32_t>(made.slot));
     return;
   }
   const PagePiece* piece = pieces_.data();
   for (size_t l = 0; l < layers_.size(); ++l) {
-    std::byte* const head = at.at(*piece);
-    const int64_t step = at.n_slots * piece->bytes;  // heads are alike
+    std::byte* const head = made.begin_of(*piece);
+    const int64_t step = made.n_slots * piece->bytes;  // heads are alike
     put(layers_[l].keys, kernels::PageHeads{head, step});
     put(layers_[l].values, kernels::PageHeads{head + key_bytes_, step});
     piece += n_kv_heads_;
-    if (sparse_[l]) put(layers_[l].index_keys, kernels::PageHeads{at.at(*piece++)});
-    if (has_bounds()) put(layers_[l].bounds, reinterpret_cast<float*>(at.at(*piece++)));
+    if (sparse_[l]) put(layers_[l].index_keys, kernels::PageHeads{made.begin_of(*piece++)});
+    if (has_bounds()) put(layers_[l].bounds, reinterpret_cast<float*>(made.begin_of(*piece++)));
   }
 }
 

@@ -102,7 +102,7 @@ class KvCache {
   std::shared_ptr<KvPool> pool_;
   CacheFormat format_;
   int64_t block_ = 0, n_kv_heads_ = 0, head_dim_ = 0, index_dim_ = 0;
-  // In one page: of one head (on a GPU of all), and of one layer.
+  // Of keys and values: those of one head, on a GPU of all. Of index keys and bounds: those of one layer.
   int64_t key_bytes_ = 0, value_bytes_ = 0, index_bytes_ = 0, bounds_bytes_ = 0;
   int64_t page_bytes_ = 0;
   std::vector<bool> sparse_;  // by layer

@@ -12,14 +12,16 @@
 namespace corvid::model {
 namespace {
 
-// An arena is as large as all before it, so that a short sequence takes little: what it touches of one is all of it,
-// since it holds a part of every page.
+// The first page of an arena makes the system give most of it, as each piece is somewhere else. So an arena is made for
+// the pages that are about to be taken, and where they come one by one for a small part of what there is already.
+//
 // With AddressSanitizer each page is memory of its own, so that what reaches beyond one is found.
 #ifdef CORVID_ASAN
 constexpr int64_t kSmallestArena = 1, kLargestArena = 1;
 #else
 constexpr int64_t kSmallestArena = int64_t{4} << 20, kLargestArena = int64_t{256} << 20;
 #endif
+constexpr int64_t kGrowth = 64;  // a new arena's share of those of its kind: one in so many
 
 void check(int64_t bytes, std::span<const PagePiece> pieces) {
   int64_t at = 0;
@@ -45,18 +47,18 @@ void for_each_piece(int64_t bytes, std::span<const PagePiece> pieces, const Fn& 
 // A page in use, and its share of the budget; both go back when it dies.
 class KvPool::Page {
  public:
-  Page(std::shared_ptr<KvPool> pool, int64_t bytes, std::vector<PagePiece> pieces)
+  Page(std::shared_ptr<KvPool> pool, int64_t bytes, std::vector<PagePiece> pieces, int64_t n_coming)
       : pool_(std::move(pool)), bytes_(bytes) {
     pool_->take_share(bytes);
     try {
       const std::lock_guard lock(pool_->mutex_);
       std::list<Arena>& all = pool_->arenas_;
-      arena_ = std::ranges::find_if(all, [&](const Arena& a) { return a.pieces == pieces && !a.free.empty(); });
+      arena_ = std::ranges::find_if(all, [&](const Arena& a) { return !a.free.empty() && a.pieces == pieces; });
       if (arena_ == all.end() && pool_->device() == kernels::Device::cuda) {
         throw std::invalid_argument(
             concat("KV cache: want pages of ", all.front().pieces.front().bytes, " bytes, found ", bytes));
       }
-      if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(bytes, std::move(pieces)));
+      if (arena_ == all.end()) arena_ = all.insert(all.end(), make_arena(bytes, std::move(pieces), n_coming));
       slot_ = arena_->free.back();
       arena_->free.pop_back();
     } catch (...) {
@@ -89,13 +91,24 @@ class KvPool::Page {
   }
 
  private:
-  Arena make_arena(int64_t bytes, std::vector<PagePiece> pieces) const {
-    int64_t before = 0;
-    for (const Arena& a : pool_->arenas_) before += a.memory.bytes();
-    const int64_t n = std::max<int64_t>(1, std::clamp(before, kSmallestArena, kLargestArena) / bytes);
-    Arena arena{kernels::Buffer(n * bytes), std::move(pieces), n, {}};
-    for (int64_t i = n; i-- > 0;) arena.free.push_back(i);
-    return arena;
+  Arena make_arena(int64_t bytes, std::vector<PagePiece> pieces, int64_t n_coming) const {
+    int64_t all = 0, alike = 0;
+    for (const Arena& a : pool_->arenas_) {
+      all += a.memory.bytes();
+      alike += a.pieces == pieces ? a.memory.bytes() : 0;
+    }
+    const int64_t coming = n_coming <= kLargestArena / bytes ? n_coming * bytes : kLargestArena;
+    const int64_t wanted = std::clamp(std::max(coming, alike / kGrowth), kSmallestArena, kLargestArena);
+    const int64_t left = pool_->budget_ - all;
+    for (int64_t n = std::max<int64_t>(1, std::min(wanted, left) / bytes);; n /= 2) {
+      try {
+        Arena arena{kernels::Buffer(n * bytes), std::move(pieces), n, {}};
+        for (int64_t i = n; i-- > 0;) arena.free.push_back(i);
+        return arena;
+      } catch (const std::bad_alloc&) {
+        if (n == 1) throw;
+      }
+    }
   }
 
   std::shared_ptr<KvPool> pool_;
@@ -132,17 +145,17 @@ KvPool::~KvPool() {
   for (const OnGpu& one : on_gpus_) kernels::cuda::destroy_stream(one.stream);
 }
 
-KvPage KvPool::allocate(int64_t bytes, std::span<const PagePiece> pieces) {
+KvPage KvPool::allocate(int64_t bytes, std::span<const PagePiece> pieces, int64_t n_coming) {
   std::vector<PagePiece> all(pieces.begin(), pieces.end());
   if (pieces.empty()) all.push_back({0, bytes});
   if (on_gpus_.empty()) check(bytes, all);
-  return Page::held(std::make_shared<Page>(shared_from_this(), bytes, std::move(all)));
+  return Page::held(std::make_shared<Page>(shared_from_this(), bytes, std::move(all), n_coming));
 }
 
 void KvPool::copy(const KvPage& page, const KvPage& from, int64_t bytes, std::span<const PagePiece> pieces) const {
   if (on_gpus_.empty())
     for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
-      std::memcpy(page.at(piece), from.at(piece), static_cast<size_t>(piece.bytes));
+      std::memcpy(page.begin_of(piece), from.begin_of(piece), static_cast<size_t>(piece.bytes));
     });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);
@@ -155,7 +168,7 @@ void KvPool::copy(const KvPage& page, const KvPage& from, int64_t bytes, std::sp
 void KvPool::read(std::byte* host, const KvPage& page, int64_t bytes, std::span<const PagePiece> pieces) const {
   if (on_gpus_.empty())
     for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
-      std::memcpy(host + piece.at, page.at(piece), static_cast<size_t>(piece.bytes));
+      std::memcpy(host + piece.at, page.begin_of(piece), static_cast<size_t>(piece.bytes));
     });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);
@@ -172,7 +185,7 @@ void KvPool::read(std::byte* host, const KvPage& page, int64_t bytes, std::span<
 void KvPool::write(const KvPage& page, const std::byte* host, int64_t bytes, std::span<const PagePiece> pieces) const {
   if (on_gpus_.empty())
     for_each_piece(bytes, pieces, [&](const PagePiece& piece) {
-      std::memcpy(page.at(piece), host + piece.at, static_cast<size_t>(piece.bytes));
+      std::memcpy(page.begin_of(piece), host + piece.at, static_cast<size_t>(piece.bytes));
     });
   for (const OnGpu& one : on_gpus_) {
     const kernels::cuda::GpuScope on(one.share.gpu);

@@ -23,15 +23,14 @@ struct PagePiece {
 // looking: what a sequence has not stored in a page it never reads). Who would write to a page that is not its alone
 // copies it first. The memory is freed with its last reference.
 struct KvPage {
-  std::shared_ptr<std::byte> bytes;  // of the pool's device
+  std::shared_ptr<std::byte> bytes;  // its first piece, on the pool's device; keeps the page
   bool is_mapped = false;            // lies in a file that is mapped read-only
-  // A piece lies in its arena beside the same piece of the arena's other pages. A page in one stretch of memory, as in
-  // a file, is the only one of its arena.
+  // On the CPU a piece lies in its arena beside the same piece of the arena's other pages. A page in a file is an arena
+  // of its own: slot 0 of 1.
   std::byte* arena = nullptr;
   int64_t slot = 0, n_slots = 1;
 
-  // On the CPU.
-  std::byte* at(const PagePiece& piece) const { return arena + n_slots * piece.at + slot * piece.bytes; }
+  std::byte* begin_of(const PagePiece& piece) const { return arena + n_slots * piece.at + slot * piece.bytes; }
   // Nobody else can read or write it, now or later.
   bool is_exclusive() const {
     if (is_mapped || bytes.use_count() != 1) return false;
@@ -69,7 +68,8 @@ class KvPool : public std::enable_shared_from_this<KvPool> {
   // `pieces`, on the CPU: what the page consists of, one after the other, each of a multiple of 64 bytes; none: of one.
   // What is read from many pages in turn should be a piece: it lies side by side in pages that were made in turn.
   // Throws std::invalid_argument for pieces that are not so.
-  KvPage allocate(int64_t bytes, std::span<const PagePiece> pieces = {});
+  // `n_coming`: how many such pages are about to be taken, this one included; they will lie side by side.
+  KvPage allocate(int64_t bytes, std::span<const PagePiece> pieces = {}, int64_t n_coming = 1);
 
   int64_t budget_bytes() const { return budget_; }
   int64_t used_bytes() const { return used_.load(std::memory_order_relaxed); }

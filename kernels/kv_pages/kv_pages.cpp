@@ -65,13 +65,12 @@ BlockQ8 encode_q8(const float* x, int64_t n) {
 // Elements [first, first + n) of a position to their places; first is a multiple of 32, n at most 32.
 template <class T>
 void put(const T* elements, int64_t n, const Place& place, int64_t slot, int64_t first, std::byte* head) {
-  std::byte* const at = head + place.element(slot, first);
   if (place.are_values) {
     for (int64_t i = 0; i < n; i += kLanes)
       std::memcpy(head + place.element(slot, first + i), elements + i, sizeof(T) * size_t(std::min(kLanes, n - i)));
   } else {
-    const int64_t step = head + place.element(slot, first + 1) - at;
-    for (int64_t i = 0; i < n; ++i) std::memcpy(at + i * step, elements + i, sizeof(T));
+    const int64_t at = place.element(slot, first), step = place.element(slot, first + 1) - at;
+    for (int64_t i = 0; i < n; ++i) std::memcpy(head + at + i * step, elements + i, sizeof(T));
   }
 }
 

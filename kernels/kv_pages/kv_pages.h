@@ -30,7 +30,7 @@ namespace corvid::kernels {
 constexpr int64_t kLanes = 16;
 constexpr int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Where a page is: head h begins at `first + h * step`, 64-byte aligned at best. Null: there is no such page.
+// Where a page is: head h begins at `first + h * step`; heads on 64 bytes are fastest. Null: there is no such page.
 struct PageHeads {
   std::byte* first = nullptr;
   int64_t step = 0;

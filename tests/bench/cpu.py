@@ -64,7 +64,8 @@ class Figures:
     """All samples, by file, program and case; a case is (phase, tokens, depth), or ("first_token_ms",), ("peak_bytes",)."""
 
     def __init__(self):
-        self.samples, self.bytes, self.memory, self.about = {}, {}, [], {}
+        self.samples, self.bytes, self.about = {}, {}, {}
+        self.memory = {}  # its speed, as measured just before a case: by file and case
 
     def add(self, file, program, case, value):
         self.samples.setdefault((file, program, case), []).append(value)
@@ -73,13 +74,14 @@ class Figures:
         path.write_text(json.dumps({
             "samples": [[file, program, case, values] for (file, program, case), values in self.samples.items()],
             "bytes": [[file, case, value] for (file, case), value in self.bytes.items()],
-            "memory": self.memory, "about": self.about}))
+            "memory": [[file, case, values] for (file, case), values in self.memory.items()], "about": self.about}))
 
     def load(self, path):
         kept = json.loads(path.read_text())
         self.samples = {(file, program, tuple(case)): values for file, program, case, values in kept["samples"]}
         self.bytes = {(file, tuple(case)): value for file, case, value in kept["bytes"]}
-        self.memory, self.about = kept["memory"], kept["about"]
+        self.memory = {(file, tuple(case)): values for file, case, values in kept["memory"]}
+        self.about = kept["about"]
 
 
 def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
@@ -88,7 +90,7 @@ def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_l
     for result in out["results"]:
         case = (result["phase"], result["tokens"], result["depth"])
         found.add(file.stem, CORVID, case, result["tokens_per_second"])
-        found.memory.append(result["memory_bytes_per_second"])
+        found.memory.setdefault((file.stem, case), []).append(result["memory_bytes_per_second"])
         if "bytes_per_token" in result:
             found.bytes[file.stem, case] = result["bytes_per_token"]["total"]
     found.about["tier"] = out["tier"]
@@ -152,7 +154,7 @@ def write_csv(found):
             rows.writerow([file, program, case[0], *(case[1:] or ("", "")),
                            *(f"{value:.6g}" for value in (statistics.median(samples), min(samples), max(samples))),
                            len(samples), f"{bytes_:.0f}" if bytes_ else "",
-                           f"{statistics.median(found.memory):.4g}" if bytes_ else ""])
+                           f"{statistics.median(found.memory[file, case]):.4g}" if bytes_ else ""])
 
 
 def main():

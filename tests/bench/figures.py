@@ -34,9 +34,10 @@ def cases_of(found, file):
 
 
 def limit(found, file, case):
-    """Tokens per second if reading the bytes took all the time; nothing for prefill, which computes more than it reads."""
+    """Tokens per second if reading the bytes took all the time, at the speed at which memory was read beside the case; nothing
+    for prefill, which computes more than it reads."""
     bytes_ = found.bytes.get((file, case))
-    return statistics.median(found.memory) / bytes_ if bytes_ else None
+    return statistics.median(found.memory[file, case]) / bytes_ if bytes_ else None
 
 
 def rows_of(found, file):
@@ -63,7 +64,7 @@ HEAD = ["tokens per second", "corvid", "llama.cpp, flash attention", "llama.cpp,
 def markdown(found, threads):
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("model name")), ": " + platform.machine())
     lines = [f"{flags.split(':', 1)[1].strip()}, {threads} threads, tier {found.about['tier']}; memory read at "
-             f"{statistics.median(found.memory) / 1e9:.1f} GB/s (median while measuring); llama.cpp "
+             f"{statistics.median(sum(found.memory.values(), [])) / 1e9:.1f} GB/s (median while measuring); llama.cpp "
              f"{found.about['version']}."]
     for file in dict.fromkeys(name for name, _, _ in found.samples):
         lines += ["", f"**{file}**", "", "| " + " | ".join(HEAD) + " |", "| --- " + "| ---: " * (len(HEAD) - 1) + "|"]

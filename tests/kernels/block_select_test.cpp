@@ -150,6 +150,8 @@ TEST_P(BlockSelectTest, ChoosesTheSameInEveryTierWithKeysOfEightBits) {
       const Case c(1500, rows, 2, dim, 16, 8, 1, *exec, Format::q8_0);
       EXPECT_EQ(run(*exec, c.args), run(scalar, c.args)) << c.name() << ", dim " << dim << ", rows " << rows;
     }
+  const Case many(1500, 40, 9, 70, 16, 8, 1, *exec, Format::q8_0);  // more queries than are scored at once
+  EXPECT_EQ(run(*exec, many.args), run(scalar, many.args));
 }
 
 TEST_P(BlockSelectTest, GivesARowTheSameChoiceInAnyCompany) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "tests/support/pages.h"
 
@@ -54,6 +55,19 @@ TEST(KvPages, EveryRowIsFoundWhereTheLayoutSaysSo) {
                           rounding(f, value, largest_near(pages.value_rows, row, i, dim)))
                   << kernels::format_name(f) << " " << block << " " << dim;
             }
+      }
+}
+
+TEST(KvPages, EachLineHasAPlaceOfItsOwn) {
+  for (const Format f : kFormats)
+    for (int64_t groups = 1; groups <= 9; ++groups)
+      for (const int64_t lines : {1, 5, 128}) {
+        std::set<int64_t> places;
+        for (int64_t g = 0; g < groups; ++g)
+          for (int64_t i = 0; i < lines; ++i) places.insert(kernels::line_offset(f, groups, lines, g, i));
+        EXPECT_EQ(std::ssize(places), groups * lines);
+        EXPECT_EQ(*places.begin(), 0);
+        EXPECT_EQ(*places.rbegin(), (groups * lines - 1) * kernels::kLanes);
       }
 }
 
@@ -128,7 +142,7 @@ TEST(KvPages, ClearingKeepsTheRowsInUseAndNothingElse) {
   Exec exec(1);
   constexpr int64_t heads = 2;
   for (const Format f : kFormats)
-    for (const auto& [dim, block] : {std::pair<int64_t, int64_t>{5, 4}, {40, 20}, {32, 16}})
+    for (const auto& [dim, block] : {std::pair<int64_t, int64_t>{5, 4}, {40, 20}, {32, 16}, {96, 100}})
       for (int64_t used = 0; used <= block; ++used) {
         const Pages pages(block, heads, dim, block, 1, exec, f);  // the padding is NaN
         // A page of zeros in which just the rows in use are stored.

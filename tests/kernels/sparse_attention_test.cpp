@@ -113,7 +113,7 @@ TEST_P(SparseAttentionTest, AgreesWithFloat64OnAModelsSizes) {
 TEST_P(SparseAttentionTest, AgreesWithFloat64InEveryFormat) {
   const auto exec = GetParam().exec();
   for (const Format format : {Format::f16, Format::bf16, Format::q8_0})
-    for (const auto& [head_dim, block] : {std::pair<int64_t, int64_t>{64, 128}, {128, 16}, {24, 20}, {70, 64}})
+    for (const auto& [head_dim, block] : {std::pair<int64_t, int64_t>{64, 128}, {128, 16}, {24, 20}, {70, 64}, {96, 100}})
       for (const int64_t rows : {1, 2, 40}) {
         const Case c(300, rows, 6, 2, head_dim, block, 4, *exec, format);
         const std::string name = std::to_string(rows) + " rows, heads of " + std::to_string(head_dim) + ", blocks of " +

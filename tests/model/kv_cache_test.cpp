@@ -215,11 +215,11 @@ TEST(KvPool, PiecesLieBesideTheSameOfOtherPages) {
   EXPECT_EQ(read(pages.back()), content_of(2));
   const std::vector<std::byte> content = content_of(7);
   for (const PagePiece& piece : pieces) {
-    const std::byte* at = pages[6].at(piece);
+    const std::byte* at = pages[6].begin_of(piece);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(at) % 64, 0);
     EXPECT_TRUE(std::equal(at, at + piece.bytes, content.begin() + piece.at));
 #ifndef CORVID_ASAN  // where each page is memory of its own
-    EXPECT_EQ(pages[7].at(piece) - at, piece.bytes);
+    EXPECT_EQ(pages[7].begin_of(piece) - at, piece.bytes);
 #endif
   }
   EXPECT_EQ(pool->used_bytes(), 20 * kBytes);
@@ -245,21 +245,24 @@ TEST(KvPool, PagesComeInOrderFromAnArenaThatWasInUse) {
 #endif
 }
 
-// A short sequence takes little memory, a long one large arenas.
-TEST(KvPool, ArenasGrow) {
+// Arenas are for the pages that are said to come, and no larger than what the budget leaves; where pages come one by
+// one they grow with what there is of their kind.
+TEST(KvPool, ArenasAreForWhatComes) {
   constexpr int64_t kBytes = int64_t{1} << 20;
-  const auto pool = KvPool::create();
+  const std::vector<PagePiece> whole{{0, kBytes}}, halves{{0, kBytes / 2}, {kBytes / 2, kBytes / 2}};
+  const auto pool = KvPool::create(1000 * kBytes);
   std::vector<KvPage> pages;
-  int64_t most = 0;
-  for (int i = 0; i < 600; ++i) {
-    pages.push_back(pool->allocate(kBytes));
-    EXPECT_LE(pages.back().n_slots, std::max(4, i)) << i;
-    most = std::max(most, pages.back().n_slots);
-  }
+  const auto take = [&](int64_t n, bool says_so, std::span<const PagePiece> pieces) {
+    for (int64_t i = 0; i < n; ++i) pages.push_back(pool->allocate(kBytes, pieces, says_so ? n - i : 1));
+    return pages.back().n_slots;
+  };
+  const std::vector<int64_t> slots{take(2, false, whole),  take(130, true, whole), take(500, true, whole),
+                                   take(1, false, halves), take(14, false, whole), take(300, true, halves)};
 #ifndef CORVID_ASAN  // where each page is memory of its own
-  EXPECT_EQ(pages.front().n_slots, 4);
-  EXPECT_EQ(most, 256);
+  EXPECT_EQ(slots, (std::vector<int64_t>{4, 128, 244, 4, 10, 41}));
 #endif
+  take(1000 - std::ssize(pages), false, halves);
+  EXPECT_THROW(pool->allocate(kBytes), std::length_error);
 }
 
 TEST(KvPool, RefusesPiecesThatAreNotThePage) {
