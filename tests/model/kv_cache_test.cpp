@@ -227,6 +227,9 @@ TEST(KvPool, PiecesLieBesideTheSameOfOtherPages) {
 
 // Given back in any order, they are given out again as they lie.
 TEST(KvPool, PagesComeInOrderFromAnArenaThatWasInUse) {
+#ifdef CORVID_ASAN
+  GTEST_SKIP() << "each page is memory of its own";
+#endif
   const auto pool = KvPool::create();
   const std::vector<PagePiece> pieces{{0, 64}, {64, 576}};
   const KvPage held = pool->allocate(640, pieces);
@@ -235,14 +238,12 @@ TEST(KvPool, PagesComeInOrderFromAnArenaThatWasInUse) {
     for (int i = 0; i < 10; ++i) pages.push_back(pool->allocate(640, pieces));
   };
   const auto is_in_order = [&] { return std::ranges::is_sorted(pages, {}, &KvPage::slot); };
-#ifndef CORVID_ASAN  // where each page is memory of its own
   take();
   EXPECT_TRUE(is_in_order());
   std::ranges::rotate(pages, pages.begin() + 4);
   while (!pages.empty()) pages.erase(pages.begin());
   take();
   EXPECT_TRUE(is_in_order());
-#endif
 }
 
 // Arenas are for the pages that are said to come, and no larger than what the budget leaves; where pages come one by
