@@ -93,8 +93,10 @@ class GpuForward {
   // The parts of a pass, in this order: begin; of each layer norm, store, attention, norm, feed-forward; norm, logits.
   // Those that share a model add up their partial() behind attention and feed-forward.
   void queue_begin(const Batch& batch, const Place& at);
-  void queue_norm(const Batch& batch, const float* weights, const Place& at);  // h = norm(x)
-  void queue_store(size_t layer, const Batch& batch, const Place& at);         // fills the caches
+  // h = norm(x); of one row where it is first read, perhaps nowhere else.
+  void queue_norm(const Batch& batch, const float* weights, const Place& at);
+  // Fills the caches; of one row that attends to everything queue_attention() does.
+  void queue_store(size_t layer, const Batch& batch, const Place& at);
   void queue_attention(size_t layer, const Batch& batch, const Place& at);
   void queue_feed_forward(size_t layer, const Batch& batch, const Place& at);
   void queue_logits(const Batch& batch, const Place& at);  // of all its rows, to logits(); the likeliest to best()

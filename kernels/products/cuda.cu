@@ -266,7 +266,7 @@ void check_products(int64_t rows, std::span<const Product> all) {
             " of ", p.w.k);
 }
 
-// Whether all read the row where its norm is made: so few blocks that its being made in each costs less than a launch.
+// Whether every block makes the norm for itself: they are few enough that this costs less than a launch.
 bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
   constexpr int kMostBlocks = 512;
   const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
@@ -275,7 +275,8 @@ bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
     if (p.w.format != DeviceFormat::q8_0 && p.w.format != DeviceFormat::bf16) return false;
     blocks += blocks_of(p.w.format, static_cast<int>(panels_of(p.w.n)), log_split_of(p.w), 1);
   }
-  return norm.rows == 1 && norm.dim <= NormRow::kMostDim && blocks <= kMostBlocks && aligned(norm.x) && aligned(norm.w);
+  return norm.rows == 1 && !norm.rounds && norm.dim <= NormRow::kMostDim && blocks <= kMostBlocks && aligned(norm.x) &&
+         aligned(norm.w);
 }
 
 }  // namespace
@@ -283,6 +284,8 @@ bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
 void cuda::norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream) {
   check_products(norm.rows, all);
   require(norm.dim == all[0].w.k, "norm_products: want rows of ", all[0].w.k, " numbers, found ", norm.dim);
+  for (const Product& p : all)
+    require(p.y != norm.x && p.y != norm.h, "norm_products: want y apart from the norm's rows");
   if (!can_norm(norm, all)) {
     rms_norm_rows(norm, stream);
     return products(norm.h, norm.rows, all, workspace, stream, norm.rounds);

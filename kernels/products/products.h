@@ -54,7 +54,7 @@ void products(const uint16_t* x, int64_t rows, std::span<const Product> all, voi
               bool is_rounded = false);
 
 // rms_norm_rows(norm), then products() of norm.h with the same bits. One row's norm is made where the products read it,
-// if they are few, and norm.h is then left as it is: so no product has it for its y.
+// if they are few, and norm.h is then left as it is; so no product's y overlaps norm.x, norm.w or norm.h.
 void norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream);
 }  // namespace cuda
 

@@ -1,6 +1,7 @@
 // One decode row: its heads' norms and turns, its keys and values on their way to their pages, attention and the merge
 // of its spans, in one launch. The spans of a kv head are a cluster of blocks; the sums of a head go to the block that
-// merges them. All keys and values but the row's own are on their way before the kernels before have ended.
+// merges them. The first 2,048 keys and values, but the row's own, are on their way before the kernels before have
+// ended.
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -220,7 +221,8 @@ bool can_store_and_attend(const StoreHeads& s, const PagedAttention& a) {
   constexpr size_t kMostBytes = 200 << 10;
   if (s.rows != 1 || a.rows.rows != 1 || a.rows.decode_rows != 1 || !a.rows.runs.empty() || a.ids != nullptr ||
       !can_decode(a) || a.head_dim != kDim || s.rotary_dim != kDim || s.q_norm == nullptr || s.k_norm == nullptr ||
-      s.whole_norms || s.index_k.data != nullptr || most_spans(a.rows.max_keys) > kMostSpans)
+      s.whole_norms || s.index_k.data != nullptr || s.index_q.data != nullptr || a.rows.max_keys < 1 ||
+      most_spans(a.rows.max_keys) > kMostSpans)
     return false;
   const cuda::Launch how = launch_of(a, nullptr);
   if (how.shared_bytes > kMostBytes) return false;
