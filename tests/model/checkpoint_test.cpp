@@ -193,7 +193,8 @@ TEST(CheckpointFp8, AGpuKeepsTheByteToo) {
   const auto model = Model::load(dir.path());
   const Config& c = model->config();
   const auto formats = [&](const GpuShare& share) {
-    const GpuWeights::Layer& l = GpuWeights::shapes(c, model->weights(), share).layers[1];
+    const GpuWeights shapes = GpuWeights::shapes(c, model->weights(), share);
+    const GpuWeights::Layer& l = shapes.layers[1];
     return std::vector{l.q.format, l.attn_output.format, l.expert_gate.format, l.expert_down.format};
   };
   constexpr DeviceFormat kF8 = DeviceFormat::f8_e4m3, kBf16 = DeviceFormat::bf16;
