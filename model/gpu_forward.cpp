@@ -132,6 +132,10 @@ kernels::PagedAttention attention(const Config& c, int64_t block) {
 
 constexpr int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
+bool selects_blocks(const Config& c, size_t layer, const GpuForward::Batch& batch) {
+  return c.layers[layer].sparse_attention && !batch.dense;
+}
+
 }  // namespace
 
 int64_t GpuForward::workspace_bytes(const Config& c, const GpuWeights& w, const Batch& batch, int64_t block) {
@@ -154,7 +158,7 @@ int64_t GpuForward::workspace_bytes(const Config& c, const GpuWeights& w, const 
     if (c.layers[i].moe) take(kernels::route_rows_workspace_bytes(batch.rows, c.n_experts, c.dim));
     kernels::PagedAttention attend = attention(c, block);
     attend.rows = rows;
-    const bool selects = c.layers[i].sparse_attention && !batch.dense;
+    const bool selects = selects_blocks(c, i, batch);
     const int64_t attending = kernels::attention_workspace(attend, selects);
     if (selects) {
       kernels::PagedBlockSelect select = selection(c, block);
@@ -226,7 +230,7 @@ kernels::PagedRows GpuForward::attending(const Batch& batch, const Pages& pages)
 void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   Stage& s = all_;
-  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+  const bool selects = selects_blocks(c_, i, batch);
   const std::array<Product, 5> products{Product{l.q, s.q.as<void>()},
                                         {l.k, s.k.as<void>()},
                                         {l.v, s.v.as<void>()},
@@ -244,15 +248,14 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
 }
 
 bool GpuForward::stores_late(size_t i, const Batch& batch) const {
-  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
-  return batch.rows == 1 && batch.runs.empty() && !batch.are_wanted && !selects;
+  return batch.rows == 1 && batch.runs.empty() && !batch.are_wanted && !selects_blocks(c_, i, batch);
 }
 
 kernels::StoreHeads GpuForward::heads(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   const Pages& pages = at.pages;
   Stage& s = all_;
-  const bool selects = c_.layers[i].sparse_attention && !batch.dense;
+  const bool selects = selects_blocks(c_, i, batch);
   kernels::StoreHeads store{};
   store.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim};
   store.k = {s.k.as<uint16_t>(), c_.n_kv_heads * c_.head_dim};
@@ -303,7 +306,7 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
   attend.page_bytes = pages.page_bytes;
   attend.o = s.attended.as<uint16_t>();
   attend.workspace = at.workspace;
-  if (c_.layers[i].sparse_attention && !batch.dense) {
+  if (selects_blocks(c_, i, batch)) {
     kernels::PagedBlockSelect select = selection(c_, pages.block);
     select.rows = attend.rows;
     select.q = s.index_q_turned.as<uint16_t>();

@@ -97,7 +97,7 @@ class KvPool::Page {
       all += a.memory.bytes();
       alike += a.pieces == pieces ? a.memory.bytes() : 0;
     }
-    const int64_t coming = n_coming <= kLargestArena / bytes ? n_coming * bytes : kLargestArena;
+    const int64_t coming = std::min(n_coming, kLargestArena / bytes) * bytes;
     const int64_t wanted = std::clamp(std::max(coming, alike / kGrowth), kSmallestArena, kLargestArena);
     const int64_t left = pool_->budget_ - all;
     for (int64_t n = std::max<int64_t>(1, std::min(wanted, left) / bytes);; n /= 2) {
