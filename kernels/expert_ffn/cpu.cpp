@@ -20,6 +20,9 @@ using cpu::kMaxTileRows;
 using cpu::kMaxVectors;
 using cpu::kPanelRows;
 
+constexpr int64_t kTasksPerThread = 6;             // wanted, so that the threads end together
+constexpr int64_t kMostOuts = 4 * cpu::kIntBlock;  // of a task of few rows
+
 // The pairs [first, first + rows) of one expert: at most kMaxTileRows.
 struct Chunk {
   int64_t expert, first, rows, first_panel;
@@ -164,14 +167,18 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
   const IntFunctions& ints = int_functions(isa);
   const auto act = CORVID_PICK(isa, activate);
   const auto add_up = CORVID_PICK(isa, accumulate);
-  // A task is one chunk of an expert's pairs and some outputs: a few when there are but a few rows, to keep all threads
-  // busy. Whole blocks, as hidden's are quantised where they are made.
-  const int64_t outs = a.rows <= kMaxVectors ? kIntBlock : kIntOuts;
-  const int64_t gate_tiles = (a.ffn + outs - 1) / outs, down_tiles = (a.dim + outs - 1) / outs;
-  const int64_t piece_floats = kMaxTileRows * outs;
+  // A task is one chunk of an expert's pairs and some outputs: whole blocks, as hidden's are quantised where they are
+  // made. Few rows are bound by memory, which is read faster in long pieces, but every thread should have some tasks.
+  const int64_t chunks = plan.first_chunk[a.n_experts];
+  const auto outs_of = [&](int64_t n) {
+    if (a.rows > kMaxVectors) return kIntOuts;
+    return std::clamp(chunks * n / (kTasksPerThread * pool.threads()) / kIntBlock * kIntBlock, kIntBlock, kMostOuts);
+  };
+  const int64_t gate_outs = outs_of(a.ffn), down_outs = outs_of(a.dim), most_outs = std::max(gate_outs, down_outs);
+  const int64_t gate_tiles = (a.ffn + gate_outs - 1) / gate_outs, down_tiles = (a.dim + down_outs - 1) / down_outs;
+  const int64_t piece_floats = kMaxTileRows * most_outs;
   const auto scratch = pool.scratch(
       3 * piece_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), int_scratch(a.dim), int_scratch(a.ffn)}));
-  const int64_t chunks = plan.first_chunk[a.n_experts];
 
   if (plan.integer_x) {
     const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
@@ -209,38 +216,39 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
       tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
   };
   // Where the weights of a task begin; null: there is no such task.
-  const auto weights_of = [&](const Matrix& m, int64_t m_outs, int64_t k, int64_t task, int64_t tiles) -> const char* {
+  const auto weights_of = [&](const Matrix& m, int64_t m_outs, int64_t k, int64_t task, int64_t outs) -> const char* {
+    const int64_t tiles = (m_outs + outs - 1) / outs;
     if (task >= chunks * tiles) return nullptr;
     return expert_matrix(m, plan.chunk(a, task / tiles).expert, m_outs, k) +
            task % tiles * outs * row_bytes(m.format, k);
   };
   pool.run(chunks * gate_tiles, [&](int64_t task, int worker) {
     const Chunk c = plan.chunk(a, task / gate_tiles);
-    const int64_t j = task % gate_tiles * outs, n = std::min(outs, a.ffn - j);
+    const int64_t j = task % gate_tiles * gate_outs, n = std::min(gate_outs, a.ffn - j);
     float *up = scratch[worker], *gate = up + piece_floats, *rest = gate + 2 * piece_floats;
     auto* words = reinterpret_cast<std::byte*>(gate + piece_floats);
-    int64_t gate_stride = outs;
+    int64_t gate_stride = gate_outs;
     if (!plan.integer_hidden) {
       gate = plan.hidden + c.first * a.ffn + j;
       gate_stride = a.ffn;
     }
     const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
-    const char* up_weights = weights_of(a.up, a.ffn, a.dim, task, gate_tiles);
-    const char* next = weights_of(a.gate, a.ffn, a.dim, task + 1, gate_tiles);
+    const char* up_weights = weights_of(a.up, a.ffn, a.dim, task, gate_outs);
+    const char* next = weights_of(a.gate, a.ffn, a.dim, task + 1, gate_outs);
     product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, up_weights, rest);
-    product(c, rows, a.up, a.ffn, a.dim, j, n, up, outs, false, next, rest);
-    for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, n, a.act);
+    product(c, rows, a.up, a.ffn, a.dim, j, n, up, gate_outs, false, next, rest);
+    for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * gate_outs, n, a.act);
     if (!plan.integer_hidden) return;
     const int64_t first = j / kIntBlock, blocks = n / kIntBlock, row_bytes = int_row_bytes(n);
     std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
     const std::byte* row[kPanelRows];
     for (int64_t r = 0; r < c.rows; ++r) {
       if (!c.in_panels()) {
-        ints.quantize(gate + r * outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
+        ints.quantize(gate + r * gate_outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
         continue;
       }
       std::byte* at = words + r % kPanelRows * row_bytes;
-      ints.quantize(gate + r * outs, 0, blocks, at, n);
+      ints.quantize(gate + r * gate_outs, 0, blocks, at, n);
       row[r % kPanelRows] = at;
       if (r + 1 == c.rows || r % kPanelRows == kPanelRows - 1)
         ints.pack(row, r % kPanelRows + 1, n,
@@ -252,13 +260,13 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
   const bool direct = a.ids == nullptr;
   pool.run(chunks * down_tiles, [&](int64_t task, int worker) {
     const Chunk c = plan.chunk(a, task / down_tiles);
-    const int64_t j = task % down_tiles * outs;
+    const int64_t j = task % down_tiles * down_outs;
     const std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
     const std::byte* vectors[kMaxVectors];
     for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
-    product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(outs, a.dim - j),
+    product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(down_outs, a.dim - j),
             (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add,
-            weights_of(a.down, a.dim, a.ffn, task + 1, down_tiles), scratch[worker]);
+            weights_of(a.down, a.dim, a.ffn, task + 1, down_outs), scratch[worker]);
   });
   if (direct) return;
 
