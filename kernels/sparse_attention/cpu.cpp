@@ -28,19 +28,38 @@ struct Upcoming {
   int64_t bytes = 0;
 };
 
+// Where the keys and values of a block and kv head lie; nowhere if there is no such block.
+struct BlockAt {
+  const std::byte *keys = nullptr, *values = nullptr;
+  bool operator==(const BlockAt&) const = default;
+};
+
 // What depends on the format of the pages.
 struct PageFunctions {
   using Multiply = void(const float* const* a, float* const* c, int64_t queries, const std::byte* head,
                         const HeadShape& shape, int64_t count, int64_t groups, Upcoming next) noexcept;
   using Decode = void(const std::byte* head, const HeadShape& shape, float* out) noexcept;
   Multiply *score_keys, *add_values;
-  Decode *decode_keys, *decode_values;
+  // For many queries, which then go on with `decoded`; null: there is nothing to decode.
+  Decode *decode_keys = nullptr, *decode_values = nullptr;
+  const PageFunctions* decoded = nullptr;
+  // Makes of a query what score_keys takes; null: it takes queries as they are.
+  int64_t (*query_bytes)(int64_t dim) noexcept = nullptr;
+  void (*prepare_query)(const float* q, int64_t dim, std::byte* out) noexcept = nullptr;
 };
 
 }  // namespace
 }  // namespace corvid::kernels
 #define CORVID_BODY "kernels/sparse_attention/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
+
+#if defined(__x86_64__)
+CORVID_BEGIN_VNNI
+namespace corvid::kernels::avx512::vnni {
+#include "kernels/sparse_attention/bytes.inc"
+}  // namespace corvid::kernels::avx512::vnni
+CORVID_END_TIER
+#endif
 
 namespace corvid::kernels {
 namespace {
@@ -98,17 +117,21 @@ struct BlockList {
 
 // The functions of one tier.
 struct Tier {
-  const PageFunctions *pages, *floats;
+  const PageFunctions* pages;
   void (*softmax_step)(float*, int64_t, float, SoftmaxState*, float*, int64_t) noexcept;
   void (*merge)(const float*, SoftmaxState, float, SoftmaxState*, float*, int64_t) noexcept;
   void (*finish)(const float*, float, float*, int64_t) noexcept;
 
-  Tier(Isa isa, Format format)
-      : pages(&CORVID_PICK(isa, page_functions)(format)),
-        floats(&CORVID_PICK(isa, page_functions)(Format::f32)),
+  Tier(Isa isa, const SparseAttention& a)
+      : pages(&CORVID_PICK(isa, page_functions)(a.format)),
         softmax_step(CORVID_PICK(isa, softmax_step)),
         merge(CORVID_PICK(isa, merge)),
-        finish(CORVID_PICK(isa, finish)) {}
+        finish(CORVID_PICK(isa, finish)) {
+#if defined(__x86_64__)
+    const bool is_whole = a.head_dim % kQ8Block == 0 && a.block % kQ8Block == 0;
+    if (isa >= Isa::vnni && a.format == Format::q8_0 && is_whole) pages = &avx512::vnni::kBytes;
+#endif
+  }
 };
 
 struct RowOf {
@@ -128,7 +151,11 @@ struct Tile {
   int64_t pos(int64_t r) const { return rows[r].a->pos[rows[r].row]; }
   // Of its first query, in its job's q and o.
   int64_t query_at(int64_t r) const { return (rows[r].row * shape().n_heads + kv_head * group()) * shape().head_dim; }
+  const float* query(int64_t r, int64_t h) const { return rows[r].a->q + query_at(r) + h * shape().head_dim; }
   BlockList blocks(int64_t r) const { return {*rows[r].a, rows[r].row, kv_head}; }
+  BlockAt block_at(int64_t r, int32_t block) const {
+    return {rows[r].a->key_pages[block].head(kv_head), rows[r].a->value_pages[block].head(kv_head)};
+  }
 };
 
 // Sums over keys for the queries of a tile.
@@ -147,7 +174,7 @@ struct Sums {
 // Walks through the blocks of a tile; what one thread needs for that.
 class Walk {
  public:
-  Walk(Arena& arena, const SparseAttention& a, int64_t tile_rows) {
+  Walk(Arena& arena, const SparseAttention& a, const Tier& tier, int64_t tile_rows) : tier_(&tier) {
     const int64_t group = a.n_heads / a.n_kv_heads, width = padded(a.block);
     batch_rows_ = std::max<int64_t>(1, std::min(tile_rows, kBatchQueries / group));
     lists_ = arena.take<BlockList>(tile_rows);
@@ -158,17 +185,21 @@ class Walk {
     in_ = arena.take<const float*>(batch_rows_ * group);
     out_ = arena.take<float*>(batch_rows_ * group);
     s_ = arena.take<float>(batch_rows_ * group * width);
-    if (a.format == Format::f32) return;
+    if (tier.pages->query_bytes != nullptr) query_bytes_ = tier.pages->query_bytes(a.head_dim);
+    queries_ = arena.take<std::byte>(tile_rows * group * query_bytes_);
+    if (tier.pages->decoded == nullptr) return;
     keys_ = arena.take<float>(width * a.head_dim);
     values_ = arena.take<float>(a.block * padded(a.head_dim));
   }
 
   // Sums over the spans [first, end) of every row's list, each by itself; with `total` they are merged into it, without
   // there must be one of them. Both must be clear; with `total`, `part` is clear again afterwards.
-  void run(const Tile& tile, const Tier& tier, int64_t first, int64_t end, const Sums& part, const Sums* total) {
+  // `after` is what is read next.
+  void run(const Tile& tile, int64_t first, int64_t end, const Sums& part, const Sums* total, BlockAt after) {
     tile_ = &tile;
-    tier_ = &tier;
     for (int64_t r = 0; r < tile.n_rows; ++r) {
+      for (int64_t h = 0; query_bytes_ > 0 && h < tile.group(); ++h)
+        tier_->pages->prepare_query(tile.query(r, h), tile.shape().head_dim, prepared(r, h));
       const BlockList list = lists_[r] = tile.blocks(r);
       cursor_[r] = std::min(first * list.span, list.count);
       stop_[r] = std::min(end * list.span, list.count);
@@ -178,10 +209,10 @@ class Walk {
       const int32_t block = next_[row];
       const int64_t n = choose(row);
       next = lowest();
-      attend(row, block, next, n, part);
+      attend(tile.block_at(row, block), block, next >= 0 ? tile.block_at(next, next_[next]) : after, n, part);
       for (int64_t i = 0; total != nullptr && i < n; ++i) {
         const int64_t r = active_[i];
-        if (cursor_[r] % lists_[r].span == 0 || cursor_[r] == stop_[r]) merge_row(tile, tier, r, part, *total);
+        if (cursor_[r] % lists_[r].span == 0 || cursor_[r] == stop_[r]) merge_row(tile, *tier_, r, part, *total);
       }
     }
   }
@@ -202,24 +233,23 @@ class Walk {
     return next_[row] == kNone ? -1 : row;
   }
 
-  const std::byte* keys_of(int64_t r, int32_t block) const {
-    return tile_->rows[r].a->key_pages[block].head(tile_->kv_head);
-  }
-  const std::byte* values_of(int64_t r, int32_t block) const {
-    return tile_->rows[r].a->value_pages[block].head(tile_->kv_head);
-  }
-
   // The rows that attend to what is this row's next block become active and move on in their lists; returns how many.
   int64_t choose(int64_t row) {
     const int32_t block = next_[row];
-    const std::byte *keys = keys_of(row, block), *values = values_of(row, block);
+    const BlockAt at = tile_->block_at(row, block);
     int64_t n = 0;
     for (int64_t r = row; r < tile_->n_rows; ++r) {
-      if (next_[r] != block || keys_of(r, block) != keys || values_of(r, block) != values) continue;
+      if (next_[r] != block || tile_->block_at(r, block) != at) continue;
       active_[n++] = static_cast<int32_t>(r);
       next_[r] = ++cursor_[r] < stop_[r] ? lists_[r].at(cursor_[r]) : kNone;
     }
     return n;
+  }
+
+  std::byte* prepared(int64_t r, int64_t h) const { return queries_ + (r * tile_->group() + h) * query_bytes_; }
+  // As score_keys takes it.
+  const float* query(int64_t r, int64_t h) const {
+    return query_bytes_ > 0 ? reinterpret_cast<const float*>(prepared(r, h)) : tile_->query(r, h);
   }
 
   // How many keys of the block a row sees.
@@ -228,36 +258,34 @@ class Walk {
     return std::min(size, tile_->pos(r) - block * size + 1);
   }
 
-  // The active rows to a block of `row`; `next` is the row whose block is the next.
-  void attend(int64_t row, int32_t block, int64_t next, int64_t n, const Sums& part) {
+  // The active rows to a block; `next` is the one that is read next.
+  void attend(BlockAt at, int32_t block, BlockAt next, int64_t n, const Sums& part) {
     const SparseAttention& a = tile_->shape();
     const HeadShape key_shape{a.head_dim, a.block, false}, value_shape{a.head_dim, a.block, true};
     const int64_t key_bytes = key_head_bytes(a.format, a.head_dim, a.block);
     const int64_t value_bytes = value_head_bytes(a.format, a.head_dim, a.block);
-    const std::byte *keys = keys_of(row, block), *values = values_of(row, block);
     Upcoming next_keys, next_values;
-    if (next >= 0) {
-      next_keys = {keys_of(next, next_[next]), key_bytes};
-      next_values = {values_of(next, next_[next]), value_bytes};
+    if (next.keys != nullptr) {
+      next_keys = {next.keys, key_bytes};
+      next_values = {next.values, value_bytes};
     }
     const PageFunctions* f = tier_->pages;
     // What is read next is fetched while this is multiplied: in registers the values follow the keys, else the next
     // block follows this one.
-    Upcoming after_scores{values, value_bytes}, after_values = next_keys;
-    if (a.format != Format::f32 && n * tile_->group() > kDirectQueries) {
-      f->decode_keys(keys, key_shape, keys_);
-      f->decode_values(values, value_shape, values_);
-      keys = reinterpret_cast<const std::byte*>(keys_);
-      values = reinterpret_cast<const std::byte*>(values_);
-      f = tier_->floats;
+    Upcoming after_scores{at.values, value_bytes}, after_values = next_keys;
+    if (f->decoded != nullptr && n * tile_->group() > kDirectQueries) {
+      f->decode_keys(at.keys, key_shape, keys_);
+      f->decode_values(at.values, value_shape, values_);
+      at = {reinterpret_cast<const std::byte*>(keys_), reinterpret_cast<const std::byte*>(values_)};
+      f = f->decoded;
       after_scores = next_keys;
       after_values = next_values;
     }
     for (int64_t i = 0; i < n; i += batch_rows_) {
       const int32_t* rows = active_ + i;
       const int64_t n_rows = std::min(batch_rows_, n - i);
-      score(rows, n_rows, block, *f, keys, key_shape, i == 0 ? after_scores : Upcoming{});
-      weigh(rows, n_rows, block, *f, values, value_shape, i == 0 ? after_values : Upcoming{}, part);
+      score(rows, n_rows, block, *f, at.keys, key_shape, i == 0 ? after_scores : Upcoming{});
+      weigh(rows, n_rows, block, *f, at.values, value_shape, i == 0 ? after_values : Upcoming{}, part);
     }
   }
 
@@ -268,7 +296,7 @@ class Walk {
     for (int64_t i = 0; i < n_rows; ++i) {
       most = std::max(most, visible(rows[i], block));
       for (int64_t h = 0; h < tile_->group(); ++h, ++n) {
-        in_[n] = tile_->rows[rows[i]].a->q + tile_->query_at(rows[i]) + h * a.head_dim;
+        in_[n] = query(rows[i], h);
         out_[n] = s_ + n * padded(a.block);
       }
     }
@@ -300,8 +328,9 @@ class Walk {
   }
 
   const Tile* tile_ = nullptr;
-  const Tier* tier_ = nullptr;
-  int64_t batch_rows_;
+  const Tier* tier_;
+  int64_t batch_rows_, query_bytes_ = 0;
+  std::byte* queries_;                         // [rows, group, query_bytes], prepared
   BlockList* lists_;                           // [rows]
   int64_t *cursor_, *stop_;                    // [rows]: places in the list, of the next block and of the end
   int32_t* next_;                              // [rows]: the block at the cursor; kNone at the end
@@ -309,7 +338,7 @@ class Walk {
   const float** in_;                           // [batch] queries, then their weights
   float** out_;                                // [batch] their scores, then their sums of values
   float* s_;                                   // [batch, padded(block)]: scores, then weights
-  float *keys_ = nullptr, *values_ = nullptr;  // the current block as floats
+  float *keys_ = nullptr, *values_ = nullptr;  // the current block, decoded
 };
 
 void finish(const Tile& tile, const Tier& tier, const Sums& total) {
@@ -334,8 +363,10 @@ struct Cut {
 
   int64_t tasks() const { return tiles * a->n_kv_heads * spans; }
   int64_t group() const { return a->n_heads / a->n_kv_heads; }
-  Tile tile(int64_t at, int64_t kv_head) const {
-    return {rows + at * tile_rows, std::min(tile_rows, n_rows - at * tile_rows), kv_head};
+  Tile tile_of(int64_t task) const {
+    // Late rows see the most keys: they go first, so that what is left to help with is short.
+    const int64_t at = tiles - 1 - task / spans / a->n_kv_heads;
+    return {rows + at * tile_rows, std::min(tile_rows, n_rows - at * tile_rows), task / spans % a->n_kv_heads};
   }
   // An estimate of the work of the last `count` rows, of which the very last sees most, at one kv head.
   double work(int64_t count) const {
@@ -366,7 +397,7 @@ struct Cut {
     Arena size;
     Sums(size, queries(), padded(a->head_dim));
     Sums(size, queries(), padded(a->head_dim));
-    Walk(size, *a, tile_rows);
+    Walk(size, *a, tier, tile_rows);
     return size.bytes();
   }
 };
@@ -378,7 +409,7 @@ Cut cut_rows(std::span<const RowOf> rows_in, Isa isa, int threads) {
   const int64_t per_head = (tasks + a.n_kv_heads - 1) / a.n_kv_heads;  // tiles wanted
   const int64_t most = std::clamp<int64_t>(kTileQueries / group, 1, n_rows);
   const int64_t rows = std::clamp<int64_t>((n_rows + per_head - 1) / per_head, std::min(kSplitRows, most), most);
-  return {&a, rows_in.data(), n_rows, Tier(isa, a.format), rows, (n_rows + rows - 1) / rows, 1};
+  return {&a, rows_in.data(), n_rows, Tier(isa, a), rows, (n_rows + rows - 1) / rows, 1};
 }
 
 // Few rows whose sequences begin with the same page, agents with the same instructions, read what they share together.
@@ -411,29 +442,36 @@ struct Groups {
   }
 };
 
-void run_task(const Cut& cut, int64_t task, std::byte* scratch) {
-  const int64_t heads = cut.a->n_kv_heads, kv_head = task / cut.spans % heads, span = task % cut.spans;
-  // Late rows see the most keys: they go first, so that what is left to help with is short.
-  const Tile tile = cut.tile(cut.tiles - 1 - task / cut.spans / heads, kv_head);
+// What a task reads first, by its first row.
+BlockAt first_block(const Cut& cut, int64_t task) {
+  const Tile tile = cut.tile_of(task);
+  const BlockList list = tile.blocks(0);
+  const int64_t first = task % cut.spans * list.span;
+  return first < list.count ? tile.block_at(0, list.at(first)) : BlockAt{};
+}
+
+void run_task(const Cut& cut, int64_t task, std::byte* scratch, BlockAt after) {
+  const int64_t span = task % cut.spans;
+  const Tile tile = cut.tile_of(task);
   const int64_t queries = tile.queries(), width = tile.o_width();
   Arena arena(scratch);
   const Sums part(arena, cut.queries(), width), total(arena, cut.queries(), width);
-  Walk walk(arena, *cut.a, cut.tile_rows);
+  Walk walk(arena, *cut.a, cut.tier, cut.tile_rows);
   if (cut.spans == 1) {
     part.clear(queries, width);
     total.clear(queries, width);
-    walk.run(tile, cut.tier, 0, kMaxSpans, part, &total);
+    walk.run(tile, 0, kMaxSpans, part, &total, after);
     return finish(tile, cut.tier, total);
   }
-  const Sums mine = cut.part(kv_head, span);
+  const Sums mine = cut.part(tile.kv_head, span);
   mine.clear(queries, width);
-  walk.run(tile, cut.tier, span, span + 1, mine, nullptr);
-  if (std::atomic_ref(cut.unfinished(kv_head)).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+  walk.run(tile, span, span + 1, mine, nullptr, after);
+  if (std::atomic_ref(cut.unfinished(tile.kv_head)).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
   // The last one merges all, in order.
   total.clear(queries, width);
   for (int64_t r = 0; r < tile.n_rows; ++r)
     for (int64_t s = 0; s < tile.blocks(r).spans(); ++s)
-      Walk::merge_row(tile, cut.tier, r, cut.part(kv_head, s), total);
+      Walk::merge_row(tile, cut.tier, r, cut.part(tile.kv_head, s), total);
   finish(tile, cut.tier, total);
 }
 
@@ -481,10 +519,14 @@ void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& 
     for (int64_t g = 0; cut.spans > 1 && g < cut.a->n_kv_heads; ++g)
       cut.unfinished(g) = static_cast<int32_t>(cut.spans);
   }
+  const auto cut_of = [&](int64_t task) -> const Cut& {
+    const auto is_before = [](int64_t t, const Cut& c) { return t < c.first_task; };
+    return *(std::upper_bound(cuts.begin(), cuts.end(), task, is_before) - 1);
+  };
   pool.run(tasks, [&](int64_t task, int worker) {
-    const Cut& cut = *(
-        std::upper_bound(cuts.begin(), cuts.end(), task, [](int64_t t, const Cut& c) { return t < c.first_task; }) - 1);
-    run_task(cut, task - cut.first_task, scratch[worker]);
+    BlockAt after;  // a thread mostly runs the next task after this one
+    if (task + 1 < tasks) after = first_block(cut_of(task + 1), task + 1 - cut_of(task + 1).first_task);
+    run_task(cut_of(task), task - cut_of(task).first_task, scratch[worker], after);
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <deque>
+#include <tuple>
 
 #include "tests/support/expect_close.h"
 #include "tests/support/guarded.h"
@@ -113,7 +114,8 @@ TEST_P(SparseAttentionTest, AgreesWithFloat64OnAModelsSizes) {
 TEST_P(SparseAttentionTest, AgreesWithFloat64InEveryFormat) {
   const auto exec = GetParam().exec();
   for (const Format format : {Format::f16, Format::bf16, Format::q8_0})
-    for (const auto& [head_dim, block] : {std::pair<int64_t, int64_t>{64, 128}, {128, 16}, {24, 20}, {70, 64}, {96, 100}})
+    for (const auto& [head_dim, block] :
+         {std::pair<int64_t, int64_t>{64, 128}, {128, 16}, {24, 20}, {70, 64}, {96, 100}, {32, 32}, {160, 96}})
       for (const int64_t rows : {1, 2, 40}) {
         const Case c(300, rows, 6, 2, head_dim, block, 4, *exec, format);
         const std::string name = std::to_string(rows) + " rows, heads of " + std::to_string(head_dim) + ", blocks of " +
@@ -123,21 +125,57 @@ TEST_P(SparseAttentionTest, AgreesWithFloat64InEveryFormat) {
       }
 }
 
+// Where pages of q8_0 are multiplied in integers, each query and weight is off by a 65,024th of the largest of its 32,
+// at random, and an output averages over hundreds of keys: far below a 32,512th. With one byte of the two it would be a
+// hundred times as much. Scales of any sign mean what they say.
+TEST_P(SparseAttentionTest, BytesAreMultipliedWithSixteenBits) {
+  const auto exec = GetParam().exec();
+  for (const auto& [head_dim, block] : {std::pair<int64_t, int64_t>{128, 128}, {64, 32}, {96, 160}})
+    for (const int64_t rows : {1, 3, 40}) {
+      const Case c(700, rows, 8, 2, head_dim, block, 4, *exec, Format::q8_0);
+      for (const bool are_turned : {false, true}) {
+        if (are_turned) {
+          const int64_t key_scales = block * head_dim, value_bytes = key_head_bytes(Format::q8_0, head_dim, block);
+          for (int64_t i = 0; i < 2 * std::ssize(c.pages.keys); ++i) {
+            std::byte* head = c.pages.keys[size_t(i / 2)].head(i % 2);
+            for (int64_t scale = i % 3; scale < head_dim / 32 * block; scale += 5)
+              for (std::byte* at : {head + key_scales, head + value_bytes + key_scales})
+                at[2 * scale + 1] ^= std::byte{0x80};
+          }
+        }
+        for (const SparseAttention& a : {c.args, c.dense()}) {
+          std::vector<double> wanted(size_t(a.rows * a.n_heads * a.head_dim));
+          kernels::ref::sparse_attention(a, wanted.data());
+          const std::vector<float> found = run(*exec, a);
+          double squares = 0;
+          for (size_t i = 0; i < wanted.size(); ++i) squares += std::pow(found[i] - wanted[i], 2);
+          EXPECT_LE(std::sqrt(squares / double(wanted.size())), 1.0 / 32512)
+              << rows << " rows, heads of " << head_dim << ", blocks of " << block << ", turned " << are_turned;
+          expect_close(found, wanted,
+                       kernels::sparse_attention_tolerance(a.head_dim, a.n_keys) + kernels::kSparseAttentionBytes,
+                       std::vector<double>(wanted.size(), 4 * (1 + 16 * std::sqrt(double(a.head_dim)))), "16 bits");
+        }
+      }
+    }
+}
+
 // One kv head and enough keys for many spans, which the threads share.
 TEST_P(SparseAttentionTest, OneRowIsSharedByTheThreads) {
-  for (const Format format : {Format::f32, Format::q8_0}) {
+  for (const auto& [format, dim] :
+       {std::pair<Format, int64_t>{Format::f32, 16}, {Format::q8_0, 16}, {Format::q8_0, 32}}) {
     const auto exec = GetParam().exec(3), alone = GetParam().exec(1);
-    const Case c(5000, 600, 4, 1, 16, 64, 60, *exec, format);
+    const Case c(5000, 600, 4, 1, dim, 64, 60, *exec, format);
     for (SparseAttention a : {c.args, c.dense()}) {
       const std::vector<float> all = run(*alone, a);
       for (const int64_t first : {0, 299, 590}) {
         SparseAttention part = a;
         part.rows = first == 590 ? 10 : 1;
-        part.q += first * 4 * 16;
+        part.q += first * 4 * dim;
         part.pos += first;
         if (part.ids != nullptr) part.ids += first * 60, part.counts += first;
         const std::vector<float> shared = run(*exec, part);
-        EXPECT_EQ(shared, std::vector<float>(all.begin() + first * 64, all.begin() + (first + part.rows) * 64));
+        EXPECT_EQ(shared,
+                  std::vector<float>(all.begin() + first * 4 * dim, all.begin() + (first + part.rows) * 4 * dim));
         if (format == Format::f32) c.expect_right(*exec, part, "row " + std::to_string(first));
       }
     }
@@ -163,34 +201,37 @@ TEST_P(SparseAttentionTest, HugeScoresDoNotOverflow) {
 
 TEST_P(SparseAttentionTest, EveryBlockChosenEqualsDenseBitForBit) {
   const auto exec = GetParam().exec();
-  Case c(100, 30, 4, 2, 32, 16, 7, *exec);
-  for (size_t list = 0; list < c.counts.size(); ++list) {
-    c.counts[list] = static_cast<int32_t>(c.pos[list / 2] / 16 + 1);
-    for (int32_t i = 0; i < 7; ++i) c.ids[list * 7 + size_t(i)] = i < c.counts[list] ? i : -1;
+  for (const auto& [format, block] : {std::pair<Format, int64_t>{Format::f32, 16}, {Format::q8_0, 32}}) {
+    Case c(100, 30, 4, 2, 32, block, 7, *exec, format);
+    for (size_t list = 0; list < c.counts.size(); ++list) {
+      c.counts[list] = static_cast<int32_t>(c.pos[list / 2] / block + 1);
+      for (int32_t i = 0; i < 7; ++i) c.ids[list * 7 + size_t(i)] = i < c.counts[list] ? i : -1;
+    }
+    EXPECT_EQ(run(*exec, c.args), run(*exec, c.dense()));
   }
-  EXPECT_EQ(run(*exec, c.args), run(*exec, c.dense()));
 }
 
 TEST_P(SparseAttentionTest, GivesARowTheSameBitsInAnyCompany) {
   const auto exec = GetParam().exec();
   const Case floats(300, 200, 6, 2, 40, 16, 5, *exec), halves(300, 200, 6, 2, 40, 16, 5, *exec, Format::f16),
-      bytes(300, 200, 6, 2, 40, 16, 5, *exec, Format::q8_0);
-  for (const SparseAttention& whole :
-       {floats.args, floats.dense(), halves.args, halves.dense(), bytes.args, bytes.dense()}) {
+      bytes(300, 200, 6, 2, 40, 16, 5, *exec, Format::q8_0), integers(300, 200, 6, 2, 32, 32, 5, *exec, Format::q8_0);
+  for (const SparseAttention& whole : {floats.args, floats.dense(), halves.args, halves.dense(), bytes.args,
+                                       bytes.dense(), integers.args, integers.dense()}) {
     const std::vector<float> all = run(*exec, whole);
+    const int64_t width = 6 * whole.head_dim;
     EXPECT_EQ(all, run(*GetParam().exec(1), whole));
     EXPECT_EQ(all, run(*GetParam().exec(3), whole));
     for (const int64_t step : {1, 3, 17})
       for (int64_t r = 0; r < whole.rows; r += step) {
         SparseAttention part = whole;
         part.rows = std::min(step, whole.rows - r);
-        part.q += r * 6 * 40;
+        part.q += r * width;
         part.pos += r;
         if (part.ids != nullptr) {
           part.ids += r * 2 * 5;
           part.counts += r * 2;
         }
-        ASSERT_EQ(run(*exec, part), std::vector<float>(all.begin() + r * 240, all.begin() + (r + part.rows) * 240))
+        ASSERT_EQ(run(*exec, part), std::vector<float>(all.begin() + r * width, all.begin() + (r + part.rows) * width))
             << r << " by " << step;
       }
   }
@@ -226,12 +267,15 @@ TEST_P(SparseAttentionTest, JobsOfOneCallDoNotTouchEachOther) {
 TEST_P(SparseAttentionTest, RowsThatShareTheirFirstPagesGetTheBitsThatTheyGetAlone) {
   for (const int threads : {1, 3}) {
     const auto exec = GetParam().exec(threads);
-    for (const Format format : {Format::f32, Format::f16, Format::q8_0}) {
+    for (const auto& [format, dim, block] : {std::tuple<Format, int64_t, int64_t>{Format::f32, 40, 16},
+                                             {Format::f16, 40, 16},
+                                             {Format::q8_0, 40, 16},
+                                             {Format::q8_0, 64, 32}}) {
       std::deque<Case> cases;
       for (int64_t i = 0; i < 7; ++i) {
         const int64_t n_keys = 150 + 31 * i, rows = i == 6 ? 30 : 1 + i % 3;
-        Case& c = cases.emplace_back(n_keys, rows, 6, 2, 40, 16, 5, *exec, format);
-        const size_t shared = i == 5 ? 0 : static_cast<size_t>(5 + i % 2);  // one has nothing in common with them
+        Case& c = cases.emplace_back(n_keys, rows, 6, 2, dim, block, 5, *exec, format);
+        const size_t shared = i == 5 ? 0 : static_cast<size_t>(80 / block + i % 2);  // one has nothing in common
         std::copy_n(cases[0].pages.keys.begin(), shared, c.pages.keys.begin());
         std::copy_n(cases[0].pages.values.begin(), shared, c.pages.values.begin());
       }
@@ -242,7 +286,7 @@ TEST_P(SparseAttentionTest, RowsThatShareTheirFirstPagesGetTheBitsThatTheyGetAlo
         for (const Case& c : cases) {
           jobs.push_back(dense ? c.dense() : c.args);
           alone.push_back(run(*exec, jobs.back()));
-          together.emplace_back(c.args.rows * 6 * 40);
+          together.emplace_back(c.args.rows * 6 * dim);
         }
         for (size_t i = 0; i < jobs.size(); ++i) jobs[i].o = together[i].data();
         sparse_attention(jobs, *exec);
@@ -258,17 +302,36 @@ TEST_P(SparseAttentionTest, RowsThatShareTheirFirstPagesGetTheBitsThatTheyGetAlo
 // What is stored behind a row's position can not reach it, not even NaN.
 TEST_P(SparseAttentionTest, LaterKeysCannotTouchARow) {
   const auto exec = GetParam().exec();
-  const Case c(40, 30, 2, 1, 16, 16, 3, *exec);
-  const std::vector<float> before = run(*exec, c.dense());
-  const std::vector<float> nan(20 * 16, std::numeric_limits<float>::quiet_NaN());
-  std::vector<int64_t> later(20);
-  std::iota(later.begin(), later.end(), 20);
-  store_keys({nan.data(), later.data(), c.pages.keys.data(), 20, 1, 16, 16}, *exec);
-  store_values({nan.data(), later.data(), c.pages.values.data(), 20, 1, 16, 16}, *exec);
-  const std::vector<float> after = run(*exec, c.dense());
-  EXPECT_EQ(std::vector<float>(after.begin(), after.begin() + 10 * 32),
-            std::vector<float>(before.begin(), before.begin() + 10 * 32));
-  EXPECT_TRUE(std::isnan(after[10 * 32]));
+  for (const auto& [format, dim, block] :
+       {std::tuple<Format, int64_t, int64_t>{Format::f32, 16, 16}, {Format::q8_0, 16, 16}, {Format::q8_0, 32, 32}}) {
+    const Case c(40, 30, 2, 1, dim, block, 3, *exec, format);
+    const std::vector<float> before = run(*exec, c.dense());
+    const std::vector<float> nan(size_t(20 * dim), std::numeric_limits<float>::quiet_NaN());
+    std::vector<int64_t> later(20);
+    std::iota(later.begin(), later.end(), 20);
+    store_keys({nan.data(), later.data(), c.pages.keys.data(), 20, 1, dim, block, format}, *exec);
+    store_values({nan.data(), later.data(), c.pages.values.data(), 20, 1, dim, block, format}, *exec);
+    const std::vector<float> after = run(*exec, c.dense());
+    EXPECT_EQ(std::vector<float>(after.begin(), after.begin() + 10 * 2 * dim),
+              std::vector<float>(before.begin(), before.begin() + 10 * 2 * dim));
+    EXPECT_TRUE(std::isnan(after[size_t(10 * 2 * dim)]));
+  }
+}
+
+// A NaN in a query stays with it.
+TEST_P(SparseAttentionTest, NanStaysInItsRow) {
+  const auto exec = GetParam().exec();
+  for (const Format format : {Format::f32, Format::q8_0}) {
+    Case c(100, 3, 4, 1, 64, 32, 3, *exec, format);
+    const std::vector<float> before = run(*exec, c.dense());
+    c.q[64 * 5 + 7] = std::numeric_limits<float>::quiet_NaN();  // row 1, head 1
+    const std::vector<float> after = run(*exec, c.dense());
+    for (size_t i = 0; i < after.size(); ++i)
+      if (i / 64 == 5)
+        EXPECT_TRUE(std::isnan(after[i])) << i;
+      else
+        EXPECT_EQ(after[i], before[i]) << i;
+  }
 }
 
 TEST(SparseAttentionContract, NamesWhatIsWrong) {
