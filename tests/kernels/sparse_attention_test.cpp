@@ -125,7 +125,7 @@ TEST_P(SparseAttentionTest, AgreesWithFloat64InEveryFormat) {
       }
 }
 
-// Where pages of q8_0 are multiplied in integers, each query and weight is off by a 65,024th of the largest of its 32,
+// Where pages of q8_0 are multiplied in integers, each query and weight is off by a 65,024th of the largest about it,
 // at random, and an output averages over hundreds of keys: far below a 32,512th. With one byte of the two it would be a
 // hundred times as much. Scales of any sign mean what they say.
 TEST_P(SparseAttentionTest, BytesAreMultipliedWithSixteenBits) {
