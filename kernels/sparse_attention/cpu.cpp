@@ -43,9 +43,9 @@ struct PageFunctions {
   // For many queries, which then go on with `decoded`; null: there is nothing to decode.
   Decode *decode_keys = nullptr, *decode_values = nullptr;
   const PageFunctions* decoded = nullptr;
-  // Makes of a query what score_keys takes; null: it takes queries as they are.
+  // Makes of queries that follow each other what score_keys takes, `query_bytes` each; null: it takes them as they are.
   int64_t (*query_bytes)(int64_t dim) noexcept = nullptr;
-  void (*prepare_query)(const float* q, int64_t dim, std::byte* out) noexcept = nullptr;
+  void (*prepare_queries)(const float* q, int64_t n, int64_t dim, std::byte* out) noexcept = nullptr;
 };
 
 }  // namespace
@@ -198,8 +198,8 @@ class Walk {
   void run(const Tile& tile, int64_t first, int64_t end, const Sums& part, const Sums* total, BlockAt after) {
     tile_ = &tile;
     for (int64_t r = 0; r < tile.n_rows; ++r) {
-      for (int64_t h = 0; query_bytes_ > 0 && h < tile.group(); ++h)
-        tier_->pages->prepare_query(tile.query(r, h), tile.shape().head_dim, prepared(r, h));
+      if (query_bytes_ > 0)
+        tier_->pages->prepare_queries(tile.query(r, 0), tile.group(), tile.shape().head_dim, prepared(r, 0));
       const BlockList list = lists_[r] = tile.blocks(r);
       cursor_[r] = std::min(first * list.span, list.count);
       stop_[r] = std::min(end * list.span, list.count);
@@ -463,9 +463,12 @@ void run_task(const Cut& cut, int64_t task, std::byte* scratch, BlockAt after) {
     walk.run(tile, 0, kMaxSpans, part, &total, after);
     return finish(tile, cut.tier, total);
   }
-  const Sums mine = cut.part(tile.kv_head, span);
-  mine.clear(queries, width);
-  walk.run(tile, span, span + 1, mine, nullptr, after);
+  // Summed up here, where it is in the cache, and then put where the last one finds it.
+  part.clear(queries, width);
+  walk.run(tile, span, span + 1, part, nullptr, after);
+  const Sums kept = cut.part(tile.kv_head, span);
+  std::copy_n(part.state, queries, kept.state);
+  std::copy_n(part.o, queries * width, kept.o);
   if (std::atomic_ref(cut.unfinished(tile.kv_head)).fetch_sub(1, std::memory_order_acq_rel) > 1) return;
   // The last one merges all, in order.
   total.clear(queries, width);
