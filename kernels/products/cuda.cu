@@ -24,12 +24,14 @@ struct StreamProducts {
     Product::Out out;
   };
   const uint16_t* x;
-  const float *sums, *norm;  // not null: x is the norm of the row `sums` by these weights
-  float eps;
   int64_t k;
-  bool is_rounded;
-  int rows, count;
-  One all[kMaxProducts];
+  int rows, count = 0;
+  bool is_rounded = false;
+  const float *sums = nullptr, *norm = nullptr;  // not null: x is the norm of the row `sums` by these weights
+  float eps = 0;
+  uint16_t* h = nullptr;  // not null: where the norm goes, too
+  bool rounds = false;    // the norm counts as rounded to the grid of grid.cuh, where bf16 does not ask for it
+  One all[kMaxProducts] = {};
 };
 
 // Panels of a warp: with many rows of x two, which halves how often x is read; q4_k has no registers for that.
@@ -116,7 +118,10 @@ __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_con
     if (has_output && one.out == Product::Out::add_f32) before = static_cast<const float*>(one.y)[j];
     if constexpr (kNorms) {
       norm.load(a.sums, k);
-      put_in_row<kFormat>(padded, row, NormRow::first(), norm.bits(squares, k, a.eps));
+      const uint4 bits = norm.bits(squares, k, a.eps);
+      put_in_row<kFormat>(padded, row, NormRow::first(), a.rounds ? on_grid(bits) : bits);
+      if (a.h != nullptr && blockIdx.x == 0 && NormRow::first() < k)
+        *reinterpret_cast<uint4*>(a.h + NormRow::first()) = bits;
       __syncthreads();
     } else {
       stage_row<kFormat>(kStreamThreads, padded, row, [&](int i) { return i < k ? a.x + i : nullptr; });
@@ -176,15 +181,8 @@ void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
 template <DeviceFormat kFormat>
 void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> all, CUstream_st* stream,
                      bool is_rounded = false, const RmsNormRows* norm = nullptr) {
-  StreamProducts a{.x = x,
-                   .sums = norm != nullptr ? norm->x : nullptr,
-                   .norm = norm != nullptr ? norm->w : nullptr,
-                   .eps = norm != nullptr ? norm->eps : 0,
-                   .k = all[0].w.k,
-                   .is_rounded = is_rounded,
-                   .rows = static_cast<int>(rows),
-                   .count = 0,
-                   .all = {}};
+  StreamProducts a{.x = x, .k = all[0].w.k, .rows = static_cast<int>(rows), .is_rounded = is_rounded};
+  if (norm != nullptr) a.sums = norm->x, a.norm = norm->w, a.eps = norm->eps;
   int blocks = 0;
   const auto flush = [&] {
     if (blocks > 0) launch<kFormat>(a, blocks, stream);
@@ -225,37 +223,6 @@ int64_t products_workspace_bytes(std::span<const Product> all, int64_t rows) {
   return bytes;
 }
 
-void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
-                         bool rounds) {
-  require(!rounds || rows <= 8, "split_product: want at most 8 rows to round, found ", rows);
-  StreamProducts a{.x = x,
-                   .sums = nullptr,
-                   .norm = nullptr,
-                   .eps = 0,
-                   .k = w.k,
-                   .is_rounded = false,
-                   .rows = static_cast<int>(rows),
-                   .count = kSplits,
-                   .all = {}};
-  const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
-  constexpr int kLogSplit = 3;
-  const int blocks = blocks_of(DeviceFormat::bf16, panels, kLogSplit, rows);
-  for (int s = 0; s < kSplits; ++s)
-    a.all[s] = {static_cast<const unsigned char*>(w.data),
-                y + s * rows * w.n,
-                static_cast<int>(w.n),
-                panels,
-                s * blocks,
-                kLogSplit,
-                steps * s / kSplits,
-                steps * (s + 1) / kSplits,
-                Product::Out::f32};
-  if (rounds)
-    return launch_dependent(stream_kernel<DeviceFormat::bf16, 1, true>, dim3(static_cast<unsigned>(kSplits * blocks)),
-                            dim3(kStreamThreads), 0, stream, a);
-  launch<DeviceFormat::bf16>(a, kSplits * blocks, stream);
-}
-
 namespace {
 
 void check_products(int64_t rows, std::span<const Product> all) {
@@ -267,19 +234,64 @@ void check_products(int64_t rows, std::span<const Product> all) {
 }
 
 // Whether every block makes the norm for itself: they are few enough that this costs less than a launch.
-bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
+bool can_norm(const RmsNormRows& norm, int64_t blocks) {
   constexpr int kMostBlocks = 512;
   const auto aligned = [](const void* data) { return reinterpret_cast<uintptr_t>(data) % 16 == 0; };
+  return norm.rows == 1 && !norm.rounds && norm.dim <= NormRow::kMostDim && blocks <= kMostBlocks && aligned(norm.x) &&
+         aligned(norm.w);
+}
+bool can_norm(const RmsNormRows& norm, std::span<const Product> all) {
   int64_t blocks = 0;
   for (const Product& p : all) {
     if (p.w.format != DeviceFormat::q8_0 && p.w.format != DeviceFormat::bf16) return false;
     blocks += blocks_of(p.w.format, static_cast<int>(panels_of(p.w.n)), log_split_of(p.w), 1);
   }
-  return norm.rows == 1 && !norm.rounds && norm.dim <= NormRow::kMostDim && blocks <= kMostBlocks && aligned(norm.x) &&
-         aligned(norm.w);
+  return can_norm(norm, blocks);
+}
+
+constexpr int kLogSplit = 3;  // of a part of split_product()
+int split_blocks(const DeviceMatrix& w, int64_t rows) {
+  return blocks_of(DeviceFormat::bf16, static_cast<int>(panels_of(w.n)), kLogSplit, rows);
+}
+StreamProducts split_of(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y) {
+  StreamProducts a{.x = x, .k = w.k, .rows = static_cast<int>(rows), .count = kSplits};
+  const auto panels = static_cast<int>(panels_of(w.n)), steps = static_cast<int>(steps_of<DeviceFormat::bf16>(w.k));
+  for (int s = 0; s < kSplits; ++s)
+    a.all[s] = {static_cast<const unsigned char*>(w.data),
+                y + s * rows * w.n,
+                static_cast<int>(w.n),
+                panels,
+                s * split_blocks(w, rows),
+                kLogSplit,
+                steps * s / kSplits,
+                steps * (s + 1) / kSplits,
+                Product::Out::f32};
+  return a;
 }
 
 }  // namespace
+
+void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
+                         bool rounds) {
+  require(!rounds || rows <= 8, "split_product: want at most 8 rows to round, found ", rows);
+  const StreamProducts a = split_of(x, rows, w, y);
+  const int blocks = kSplits * split_blocks(w, rows);
+  if (!rounds) return launch<DeviceFormat::bf16>(a, blocks, stream);
+  launch_dependent(stream_kernel<DeviceFormat::bf16, 1, true>, dim3(static_cast<unsigned>(blocks)),
+                   dim3(kStreamThreads), 0, stream, a);
+}
+
+void cuda::norm_split_product(const RmsNormRows& norm, const DeviceMatrix& w, float* y, CUstream_st* stream,
+                              bool rounds) {
+  const int blocks = kSplits * split_blocks(w, norm.rows);
+  if (reinterpret_cast<uintptr_t>(norm.h) % 16 != 0 || !can_norm(norm, blocks)) {
+    rms_norm_rows(norm, stream);
+    return split_product(norm.h, norm.rows, w, y, stream, rounds);
+  }
+  StreamProducts a = split_of(nullptr, 1, w, y);
+  a.sums = norm.x, a.norm = norm.w, a.eps = norm.eps, a.h = norm.h, a.rounds = rounds;
+  launch<DeviceFormat::bf16>(a, blocks, stream);
+}
 
 void cuda::norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream) {
   check_products(norm.rows, all);

@@ -2,6 +2,7 @@
 // multiprocessors busy.
 #pragma once
 #include "kernels/products/products.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
 
 namespace corvid::kernels {
 
@@ -12,6 +13,8 @@ namespace cuda {
 // kStreamRows rows; their bits as in products(). rounds: x is rounded to the grid of grid.cuh first; up to 8 rows.
 void split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w, float* y, CUstream_st* stream,
                    bool rounds = false);
+// rms_norm_rows(norm), then split_product() of its h: the same bits, in one launch where there is one short row.
+void norm_split_product(const RmsNormRows& norm, const DeviceMatrix& w, float* y, CUstream_st* stream, bool rounds);
 }  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -161,23 +161,39 @@ int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim)
          products_workspace_bytes({&product, 1}, rows);
 }
 
-void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) {
+namespace {
+
+void queue(const RouteRows& a, const RmsNormRows* norm, void* workspace, CUstream_st* stream) {
   require(a.router.n == 3 * a.n_experts && a.top_k >= 1 && a.top_k <= a.n_experts && a.n_experts <= kMaxExperts,
           "route_rows: want a router of 3 * ", a.n_experts, " rows, found ", a.router.n, ", and top_k in [1, ",
           a.n_experts, "], found ", a.top_k);
   if (a.rows == 0) return;
   auto* logits = static_cast<float*>(workspace);
-  if (const Product product = {a.router, logits, Product::Out::f32}; a.rows > kStreamRows)
-    products(a.h, a.rows, {&product, 1}, static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts),
-             stream);
-  else
-    split_product(a.h, a.rows, a.router, logits, stream, a.rounds);
   const Route choice = {logits,      a.bias,  a.ids,   a.weights, a.rows,
                         a.n_experts, a.top_k, a.scale, a.gating,  a.normalised};
-  if (a.rows > kStreamRows)
-    launch<3, 1>(choice, stream);
+  if (a.rows > kStreamRows) {
+    const Product product = {a.router, logits, Product::Out::f32};
+    if (norm != nullptr) cuda::rms_norm_rows(*norm, stream);
+    cuda::products(a.h, a.rows, {&product, 1},
+                   static_cast<unsigned char*>(workspace) + logits_bytes(a.rows, a.n_experts), stream);
+    return launch<3, 1>(choice, stream);
+  }
+  if (norm != nullptr)
+    cuda::norm_split_product(*norm, a.router, logits, stream, a.rounds);
   else
-    launch<3, kSplits>(choice, stream);
+    cuda::split_product(a.h, a.rows, a.router, logits, stream, a.rounds);
+  launch<3, kSplits>(choice, stream);
+}
+
+}  // namespace
+
+void cuda::route_rows(const RouteRows& a, void* workspace, CUstream_st* stream) {
+  queue(a, nullptr, workspace, stream);
+}
+
+void cuda::norm_route_rows(const RmsNormRows& norm, const RouteRows& a, void* workspace, CUstream_st* stream) {
+  require(a.h == norm.h && a.rows == norm.rows && a.router.k == norm.dim, "norm_route_rows: want the norm of h");
+  queue(a, &norm, workspace, stream);
 }
 
 }  // namespace corvid::kernels

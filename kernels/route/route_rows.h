@@ -7,6 +7,7 @@
 #pragma once
 #include "kernels/device_matrix/device_matrix.h"
 #include "kernels/products/products.h"
+#include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route.h"
 
 namespace corvid::kernels {
@@ -29,6 +30,8 @@ int64_t route_rows_workspace_bytes(int64_t rows, int64_t n_experts, int64_t dim)
 
 namespace cuda {
 void route_rows(const RouteRows& a, void* workspace, CUstream_st* stream);
-}
+// rms_norm_rows(norm), whose h is a.h, then route_rows(a): the same bits, in one launch less where a row is short.
+void norm_route_rows(const RmsNormRows& norm, const RouteRows& a, void* workspace, CUstream_st* stream);
+}  // namespace cuda
 
 }  // namespace corvid::kernels

@@ -284,5 +284,55 @@ TEST_F(FeedForwardTest, RoutersChooseAsInFloat64) {
     }
 }
 
+// The norm of a row inside the router's launch where the row is short, and of any in a launch of its own: the same
+// bits.
+TEST_F(FeedForwardTest, ARoutersNormMayBeItsOwn) {
+  for (const auto& [rows, dim, rounds] : std::initializer_list<std::tuple<int64_t, int64_t, bool>>{
+           {1, 2048, false}, {1, 2048, true}, {1, 520, false}, {1, 2080, true}, {3, 512, false}, {200, 512, false}}) {
+    const int64_t n = 33, top_k = 4;
+    const TestWeights router(kernels::Format::f32, n, dim, 6);
+    std::vector<char> packed(size_t(kernels::device_bytes(DeviceFormat::bf16, 3 * n, dim)));
+    repack_router(router.view(), n, dim, 0, kernels::panels_of(3 * n), packed.data());
+    const std::vector<float> x = random_floats(rows * dim, 7, 2), w = random_floats(dim, 8);
+    struct Found {
+      std::vector<uint16_t> h;
+      std::vector<int32_t> ids;
+      std::vector<float> weights;
+      bool operator==(const Found&) const = default;
+    } found[2];
+    for (const bool in_one : {false, true}) {
+      Guarded<uint16_t> h(rows * dim, 0);
+      Guarded<int32_t> ids(rows * top_k);
+      Guarded<float> weights(rows * top_k);
+      Arrays on(*exec_);
+      Buffer workspace(kernels::route_rows_workspace_bytes(rows, n, dim), Device::cuda);
+      const kernels::RmsNormRows norm{
+          on.in(x.data(), std::ssize(x)), on.in(w.data(), dim), on.out(h.data(), h.size()), rows, dim, 1e-6F};
+      const kernels::RouteRows route{norm.h,
+                                     {on.in(packed.data(), std::ssize(packed)), DeviceFormat::bf16, 3 * n, dim},
+                                     nullptr,
+                                     on.out(ids.data(), ids.size()),
+                                     on.out(weights.data(), weights.size()),
+                                     rows,
+                                     n,
+                                     top_k,
+                                     1,
+                                     kernels::Gating::softmax,
+                                     true,
+                                     rounds};
+      if (in_one) {
+        kernels::cuda::norm_route_rows(norm, route, workspace.as<void>(), exec_->stream());
+      } else {
+        kernels::cuda::rms_norm_rows(norm, exec_->stream());
+        kernels::cuda::route_rows(route, workspace.as<void>(), exec_->stream());
+      }
+      on.finish();
+      h.expect_guards_intact("h"), ids.expect_guards_intact("ids"), weights.expect_guards_intact("weights");
+      found[in_one ? 1 : 0] = {h.values(), ids.values(), weights.values()};
+    }
+    EXPECT_TRUE(found[1] == found[0]) << rows << " rows of " << dim;
+  }
+}
+
 }  // namespace
 }  // namespace corvid::test
