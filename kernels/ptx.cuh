@@ -119,6 +119,16 @@ __device__ inline void wait(uint64_t* barrier, uint32_t parity) {
       : "memory");
 }
 
+// The same of what other blocks of a cluster have sent.
+__device__ inline void wait_for_cluster(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{.reg .pred done;\n"
+      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;}" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
 // Clusters: blocks of threads that run at once and read each other's shared memory.
 __device__ inline uint32_t cluster_rank() {
   uint32_t rank;

@@ -10,7 +10,6 @@
 
 #include "kernels/block_select/scores.h"
 #include "kernels/launch.cuh"
-#include "kernels/products/grid.cuh"
 #include "kernels/sparse_attention/decode.cuh"
 #include "kernels/sparse_attention/dense_decode.cuh"
 
@@ -91,39 +90,11 @@ __global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
     if (t < kDim) a.o[line * kDim + t] = 0;
     return;
   }
-  __shared__ float factors[kMaxSpans], totals[kMaxSpans], mosts[kWarps];
-  static_assert(kMaxSpans <= kThreads);
-  const float2 stats =
-      t < n ? reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + t] : make_float2(-INFINITY, 0);
-  // The first spans' sums are on their way while their weights are made.
-  constexpr int kFirst = 24;
-  const float* const sums = a.sums + line * a.max_spans * kDim + t;
-  float few[kFirst];
-#pragma unroll
-  for (int i = 0; i < kFirst; ++i) few[i] = t < kDim && i < n ? sums[i * kDim] : 0;
-  float most = stats.x;
-  for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
-  if (t % 32 == 0) mosts[t / 32] = most;
-  __syncthreads();
-  most = fmaxf(fmaxf(mosts[0], mosts[1]), fmaxf(mosts[2], mosts[3]));
-  if (t < n) {
-    factors[t] = weight(stats.x, most, a.scale_log2);
-    totals[t] = stats.y;
-  }
-  __syncthreads();
   if (t >= kDim) return;
-  float total = 0, sum = 0;
-  const auto add = [&](int i, float more) {
-    total = fmaf(factors[i], totals[i], total);
-    sum = fmaf(factors[i], more, sum);
-  };
-#pragma unroll
-  for (int i = 0; i < kFirst; ++i)
-    if (i < n) add(i, few[i]);
-#pragma unroll 16
-  for (int i = kFirst; i < n; ++i) add(i, sums[i * kDim]);
-  const __nv_bfloat16 o = __float2bfloat16_rn(sum / total);
-  a.o[line * kDim + t] = a.rounds ? on_grid(o) : __bfloat16_as_ushort(o);
+  const float o = merge_spans<kMaxSpans, 24>(
+      n, a.scale_log2, [&](int i) { return reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + i]; },
+      [&, sums = a.sums + line * a.max_spans * kDim + t](int i) { return sums[i * kDim]; });
+  a.o[line * kDim + t] = output_bits(o, a.rounds);
 }
 
 template <int kDim>

@@ -11,6 +11,7 @@ namespace {
 
 void attention(const PagedAttention&, CUstream_st*) { absent(); }
 void select_and_attend(const PagedBlockSelect&, const PagedAttention&, CUstream_st*) { absent(); }
+bool can_store_and_attend(const StoreHeads&, const PagedAttention&) { absent(); }
 void store_and_attend(const StoreHeads&, const PagedAttention&, CUstream_st*) { absent(); }
 
 }  // namespace corvid::kernels::cuda

@@ -49,9 +49,13 @@ void attention(const PagedAttention& a, CUstream_st* stream);
 // too. The same results as the two calls, in fewer launches where a fused kernel serves the shape.
 void select_and_attend(const PagedBlockSelect& select, const PagedAttention& attend, CUstream_st* stream);
 
+// Up to so many keys a fused kernel may serve, best where max_keys is the next multiple of kRowSpanKeys.
+constexpr int64_t kRowSpanKeys = 128, kRowAttentionKeys = 12 * kRowSpanKeys;
+
 // store_heads(heads), then attention(attend) by its queries and over its pages: attend.q is heads.q_out, and rows and
-// pages are the same. The same bits, in one launch where a fused kernel serves the shape; q_out may then be left as it
-// is.
+// pages are the same. The same bits, in one launch where a fused kernel serves the shape on the current device; q_out
+// may then be left as it is.
+bool can_store_and_attend(const StoreHeads& heads, const PagedAttention& attend);
 void store_and_attend(const StoreHeads& heads, const PagedAttention& attend, CUstream_st* stream);
 }  // namespace cuda
 

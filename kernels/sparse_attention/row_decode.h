@@ -2,14 +2,9 @@
 #pragma once
 #include "kernels/sparse_attention/paged.h"
 
-namespace corvid::kernels {
+namespace corvid::kernels::cuda {
 
-// Whether the kernel serves these shapes on the current device.
-bool can_store_and_attend(const StoreHeads& heads, const PagedAttention& a);
-
-namespace cuda {
 // can_store_and_attend(heads, a); heads.q_out is left as it is.
 void attend_row(const StoreHeads& heads, const PagedAttention& a, CUstream_st* stream);
-}  // namespace cuda
 
-}  // namespace corvid::kernels
+}  // namespace corvid::kernels::cuda

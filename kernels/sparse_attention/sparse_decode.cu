@@ -370,7 +370,7 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
   // A warp for a head.
   const int head = warp * ranks + rank;
   if (head >= group) return;
-  ptx::wait(&shared.arrival, 0);
+  ptx::wait_for_cluster(&shared.arrival, 0);
   const float* acc = &received[warp * ranks][kN * lane];
   const float2* stats = &shared.received_stats[warp * ranks];
   const Part<1, kN> whole = ranks == 2   ? whole_of<2, kN>(acc, kDim, stats, a.scale_log2)

@@ -257,11 +257,15 @@ TEST_P(PagedAttentionTest, FusedIsTheTwoCalls) {
 }
 
 // The last row of a sequence, with its key and value not stored yet: what store_heads() and attention() give, and what
-// they leave in the pages. At most 4,096 keys and heads of 128 take one launch.
+// they leave in the pages. At most 1,536 keys and heads of 128 take one launch, which leaves the turned queries alone.
 TEST_P(PagedAttentionTest, StoringAndAttendingIsTheTwoCalls) {
   const PagedShape& s = GetParam().shape;
-  for (const auto& [keys, max_keys] : std::initializer_list<std::pair<int64_t, int64_t>>{
-           {1, 1}, {17, 4096}, {128, 128}, {1025, 1152}, {1025, 4096}, {2049, 2304}, {4095, 4096}, {4200, 8192}}) {
+  struct Keys {
+    int64_t n, most;
+    bool rounds = false;
+  };
+  for (const auto& [keys, max_keys, rounds] : std::initializer_list<Keys>{
+           {1, 1}, {17, 1536}, {128, 128}, {129, 256}, {1025, 1152}, {1030, 1536, true}, {1536, 1536}, {1537, 1664}}) {
     PagedCase c(s, {keys, 50}, {0}, {int32_t(keys - 1)}, {});
     c.max_keys = max_keys;
     for (int64_t g = 0; g < s.n_kv_heads; ++g)
@@ -305,6 +309,7 @@ TEST_P(PagedAttentionTest, StoringAndAttendingIsTheTwoCalls) {
       attend.n_heads = s.n_heads, attend.n_kv_heads = s.n_kv_heads, attend.head_dim = s.head_dim;
       attend.block = s.block, attend.top_k = s.top_k;
       attend.scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+      attend.rounds = rounds && kernels::can_round(attend);
       std::vector<std::byte> poison(size_t(attention_workspace(attend, false)) + 128, std::byte{0x7f});
       attend.workspace = on.out(poison.data(), int64_t(poison.size()));
       kernels::cuda::row_angles({heads.pos, cos_sin, 1, s.head_dim, 1e4}, exec.stream());
@@ -317,6 +322,9 @@ TEST_P(PagedAttentionTest, StoringAndAttendingIsTheTwoCalls) {
       on.finish();
       out.expect_guards_intact("o");
       o[in_one ? 1 : 0] = out.values();
+      const bool is_untouched = turned.values() == Guarded<uint16_t>(turned.size()).values();
+      EXPECT_EQ(is_untouched, in_one && s.head_dim == 128 && max_keys <= kernels::cuda::kRowAttentionKeys)
+          << keys << " keys of " << max_keys;
     }
     EXPECT_EQ(o[1], o[0]) << keys << " keys of " << max_keys;
     EXPECT_TRUE(pools[1] == pools[0]) << keys << " keys of " << max_keys;
