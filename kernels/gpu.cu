@@ -71,6 +71,14 @@ void cuda::queue_to_device(void* device, const void* pinned, int64_t bytes, CUst
   check(cudaMemcpyAsync(device, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream), "copy to the GPU");
 }
 
+void cuda::queue_to_device(void* device, const void* pinned, int64_t bytes, int64_t lines, int64_t stride,
+                           CUstream_st* stream) {
+  const auto apart = static_cast<size_t>(stride);
+  check(cudaMemcpy2DAsync(device, apart, pinned, apart, static_cast<size_t>(bytes), static_cast<size_t>(lines),
+                          cudaMemcpyHostToDevice, stream),
+        "copy to the GPU");
+}
+
 void cuda::queue_to_host(void* pinned, const void* device, int64_t bytes, CUstream_st* stream) {
   check(cudaMemcpyAsync(pinned, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream),
         "copy from the GPU");

@@ -54,6 +54,9 @@ void copy(void* to, const void* from, int64_t bytes, CUstream_st* stream);
 void queue_copy(void* to, const void* from, int64_t bytes, CUstream_st* stream);
 // Queued on the stream; the host's memory is pinned, and stays as it is until they are done.
 void queue_to_device(void* device, const void* pinned, int64_t bytes, CUstream_st* stream);
+// The first `bytes` of each of so many lines, `stride` bytes apart on both sides.
+void queue_to_device(void* device, const void* pinned, int64_t bytes, int64_t lines, int64_t stride,
+                     CUstream_st* stream);
 void queue_to_host(void* pinned, const void* device, int64_t bytes, CUstream_st* stream);
 void queue_zero(void* device, int64_t bytes, CUstream_st* stream);
 }  // namespace cuda

@@ -34,6 +34,7 @@ GpuScope::~GpuScope() = default;
 void copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 void queue_copy(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 void queue_to_device(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
+void queue_to_device(void*, const void*, int64_t, int64_t, int64_t, CUstream_st*) { no_cuda(); }
 void queue_to_host(void*, const void*, int64_t, CUstream_st*) { no_cuda(); }
 void queue_zero(void*, int64_t, CUstream_st*) { no_cuda(); }
 

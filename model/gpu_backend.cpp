@@ -131,7 +131,7 @@ class GpuBackend final : public Backend {
       marks.back().second.record_in_graph(exec_.stream());
     });
     const std::vector<kernels::Graph> marked = group_->record([&] {
-      group_->queue_rows();
+      group_->queue_rows(last_step_.rows);
       marks.emplace_back("", kernels::Event());
       marks.back().second.record_in_graph(exec_.stream());
       group_->queue_layers(last_step_);
@@ -193,7 +193,7 @@ class GpuBackend final : public Backend {
     if (const auto step = steps_.find(key); step != steps_.end()) return step->second;
     reserve({&batch, 1});
     auto recorded = group_->record([&] {
-      group_->queue_rows();
+      group_->queue_rows(batch.rows);
       group_->queue_layers(batch);
       group_->queue_logits(batch);
       group_->queue_best(batch.rows);
@@ -204,7 +204,7 @@ class GpuBackend final : public Backend {
   void run_step(std::span<const Segment* const> part, int64_t rows, bool dense) {
     const int64_t padded = rows <= 16 ? rows : (rows + 7) / 8 * 8;
     Batch batch;
-    batch.max_keys = keys_of_step(place_rows(part, padded));
+    batch.max_keys = keys_of_step(place_rows(part, padded), padded);
     batch.rows = padded;
     batch.dense = dense;
     group_->launch(record_step(batch));
@@ -242,7 +242,7 @@ class GpuBackend final : public Backend {
     few.runs = {};
     few.rows = std::min(n_wanted, kStreamRows);
     reserve(std::array{batch, few});
-    group_->queue_rows();
+    group_->queue_rows(batch.rows);
     group_->queue_layers(batch);
     if (n_wanted == 0) group_->wait();
 

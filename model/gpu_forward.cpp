@@ -12,7 +12,6 @@
 #include "kernels/products/products.h"
 #include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route_rows.h"
-#include "kernels/sparse_attention/paged.h"
 #include "kernels/store_heads/store_heads.h"
 
 namespace corvid::model {
@@ -31,8 +30,8 @@ Buffer halves(int64_t rows, int64_t columns) { return Buffer(rows * columns * 2,
 GpuRows::GpuRows(int64_t most_rows)
     : most(most_rows), host(4 * most_rows * 4), device(4 * most_rows * 4, Device::cuda) {}
 
-void GpuRows::queue_copy(GpuRows& from, CUstream_st* stream) {
-  kernels::cuda::queue_to_device(device.as<int32_t>(), from.host.as<int32_t>(), device.bytes(), stream);
+void GpuRows::queue_copy(GpuRows& from, int64_t rows, CUstream_st* stream) {
+  kernels::cuda::queue_to_device(device.as<int32_t>(), from.host.as<int32_t>(), rows * 4, 4, most * 4, stream);
 }
 
 GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
@@ -180,7 +179,7 @@ int64_t GpuForward::most_workspace_bytes(const Config& c, const GpuWeights& w, i
   for (const bool dense : {false, true}) {
     Batch step, prompt;
     step.rows = kStreamRows;
-    step.max_keys = keys_of_step(max_keys);
+    step.max_keys = keys_of_step(max_keys, step.rows);
     prompt.rows = prompt.real_rows = most_rows;
     prompt.max_keys = max_keys;
     prompt.runs = {&run, 1};
@@ -242,13 +241,14 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   else
     kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, wanted, at.workspace, at.stream, rounds(batch));
   mark("projections");
-  if (stores_late(i, batch)) return;
+  if (stores_late(i, batch, at)) return;
   kernels::cuda::store_heads(heads(i, batch, at), at.stream);
   mark("heads");
 }
 
-bool GpuForward::stores_late(size_t i, const Batch& batch) const {
-  return batch.rows == 1 && batch.runs.empty() && !batch.are_wanted && !selects_blocks(c_, i, batch);
+bool GpuForward::stores_late(size_t i, const Batch& batch, const Place& at) {
+  return batch.rows == 1 && batch.runs.empty() && !batch.are_wanted && !selects_blocks(c_, i, batch) &&
+         kernels::cuda::can_store_and_attend(heads(i, batch, at), attention_of(i, batch, at));
 }
 
 kernels::StoreHeads GpuForward::heads(size_t i, const Batch& batch, const Place& at) {
@@ -293,24 +293,30 @@ kernels::StoreHeads GpuForward::heads(size_t i, const Batch& batch, const Place&
   return store;
 }
 
+kernels::PagedAttention GpuForward::attention_of(size_t i, const Batch& batch, const Place& at) {
+  const Pages& pages = at.pages;
+  Stage& s = stage(batch);
+  kernels::PagedAttention attend = attention(c_, pages.block);
+  attend.rows = attending(batch, pages);
+  attend.q = s.q_turned.as<uint16_t>();
+  attend.keys = pages.first_slot + pages.layer_offsets[i];
+  attend.values = attend.keys + pages.values_offset;
+  attend.page_bytes = pages.page_bytes;
+  attend.o = s.attended.as<uint16_t>();
+  attend.workspace = at.workspace;
+  return attend;
+}
+
 void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   const Pages& pages = at.pages;
   Stage& s = stage(batch);
-  const std::byte* const base = pages.first_slot + pages.layer_offsets[i];
-  kernels::PagedAttention attend = attention(c_, pages.block);
-  attend.rows = attending(batch, pages);
-  attend.q = s.q_turned.as<uint16_t>();
-  attend.keys = base;
-  attend.values = base + pages.values_offset;
-  attend.page_bytes = pages.page_bytes;
-  attend.o = s.attended.as<uint16_t>();
-  attend.workspace = at.workspace;
+  kernels::PagedAttention attend = attention_of(i, batch, at);
   if (selects_blocks(c_, i, batch)) {
     kernels::PagedBlockSelect select = selection(c_, pages.block);
     select.rows = attend.rows;
     select.q = s.index_q_turned.as<uint16_t>();
-    select.index_keys = base + pages.index_offset;
+    select.index_keys = attend.keys + pages.index_offset;
     select.page_bytes = pages.page_bytes;
     select.format = pages.index_e4m3 ? kernels::IndexFormat::e4m3 : kernels::IndexFormat::bf16;
     select.ids = s.ids.as<int32_t>();
@@ -324,7 +330,7 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
   } else {
     attend.rounds =
         is_rounded_for(l.attn_output) && batch.rows > 1 && batch.rows <= kStreamRows && kernels::can_round(attend);
-    if (stores_late(i, batch))
+    if (stores_late(i, batch, at))
       kernels::cuda::store_and_attend(heads(i, batch, at), attend, at.stream);
     else
       kernels::cuda::attention(attend, at.stream);
@@ -338,17 +344,21 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
 void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   Stage& s = stage(batch);
-  queue_late_norm(batch, at);
   kernels::FeedForward ffn = c_.layers[i].moe ? expert_ffn(c_, l) : dense_ffn(c_, l);
   if (c_.layers[i].moe) {
-    kernels::cuda::route_rows(
-        {s.h.as<uint16_t>(), l.router, l.router_bias, s.expert_ids.as<int32_t>(), s.expert_weights.as(), batch.rows,
-         c_.n_experts, c_.top_k, c_.routed_scale, c_.family->gating, c_.normalised_weights, rounds_ && batch.rows == 1},
-        at.workspace, at.stream);
+    const kernels::RouteRows route{
+        s.h.as<uint16_t>(),    l.router,          l.router_bias,         s.expert_ids.as<int32_t>(),
+        s.expert_weights.as(), batch.rows,        c_.n_experts,          c_.top_k,
+        c_.routed_scale,       c_.family->gating, c_.normalised_weights, rounds_ && batch.rows == 1};
+    if (late_norm_ != nullptr)
+      kernels::cuda::norm_route_rows(norm(batch, std::exchange(late_norm_, nullptr)), route, at.workspace, at.stream);
+    else
+      kernels::cuda::route_rows(route, at.workspace, at.stream);
     mark("router");
-    ffn.ids = s.expert_ids.as<int32_t>();
-    ffn.weights = s.expert_weights.as();
+    ffn.ids = route.ids;
+    ffn.weights = route.weights;
   }
+  queue_late_norm(batch, at);
   ffn.h = s.h.as<uint16_t>();
   ffn.x = sums(s);
   ffn.rows = batch.rows;

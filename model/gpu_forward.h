@@ -13,6 +13,7 @@
 #include "kernels/gpu.h"
 #include "kernels/paged_rows.h"
 #include "kernels/products/products.h"
+#include "kernels/sparse_attention/paged.h"
 #include "kernels/store_heads/store_heads.h"
 #include "model/config.h"
 #include "model/gpu_weights.h"
@@ -24,14 +25,18 @@ namespace corvid::model {
 // give does not depend on how many they are.
 using kernels::kStreamRows;
 
-// A recorded step serves twice as many positions as the one before, from this many on; so what one is made for that
-// must serve `max_keys`.
+// For how many positions a step that must serve `max_keys` is recorded: twice as many as the one before, from
+// kLeastKeys on. One row after a short past knows its spans, as its attention has a block for each
+// (sparse_attention/row_decode.cu).
 constexpr int64_t kLeastKeys = 4096;
-constexpr int64_t keys_of_step(int64_t max_keys) {
+constexpr int64_t keys_of_step(int64_t max_keys, int64_t rows) {
+  using kernels::cuda::kRowSpanKeys;
+  if (rows == 1 && max_keys <= kernels::cuda::kRowAttentionKeys)
+    return (max_keys + kRowSpanKeys - 1) / kRowSpanKeys * kRowSpanKeys;
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
 }
 
-// What a pass says of its rows, on both sides. The first int32 of each group are copied in one go.
+// What a pass says of its rows, on both sides: four groups of int32.
 struct GpuRows {
   explicit GpuRows(int64_t most_rows);
 
@@ -43,7 +48,7 @@ struct GpuRows {
   const int32_t* device_seq() const { return device_tokens() + most; }
   const int32_t* device_pos() const { return device_seq() + most; }
   const int32_t* device_wanted() const { return device_pos() + most; }
-  void queue_copy(GpuRows& from, CUstream_st* stream);  // what the host says in `from`
+  void queue_copy(GpuRows& from, int64_t rows, CUstream_st* stream);  // what the host says of so many in `from`
 
   int64_t most;
   kernels::PinnedBuffer host;
@@ -137,8 +142,10 @@ class GpuForward {
   // The norm of one row is left to what reads it, and its heads to attention: they may do it in the same launch.
   kernels::RmsNormRows norm(const Batch& batch, const float* weights);
   void queue_late_norm(const Batch& batch, const Place& at);
-  bool stores_late(size_t layer, const Batch& batch) const;
+  // Whether attention stores its row's heads itself.
+  bool stores_late(size_t layer, const Batch& batch, const Place& at);
   kernels::StoreHeads heads(size_t layer, const Batch& batch, const Place& at);
+  kernels::PagedAttention attention_of(size_t layer, const Batch& batch, const Place& at);
   Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
   // Whether queue_norm() rounds h as products of q8_0 want it (kernels/products/grid.cuh). The products of one row do
   // that themselves, beside turning it into integers, and the router is asked to.

@@ -147,8 +147,8 @@ bool GpuGroup::reserve(std::span<const Batch> batches) {
   return has_moved;
 }
 
-void GpuGroup::queue_rows() {
-  each([&](Member& m) { m.forward.rows().queue_copy(rows(), m.stream); });
+void GpuGroup::queue_rows(int64_t count) {
+  each([&](Member& m) { m.forward.rows().queue_copy(rows(), count, m.stream); });
 }
 
 void GpuGroup::queue_layers(const Batch& batch) {

@@ -55,7 +55,7 @@ class GpuGroup {
 
   // Room for such batches; what was recorded before is void when it says true.
   bool reserve(std::span<const Batch> batches);
-  void queue_rows();                      // copies rows()
+  void queue_rows(int64_t count);         // copies rows()
   void queue_layers(const Batch& batch);  // all, but of the last only what fills the caches when there are runs
   void queue_logits(const Batch& batch);  // of a decode step, or of what queue_wanted() gave
   // After runs: the last layer of rows wanted[first, first + count) of them, count <= kStreamRows.

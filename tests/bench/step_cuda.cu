@@ -1,11 +1,14 @@
 // A step of decoding, without the engine: the kernels that model/gpu_forward.cpp queues, in its order, over weights of
 // Qwen3-30B-A3B's true size that mean nothing, replayed from a graph. What is left out says what a part costs.
 //
-//   step_cuda [--type q8_0] [--batch 1,8,32] [--tokens 1024] [--layers 48] [--without PART]... [--apart PART]...
+//   step_cuda [--type q8_0] [--batch 1,8,32] [--tokens 1024] [--keys 4096] [--layers 48] [--without PART]...
+//             [--apart PART]...
 //
 // PART: norms, projections, heads, attention, output, router, experts, logits. `--without each` leaves out each in
-// turn. --apart: the norm that projections read, or the heads that attention does, by a launch of its own.
+// turn. --apart: the norm that projections or the router read, or the heads that attention does, by a launch of its
+// own. --keys: for how many positions a step is recorded, in place of what the engine takes.
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -32,6 +35,7 @@ using cuda::check;
 
 constexpr int64_t kDim = 2048, kHeads = 32, kKvHeads = 4, kHeadDim = 128, kExperts = 128, kTopK = 8, kFfn = 768;
 constexpr int64_t kVocab = 151936, kBlock = 128, kValuesOffset = kKvHeads * kBlock * kHeadDim * 2;
+constexpr int64_t kLeastKeys = 4096;  // as in model/gpu_forward.h
 constexpr const char* kParts[] = {"norms",  "projections", "heads",   "attention",
                                   "output", "router",      "experts", "logits"};
 
@@ -66,11 +70,12 @@ struct Weights {
 
 class Step {
  public:
-  Step(const Weights& w, int64_t rows, int64_t tokens, const std::set<std::string>& apart)
+  Step(const Weights& w, int64_t rows, int64_t tokens, int64_t keys, const std::set<std::string>& apart)
       : w_(w),
         apart_(apart),
         rows_(rows),
         max_pages_(tokens / kBlock + 1),
+        max_keys_(keys),
         page_bytes_(2 * kValuesOffset * std::ssize(w.layers)),
         is_rounded_(products_rounding(w.output.view.format, rows) > 0),
         rounds_(is_rounded_ && rows > 1),
@@ -117,11 +122,15 @@ class Step {
       const Product output{l.output.view, x_.as<void>(), Product::Out::add_f32};
       if (has("output"))
         cuda::products(attended_.as<uint16_t>(), rows_, {&output, 1}, workspace_.as<void>(), stream, rounds_);
-      if (has("norms")) norm();
-      if (has("router"))
-        cuda::route_rows({h_.as<uint16_t>(), l.router.view, nullptr, ids_.as<int32_t>(), weights_.as(), rows_, kExperts,
-                          kTopK, 1, Gating::softmax, true, is_rounded_ && rows_ == 1},
-                         workspace_.as<void>(), stream);
+      const RouteRows route{
+          h_.as<uint16_t>(), l.router.view, nullptr, ids_.as<int32_t>(), weights_.as(), rows_,
+          kExperts,          kTopK,         1,       Gating::softmax,    true,          is_rounded_ && rows_ == 1};
+      if (are_one("norms", "router")) {
+        cuda::norm_route_rows(normed(), route, workspace_.as<void>(), stream);
+      } else {
+        if (has("norms")) norm();
+        if (has("router")) cuda::route_rows(route, workspace_.as<void>(), stream);
+      }
       if (has("experts")) cuda::feed_forward(experts(i), workspace_.as<void>(), stream);
       if (chosen != nullptr) {
         std::vector<int32_t> ids(static_cast<size_t>(rows_ * kTopK));
@@ -184,7 +193,7 @@ class Step {
     PagedAttention a{};
     a.rows.seq = seq(), a.rows.pos = pos(), a.rows.pages = pages();
     a.rows.rows = a.rows.decode_rows = rows_;
-    a.rows.max_pages = max_pages_, a.rows.max_keys = max_pages_ * kBlock;
+    a.rows.max_pages = max_pages_, a.rows.max_keys = max_keys_;
     a.q = turned_.as<uint16_t>();
     a.keys = pages_.as<std::byte>() + layer * 2 * kValuesOffset;
     a.values = a.keys + kValuesOffset;
@@ -212,7 +221,7 @@ class Step {
 
   const Weights& w_;
   const std::set<std::string>& apart_;
-  int64_t rows_, max_pages_, page_bytes_;
+  int64_t rows_, max_pages_, max_keys_, page_bytes_;
   bool is_rounded_, rounds_;  // as in model/gpu_forward.h
   Buffer pages_, numbers_, workspace_;
   PagedAttention attend_;
@@ -261,7 +270,7 @@ Times replay(const Queue& queue, int times) {
 struct Options {
   DeviceFormat type = DeviceFormat::q8_0;
   std::vector<int64_t> batch = {1, 8, 32};
-  int64_t tokens = 1024, layers = 48;
+  int64_t tokens = 1024, keys = 0, layers = 48;
   std::vector<std::set<std::string>> without = {{}};
   std::set<std::string> apart;
 };
@@ -274,7 +283,11 @@ void run(const Options& o) {
   std::printf("%s: reads %.0f GB/s\n", device.name, peak / 1e3);
   const Weights w(o.type, o.layers);
   for (const int64_t rows : o.batch) {
-    Step step(w, rows, o.tokens, o.apart);
+    const bool is_near = rows == 1 && o.tokens < cuda::kRowAttentionKeys;
+    const int64_t keys = o.keys > 0 ? o.keys
+                         : is_near  ? (o.tokens / kBlock + 1) * kBlock
+                                    : std::bit_ceil(static_cast<uint64_t>(std::max(o.tokens + 1, kLeastKeys)));
+    Step step(w, rows, o.tokens, keys, o.apart);
     std::vector<std::set<int32_t>> chosen;
     step.queue({}, &chosen);
     const double bytes = step.bytes(chosen, o.tokens);
@@ -306,6 +319,8 @@ Options parse(int argc, char** argv) {
         o.batch.push_back(std::stoll(value.substr(at)));
     } else if (name == "--tokens") {
       o.tokens = std::stoll(value);
+    } else if (name == "--keys") {
+      o.keys = std::stoll(value);
     } else if (name == "--layers") {
       o.layers = std::stoll(value);
     } else if (name == "--without" && value == "each") {
