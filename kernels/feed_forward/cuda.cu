@@ -149,6 +149,9 @@ const uint16_t* in_order(const FeedForward& a, const FeedForward::Mlp& mlp, cons
 // One expert for all rows.
 void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, CUstream_st* stream) {
   uint16_t* m = w.m;
+  FeedForward one = a;
+  one.experts = mlp, one.shared = {}, one.ids = nullptr, one.weights = nullptr, one.top_k = 1, one.first_expert = 0;
+  if (a.rows == 1 && row_fits(one)) return cuda::experts_of_row(one, false, m, stream);
   if (is_wide(mlp, a.rows)) {
     WideProduct p{.x = in_order(a, mlp, {}, a.rows, w, stream),
                   .positions = a.rows,

@@ -29,10 +29,11 @@ struct RowExperts {
   int64_t up_expert, down_expert;
 };
 
-// The expert at a slot: n_experts for the shared one, -1 where it is another GPU's.
+// The expert at a slot: n_experts for the shared one, -1 where it is another GPU's, 0 of a dense layer.
 __device__ int expert_at(const RowExperts& a, int slot) {
   const auto n_experts = static_cast<int>(a.gate.n_experts);
   if (a.shared_gate != nullptr && slot + 1 == a.slots) return n_experts;
+  if (a.ids == nullptr) return 0;
   const int expert = a.ids[slot] - a.first_expert;
   return expert >= 0 && expert < n_experts ? expert : -1;
 }
@@ -103,7 +104,8 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   start_next();
   if (thread < a.slots) {  // the ids are no concern of the kernel before
     experts[thread] = expert_at(a, thread);
-    weights[thread] = a.shared_down != nullptr && thread + 1 == a.slots ? 1.0F : a.weights[thread];
+    const bool is_whole = a.weights == nullptr || (a.shared_down != nullptr && thread + 1 == a.slots);
+    weights[thread] = is_whole ? 1.0F : a.weights[thread];
   }
   __syncthreads();
   const int j = panel * static_cast<int>(kPanelRows) + thread;
