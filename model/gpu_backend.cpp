@@ -225,6 +225,7 @@ class GpuBackend final : public Backend {
   }
 
   void run_prompts(std::span<const Segment* const> part, int64_t rows, bool dense) {
+    last_step_ = {};  // its rows are written over
     Batch batch;
     batch.real_rows = rows;
     batch.rows = std::max(rows, kStreamRows + 1);  // as many as the kernels of large products take

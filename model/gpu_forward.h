@@ -100,7 +100,8 @@ class GpuForward {
   void queue_begin(const Batch& batch, const Place& at);
   // h = norm(x); of one row where it is first read, perhaps nowhere else.
   void queue_norm(const Batch& batch, const float* weights, const Place& at);
-  // Fills the caches; of one row that attends to everything queue_attention() does.
+  // Fills the caches, unless queue_attention() does: of one row that attends to everything, where the kernel for that
+  // serves it.
   void queue_store(size_t layer, const Batch& batch, const Place& at);
   void queue_attention(size_t layer, const Batch& batch, const Place& at);
   void queue_feed_forward(size_t layer, const Batch& batch, const Place& at);

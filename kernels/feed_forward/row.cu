@@ -10,8 +10,8 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int kMostWarps = 16;               // of a block of down: all parts of all slots for one panel
-constexpr int64_t kMostRowBytes = 96 << 10;  // of its shared memory
+constexpr int kMostWarps = 16;           // of a block of down: all parts of all slots for one panel
+constexpr int kMostRowBytes = 96 << 10;  // of its shared memory, whatever a launch needs of it
 
 struct RowExperts {
   const uint16_t* h;
@@ -141,17 +141,11 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
 
 // In q8_0 both want the division between L1 and shared memory that attention's kernels have, or they wait for each
 // other to leave a multiprocessor: 80 us a step of Qwen3-30B-A3B.
-template <class Kernel>
-void allow_shared(Kernel* kernel, int64_t bytes) {
-  cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-              "experts of a row");
-}
-
 template <DeviceFormat kFormat, int kWarps>
 void launch_up(const RowExperts& a, CUstream_st* stream) {
   const int64_t panels = panels_of(a.gate.n), in_block = block_panels(a.log_split, kWarps);
   const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.gate.k));
-  allow_shared(up_kernel<kFormat, kWarps>, bytes);
+  cuda::allow(up_kernel<kFormat, kWarps>, kMostRowBytes);
   if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(up_kernel<kFormat, kWarps>);
   launch_dependent(up_kernel<kFormat, kWarps>,
                    dim3(static_cast<unsigned>((panels + in_block - 1) / in_block), static_cast<unsigned>(a.slots)),
@@ -161,7 +155,7 @@ void launch_up(const RowExperts& a, CUstream_st* stream) {
 template <DeviceFormat kFormat>
 void launch_down(const RowExperts& a, CUstream_st* stream) {
   const int64_t bytes = row_bytes_of<kFormat>(a.slots * padded_k(kFormat, a.down.k));
-  allow_shared(down_kernel<kFormat>, bytes);
+  cuda::allow(down_kernel<kFormat>, kMostRowBytes);
   if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(down_kernel<kFormat>);
   launch_dependent(down_kernel<kFormat>, dim3(static_cast<unsigned>(panels_of(a.down.n))),
                    dim3(static_cast<unsigned>(a.slots << a.log_split) * 32), static_cast<size_t>(bytes), stream, a);
@@ -174,10 +168,11 @@ int log_split_of_down(const DeviceMatrix& down, int64_t slots) {
 }  // namespace
 
 bool row_fits(const FeedForward& a) {
-  const DeviceMatrix& down = a.experts.down;
+  const DeviceMatrix &gate = a.experts.gate, &down = a.experts.down;
   const int64_t slots = a.top_k + (a.shared.gate.data != nullptr ? 1 : 0);
   return slots << std::max(log_split_of_down(down, a.top_k), log_split_of_down(down, slots)) <= kMostWarps &&
-         int_row_bytes(slots * padded_k(down.format, down.k)) <= kMostRowBytes;
+         int_row_bytes(slots * padded_k(down.format, down.k)) <= kMostRowBytes &&
+         int_row_bytes(padded_k(gate.format, gate.k)) <= kMostRowBytes;
 }
 
 void cuda::experts_of_row(const FeedForward& a, bool shared, uint16_t* m, CUstream_st* stream) {

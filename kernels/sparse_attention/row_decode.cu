@@ -104,6 +104,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
   const int group = a.n_heads / a.n_kv_heads, pos = a.pos[0], n = pos < 0 ? 0 : static_cast<int>(spans(pos + 1));
   const int own_heads = group > rank ? (group - rank + blocks - 1) / blocks : 0;
   ptx::let_next_begin();
+  if (n > a.max_spans) __trap();  // blocks that are not there would be waited for
   if (t == 0) {
     ptx::init_barrier(&all_here, 1);
     ptx::publish_barriers();
@@ -185,8 +186,11 @@ cuda::Launch launch_of(const PagedAttention& a, CUstream_st* stream) {
           .cluster = blocks,
           .may_begin_early = true};
 }
-void prepare(const cuda::Launch& how) {
-  cuda::allow(row_kernel, static_cast<int>(how.shared_bytes));
+// The same for all launches: what is recorded for more spans may want less, as a block then has fewer heads.
+constexpr int kMostShared = 96 << 10;
+
+void prepare() {
+  cuda::allow(row_kernel, kMostShared);
   cuda::want_shared_memory(row_kernel);
   cuda::check(cudaFuncSetAttribute(row_kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "cluster");
 }
@@ -194,15 +198,14 @@ void prepare(const cuda::Launch& how) {
 }  // namespace
 
 bool cuda::can_store_and_attend(const StoreHeads& s, const PagedAttention& a) {
-  constexpr size_t kMostBytes = 200 << 10;
   if (s.rows != 1 || a.rows.rows != 1 || a.rows.decode_rows != 1 || !a.rows.runs.empty() || a.ids != nullptr ||
       !can_decode(a) || a.head_dim != kDim || s.rotary_dim != kDim || s.q_norm == nullptr || s.k_norm == nullptr ||
       s.whole_norms || s.index_k.data != nullptr || s.index_q.data != nullptr || a.rows.max_keys < 1 ||
       a.rows.max_keys > kRowAttentionKeys)
     return false;
   const Launch how = launch_of(a, nullptr);
-  if (how.shared_bytes > kMostBytes) return false;
-  prepare(how);
+  if (how.shared_bytes > kMostShared) return false;
+  prepare();
   return fits_a_cluster(row_kernel, how);
 }
 
@@ -217,7 +220,7 @@ void cuda::attend_row(const StoreHeads& s, const PagedAttention& a, CUstream_st*
   r.to_keys = s.pages_base, r.to_values = s.pages_base + s.values_offset;
   r.eps = s.eps;
   const Launch how = launch_of(a, stream);
-  prepare(how);
+  prepare();
   launch("attention of a row", row_kernel, how, r);
 }
 

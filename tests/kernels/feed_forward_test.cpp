@@ -223,6 +223,24 @@ TEST_F(FeedForwardTest, GivesARowTheSameBitsInAnyCompany) {
   }
 }
 
+// A dense layer so wide that several warps have parts of an output, in one row and in more.
+TEST_F(FeedForwardTest, ADenseLayersRowHasTheSameBitsInAnyCompany) {
+  for (const DeviceFormat format : kDeviceFormats) {
+    const int64_t dim = 2048, rows = 31;
+    const Weights dense(format, format, dim, 2048, 1, 3);
+    const std::vector<uint16_t> h = to_bf16(random_floats(rows * dim, 3));
+    const std::vector<float> x = random_floats(rows * dim, 4);
+    const std::vector<float> all = run(h, x, dense, nullptr, nullptr, rows, 1, kSwigluOai);
+    for (const int64_t step : {1, 5})
+      for (int64_t r = 0; r + step <= rows; r += step)
+        ASSERT_EQ(
+            run({h.begin() + r * dim, h.begin() + (r + step) * dim},
+                {x.begin() + r * dim, x.begin() + (r + step) * dim}, dense, nullptr, nullptr, step, 1, kSwigluOai),
+            std::vector<float>(all.begin() + r * dim, all.begin() + (r + step) * dim))
+            << "format " << int(format) << ", " << step << " rows at " << r;
+  }
+}
+
 TEST_F(FeedForwardTest, WhatIsRoundedBeforehandGivesTheSameBits) {
   const int64_t dim = 512, top_k = 3;
   const Weights experts(DeviceFormat::q8_0, DeviceFormat::q8_0, dim, 256, 9, 1);

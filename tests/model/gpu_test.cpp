@@ -422,6 +422,41 @@ TEST_F(GpuTest, EveryWeightFormatComesCloseToTheCpu) {
   }
 }
 
+// One row of a model with heads of 128 has kernels of its own, recorded for every 128 tokens of a short past: the bits
+// of two rows, which have none, where a recording ends and where they all end, also when an earlier one is replayed.
+TEST_F(GpuTest, OneRowHasTheBitsOfTwoWhereverItsRecordingsEnd) {
+  RandomShape shape{.family = &kQwen3Moe, .type = TensorType::q8_0, .vocab = 256, .context = 2048, .dim = 256};
+  shape.layers = 2, shape.heads = 8, shape.kv_heads = 2, shape.head_dim = 128;
+  shape.experts = 8, shape.top_k = 2, shape.ffn = 256;
+  const auto model = Model::make_up(shape);
+  kernels::Exec exec(kernels::Device::cuda);
+  const auto backend = Backend::create(model, exec, KvPool::create(64 << 20), kernels::Format::bf16);
+  const std::vector<Token> tokens = prompt_of(1540, 3, 250);
+  constexpr int64_t kSteps = 5, kVocab = 256, kFirst[] = {0};
+  // The logits of the tokens from `first` on, one by one, of the first of n sequences alike.
+  const auto logits = [&](size_t n, int64_t first) {
+    std::vector<KvCache> caches;
+    std::vector<std::vector<float>> out(n, std::vector<float>(kSteps * kVocab));
+    for (size_t i = 0; i < n; ++i) {
+      caches.emplace_back(model->config(), backend->pool(), kernels::Format::bf16);
+      caches[i].prepare(0, first);
+      backend->forward(
+          std::vector<Segment>{{std::span(tokens).first(size_t(first)), 0, &caches[i], false, {}, nullptr}});
+    }
+    for (int64_t step = 0; step < kSteps; ++step) {
+      std::vector<Segment> batch;
+      for (size_t i = 0; i < n; ++i) {
+        caches[i].prepare(first + step, first + step + 1);
+        batch.push_back({std::span(tokens).subspan(size_t(first + step), 1), first + step, &caches[i], false, kFirst,
+                         out[i].data() + step * kVocab});
+      }
+      backend->forward(batch);
+    }
+    return out[0];
+  };
+  for (const int64_t first : {1533, 125, 253, 1405, 125}) EXPECT_EQ(logits(1, first), logits(2, first)) << first;
+}
+
 // The model that ships, asked for each chore of the suite: its first reply, greedily, as on the CPU.
 TEST_F(GpuTest, TheModelThatShipsAnswersChoresAsOnTheCpu) {
   const std::filesystem::path root(CORVID_SOURCE_DIR);
