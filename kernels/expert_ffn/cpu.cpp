@@ -212,7 +212,7 @@ void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
       return int_product(
           {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add, next}, isa,
           rest);
-    for (int64_t i = 0, step = tile_outs(k); i < n; i += step)
+    for (int64_t i = 0, step = is_direct(c.rows, k) ? n : tile_outs(k); i < n; i += step)
       tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
   };
   // Where the weights of a task begin; null: there is no such task.

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "kernels/check.h"
@@ -320,7 +321,7 @@ class Walk {
         tier_->softmax_step(s, seen, a.scale, part.state + query, out_[n], width);
       }
       if (seen < a.block) {
-        f.add_values(in_ + before, out_ + before, group, values, shape, seen, groups, {});
+        f.add_values(in_ + before, out_ + before, group, values, shape, seen, groups, std::exchange(after, {}));
         n = before;
       }
     }
@@ -527,9 +528,13 @@ void cpu::sparse_attention(std::span<const SparseAttention> all, Isa isa, Pool& 
     return *(std::upper_bound(cuts.begin(), cuts.end(), task, is_before) - 1);
   };
   pool.run(tasks, [&](int64_t task, int worker) {
+    const Cut& cut = cut_of(task);
     BlockAt after;  // a thread mostly runs the next task after this one
-    if (task + 1 < tasks) after = first_block(cut_of(task + 1), task + 1 - cut_of(task + 1).first_task);
-    run_task(cut_of(task), task - cut_of(task).first_task, scratch[worker], after);
+    if (task + 1 < tasks) {
+      const Cut& next = cut_of(task + 1);
+      after = first_block(next, task + 1 - next.first_task);
+    }
+    run_task(cut, task - cut.first_task, scratch[worker], after);
   });
 }
 

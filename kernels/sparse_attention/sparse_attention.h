@@ -13,10 +13,10 @@
 //            exact| <= sparse_attention_tolerance(head_dim, keys) * max_j |v[j]| * (1 + scale * max_j sum_i |q_i
 //            k_ji|), keys = number of keys attended to.
 //            In the tiers with VNNI pages of q8_0 are multiplied in integers when head_dim and block are multiples of
-//            32: queries are rounded to 16 bits of the largest of each 32, that is to a 65,024th of it, and weights,
-//            times the scales of values, of the largest of each 128. Then |q_i| above is the largest of its 32, and
-//            kSparseAttentionBytes is added to the tolerance: of 128 weights all errors together are at most 128 /
-//            65,024 of the largest, so of their sum. At random they are some hundred times less.
+//            32: queries are rounded to 16 bits of the largest of each 32, half of a 32,512th of it, and weights, times
+//            the scales of values, of the largest of each 128. Then |q_i| and |v_j| above are the largest of their 32,
+//            and 0.51 * 128 / 32,512 = 0.2% is added to the tolerance: what 128 weights can be off together, of the
+//            largest, so of their sum. At random it is some hundred times less.
 //   Order    Blocks ascending, keys ascending within a block, in spans of some 512 keys whose sums are merged in order;
 //            where they begin depends on the row's number of blocks alone. So a row's bits depend on that row, its keys
 //            and the tier, not on the other rows or the threads, also when these share the spans of one row; and sparse
@@ -48,7 +48,6 @@ struct SparseAttention {
 constexpr double sparse_attention_tolerance(int64_t head_dim, int64_t keys) {
   return (2 * double(head_dim) + double(keys) / 8 + 40) * FLT_EPSILON;
 }
-constexpr double kSparseAttentionBytes = 128.0 / 65024;
 
 void sparse_attention(const SparseAttention& a, Exec& exec);  // CPU only for now
 // Rows of several sequences, each with its own pages, in one go: the threads meet once and share all the work. The
