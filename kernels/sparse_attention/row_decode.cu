@@ -3,8 +3,8 @@
 // that merges them. All keys and values but the row's own are on their way before the kernels before have ended.
 //
 // Each block more in the clusters costs a step of Qwen3-30B-A3B 20 to 25 us, whether it has a span or not (9 blocks
-// 1,972 us, 12 2,062, 16 2,140; the three kernels 2,100): a cluster begins when all its blocks find a place at once. So
-// they are as many as the row may have spans, and 12 at most.
+// 1,972 us, 12 2,062, 16 2,140; the three kernels 2,100): perhaps as a cluster begins only when all its blocks find a
+// place. So they are as many as the row may have spans, and 12 at most.
 #include <algorithm>
 
 #include "kernels/check.h"
