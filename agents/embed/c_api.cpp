@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 
 #include "model/utf8.h"
 
@@ -251,11 +250,9 @@ corvid_status corvid_engine_create(const corvid_engine_options* options, corvid_
     inner.threads = given.threads;
     inner.cache_bytes = given.cache_bytes;
     inner.prefix_folder = string_of(given.prefix_folder, "prefix_folder");
-    std::underlying_type_t<corvid_device> device;  // a caller in C may have put any number there
-    std::memcpy(&device, &given.device, sizeof device);
-    if (device > CORVID_DEVICE_CUDA)
-      throw std::invalid_argument("device: want auto, cpu or cuda, found " + std::to_string(device));
-    inner.device = corvid::Device(device);
+    if (given.device < CORVID_DEVICE_AUTO || given.device > CORVID_DEVICE_CUDA)
+      throw std::invalid_argument("device: want auto, cpu or cuda, found " + std::to_string(given.device));
+    inner.device = corvid::Device(given.device);
     if (given.log != nullptr) {
       inner.logger = [log = given.log, data = given.log_data](corvid::LogLevel level, std::string_view line) {
         log(data, corvid_log_level(level), {line.data(), line.size()});

@@ -32,6 +32,9 @@
 
 #ifdef __cplusplus
 extern "C" {
+#define CORVID_ENUM : int /* so that a number that is none of an enum's can be looked at, and refused */
+#else
+#define CORVID_ENUM
 #endif
 
 #define CORVID_C_API __attribute__((visibility("default")))
@@ -59,7 +62,7 @@ static inline corvid_text corvid_text_of(const char* string) {
   return text;
 }
 
-typedef enum corvid_status {
+typedef enum corvid_status CORVID_ENUM {
   CORVID_OK = 0,
   CORVID_INVALID = 1, /* an argument: a number out of range, no UTF-8, a folder or a tool that is not there */
   CORVID_FAILED = 2,  /* a file, the store, the model */
@@ -77,7 +80,7 @@ CORVID_C_API void corvid_error_free(corvid_error* error);
 
 /* ---- Engines: the model, and what computes. */
 
-typedef enum corvid_log_level {
+typedef enum corvid_log_level CORVID_ENUM {
   CORVID_DEBUG = 0,
   CORVID_INFO = 1,
   CORVID_WARNING = 2,
@@ -88,7 +91,7 @@ typedef enum corvid_log_level {
 typedef void (*corvid_log_fn)(void* data, corvid_log_level level, corvid_text line);
 
 /* Where the model computes. */
-typedef enum corvid_device {
+typedef enum corvid_device CORVID_ENUM {
   CORVID_DEVICE_AUTO = 0, /* a GPU that can, else the CPU */
   CORVID_DEVICE_CPU = 1,
   CORVID_DEVICE_CUDA = 2
@@ -229,7 +232,7 @@ CORVID_C_API corvid_status corvid_session_resume(const corvid_engine* engine, co
                                                  corvid_error** error);
 CORVID_C_API corvid_text corvid_session_id(const corvid_session* session);
 
-typedef enum corvid_event_kind {
+typedef enum corvid_event_kind CORVID_ENUM {
   CORVID_EVENT_SESSION = 0,     /* a run begins; text: what a resume had to change */
   CORVID_EVENT_TOKEN = 1,       /* text: what the assistant wrote */
   CORVID_EVENT_TOOL_CALL = 2,   /* text: the tool's name; about to run */
@@ -247,7 +250,7 @@ typedef void (*corvid_event_fn)(void* data, const corvid_event* event);
 /* True: the call may run. `arguments` is JSON. May take as long as a person needs. */
 typedef bool (*corvid_ask_fn)(void* data, corvid_text tool, corvid_text arguments);
 
-typedef enum corvid_approve {
+typedef enum corvid_approve CORVID_ENUM {
   CORVID_APPROVE_NEVER = 0, /* no call needs an approval */
   CORVID_APPROVE_RISKY = 1, /* all do but corvid's own read_file and list_dir; every function of the host's does */
   CORVID_APPROVE_ALWAYS = 2
@@ -280,7 +283,7 @@ CORVID_C_API void corvid_session_free(corvid_session* session);
 
 /* ---- Results and other output. NULL in the place of one gives the empty text, and CORVID_RUN_FAILED. */
 
-typedef enum corvid_run_status {
+typedef enum corvid_run_status CORVID_ENUM {
   CORVID_COMPLETED = 0,
   CORVID_LIMIT = 1,
   CORVID_RUN_FAILED = 2,
@@ -298,6 +301,7 @@ CORVID_C_API void corvid_result_free(corvid_result* result);
 CORVID_C_API corvid_text corvid_output_text(const corvid_output* output);
 CORVID_C_API void corvid_output_free(corvid_output* output);
 
+#undef CORVID_ENUM
 #ifdef __cplusplus
 }
 #endif
