@@ -17,14 +17,8 @@ constexpr int64_t kDecodedGroups = 4;
 }  // namespace corvid::kernels
 #define CORVID_BODY "kernels/block_select/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
-
-#if defined(__x86_64__)
-CORVID_BEGIN_VNNI
-namespace corvid::kernels::avx512::vnni {
-#include "kernels/block_select/scan_bytes.inc"
-}  // namespace corvid::kernels::avx512::vnni
-CORVID_END_TIER
-#endif
+#define CORVID_BODY "kernels/block_select/scan_bytes.inc"
+#include "kernels/simd/for_vnni.h"
 
 namespace corvid::kernels {
 namespace {

@@ -53,14 +53,8 @@ struct PageFunctions {
 }  // namespace corvid::kernels
 #define CORVID_BODY "kernels/sparse_attention/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
-
-#if defined(__x86_64__)
-CORVID_BEGIN_VNNI
-namespace corvid::kernels::avx512::vnni {
-#include "kernels/sparse_attention/bytes.inc"
-}  // namespace corvid::kernels::avx512::vnni
-CORVID_END_TIER
-#endif
+#define CORVID_BODY "kernels/sparse_attention/bytes.inc"
+#include "kernels/simd/for_vnni.h"
 
 namespace corvid::kernels {
 namespace {
