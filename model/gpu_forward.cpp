@@ -36,7 +36,7 @@ void GpuRows::queue_copy(GpuRows& from, int64_t rows, CUstream_st* stream) {
 
 GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
     : x(floats(rows, c.dim)),
-      partial(is_shared ? floats(rows, c.dim) : Buffer()),
+      partial(is_shared ? floats(std::min(rows, kStreamRows), c.dim) : Buffer()),
       h(halves(rows, c.dim)),
       q(halves(rows, c.n_heads * c.head_dim)),
       q_turned(halves(rows, c.n_heads * c.head_dim)),
@@ -55,11 +55,11 @@ GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
       pos(ints(rows, 1)) {}
 
 int64_t GpuForward::bytes(const Config& c, int64_t most_rows, bool is_shared) {
-  const int64_t row = (is_shared ? 8 : 4) * c.dim +
+  const int64_t row = 4 * c.dim +
                       2 * (c.dim + 3 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim +
                            2 * c.n_index_heads * c.index_dim + c.index_dim) +
                       4 * (c.rotary_dim + c.n_kv_heads * (c.top_blocks + 1) + 2 * c.top_k + 6);
-  return (most_rows + kStreamRows) * row + kStreamRows * c.vocab_size * 4;
+  return (most_rows + kStreamRows) * row + kStreamRows * (c.vocab_size + (is_shared ? 2 * c.dim : 0)) * 4;
 }
 
 namespace {
@@ -336,7 +336,9 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
       kernels::cuda::attention(attend, at.stream);
     mark("dense attention");
   }
-  const Product output{l.attn_output, sums(s), Product::Out::add_f32};
+  float* const to = sums(batch);
+  const Product output = to != nullptr ? Product{l.attn_output, to, Product::Out::add_f32}
+                                       : Product{l.attn_output, at.partials, Product::Out::bf16};
   kernels::cuda::products(s.attended.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream, attend.rounds);
   mark("attention output");
 }
@@ -360,7 +362,8 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
   }
   queue_late_norm(batch, at);
   ffn.h = s.h.as<uint16_t>();
-  ffn.x = sums(s);
+  ffn.x = sums(batch);
+  ffn.dealt = at.partials;
   ffn.rows = batch.rows;
   ffn.is_rounded = rounds(batch);
   kernels::cuda::feed_forward(ffn, at.workspace, at.stream);
@@ -376,14 +379,15 @@ void GpuForward::queue_logits(const Batch& batch, const Place& at) {
   mark("logits");
 }
 
-GpuForward::Batch GpuForward::queue_gather(const Batch& batch, int64_t first, int64_t count, const Place& at) {
+GpuForward::Batch GpuForward::queue_gather(const Batch& batch, int64_t first, int64_t count,
+                                           kernels::DealtRows<const void> x, const Place& at) {
   const int32_t* const wanted = rows_.device_wanted() + first;
-  const auto gather = [&](const auto& from, auto& to, int64_t bytes) {
+  const auto gather = [&](kernels::DealtRows<const void> from, auto& to, int64_t bytes) {
     if (bytes > 0) kernels::cuda::gather_rows({from, wanted, to.template as<void>(), count, bytes}, at.stream);
   };
   gather(rows_.device_seq(), some_.seq, 4);  // these first: attention reads them while the kernel before may still run
   gather(rows_.device_pos(), some_.pos, 4);
-  gather(all_.x.as<void>(), some_.x, c_.dim * 4);
+  gather(x, some_.x, c_.dim * 4);
   gather(all_.q_turned.as<void>(), some_.q_turned, c_.n_heads * c_.head_dim * 2);
   gather(all_.index_q_turned.as<void>(), some_.index_q_turned, c_.n_index_heads * c_.index_dim * 2);
   Batch few;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/comm/dealt_rows.h"
 #include "kernels/exec.h"
 #include "kernels/gpu.h"
 #include "kernels/paged_rows.h"
@@ -58,7 +59,7 @@ struct GpuRows {
 class GpuForward {
  public:
   // `config`: the sizes of this GPU's share. With `is_shared` what attention and feed-forward add to the rows' sums
-  // goes to partial() instead of x().
+  // goes to partial() instead of x(), of many rows to Place::partials.
   GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared);
 
   // Where the caches' pages are.
@@ -85,6 +86,7 @@ class GpuForward {
     const Pages& pages;
     std::byte* workspace;
     CUstream_st* stream;
+    kernels::DealtRows<void> partials = {};  // of more than kStreamRows rows, in bf16
   };
 
   // Bytes of workspace for such batches, of which only rows, max_keys, dense and whether there are runs count.
@@ -96,7 +98,7 @@ class GpuForward {
                                       int64_t max_keys, int64_t block);
 
   // The parts of a pass, in this order: begin; of each layer norm, store, attention, norm, feed-forward; norm, logits.
-  // Those that share a model add up their partial() behind attention and feed-forward.
+  // Those that share a model add up their partials behind attention and feed-forward.
   void queue_begin(const Batch& batch, const Place& at);
   // h = norm(x); of one row where it is first read, perhaps nowhere else.
   void queue_norm(const Batch& batch, const float* weights, const Place& at);
@@ -106,8 +108,10 @@ class GpuForward {
   void queue_attention(size_t layer, const Batch& batch, const Place& at);
   void queue_feed_forward(size_t layer, const Batch& batch, const Place& at);
   void queue_logits(const Batch& batch, const Place& at);  // of all its rows, to logits(); the likeliest to best()
-  // After the last layer's queue_store() of runs: rows wanted[first, first + count) of them, as a batch.
-  Batch queue_gather(const Batch& batch, int64_t first, int64_t count, const Place& at);
+  // After the last layer's queue_store() of runs: rows wanted[first, first + count) of them, as a batch; of x from
+  // where it is complete.
+  Batch queue_gather(const Batch& batch, int64_t first, int64_t count, kernels::DealtRows<const void> x,
+                     const Place& at);
 
   // Called with its name after each part is queued; empty: not at all.
   void set_mark(std::function<void(const char*)> mark) { mark_ = std::move(mark); }
@@ -116,7 +120,7 @@ class GpuForward {
   }
 
   float* x(const Batch& batch) { return stage(batch).x.as(); }              // [rows, dim]
-  float* partial(const Batch& batch) { return stage(batch).partial.as(); }  // [rows, dim]; zeros to begin with
+  float* partial(const Batch& batch) { return stage(batch).partial.as(); }  // [kStreamRows, dim]; zeros to begin with
   uint16_t* h(const Batch& batch) { return stage(batch).h.as<uint16_t>(); }
 
   GpuRows& rows() { return rows_; }
@@ -130,7 +134,7 @@ class GpuForward {
   struct Stage {
     Stage(const Config& config, int64_t rows, bool is_shared);
     kernels::Buffer x;                      // [rows, dim] float32
-    kernels::Buffer partial;                // the same; none where nobody shares
+    kernels::Buffer partial;                // the same of up to kStreamRows rows; none where nobody shares
     kernels::Buffer h;                      // [rows, dim] bf16, as all below
     kernels::Buffer q, q_turned, attended;  // [rows, n_heads * head_dim]
     kernels::Buffer k, v;                   // [rows, n_kv_heads * head_dim]
@@ -151,7 +155,11 @@ class GpuForward {
   // Whether queue_norm() rounds h as products of q8_0 want it (kernels/products/grid.cuh). The products of one row do
   // that themselves, beside turning it into integers, and the router is asked to.
   bool rounds(const Batch& batch) const { return rounds_ && batch.rows > 1 && batch.rows <= kStreamRows; }
-  static float* sums(Stage& s) { return s.partial.bytes() > 0 ? s.partial.as() : s.x.as(); }
+  // Where what is added to the rows' sums goes: float32 that it is added to, or null for Place::partials.
+  float* sums(const Batch& batch) {
+    Stage& s = stage(batch);
+    return s.partial.bytes() == 0 ? s.x.as() : batch.rows <= kStreamRows ? s.partial.as() : nullptr;
+  }
   kernels::PagedRows attending(const Batch& batch, const Pages& pages) const;
   static int64_t workspace_bytes(const Config& config, const GpuWeights& weights, const Batch& batch, int64_t block);
 

@@ -42,7 +42,7 @@ GpuGroup::Member::Member(const Model& model, const GpuShare& its_share, int its_
   for (const bool are_wanted : {false, true}) {
     Batch batch;
     batch.are_wanted = are_wanted;
-    kernels::cuda::queue_zero(forward.partial(batch), (are_wanted ? kStreamRows : most_rows) * config.dim * 4, stream);
+    kernels::cuda::queue_zero(forward.partial(batch), kStreamRows * config.dim * 4, stream);
   }
 }
 
@@ -54,6 +54,7 @@ GpuGroup::GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int>
     const kernels::cuda::GpuScope on(gpus_[i]);
     CUstream_st* const lent = i == 0 ? exec.stream() : nullptr;
     members_.push_back(std::make_unique<Member>(model, shares[i], gpus_[i], lent, most_rows));
+    if (sum_) members_.back()->partials = sum_->partials(static_cast<int>(i));
   }
 }
 
@@ -190,8 +191,15 @@ void GpuGroup::queue_logits(const Batch& batch) {
 }
 
 GpuGroup::Batch GpuGroup::queue_wanted(const Batch& batch, int64_t first, int64_t count) {
+  // Where the sums of these rows are: those of another GPU are complete, as it has sent their norms.
+  kernels::DealtRows<const void> dealt;
+  dealt.gpus = static_cast<int>(members_.size());
+  for (size_t i = 0; i < members_.size(); ++i) dealt.of[i] = members_[i]->forward.x(batch);
+  const bool are_dealt = sum_ && sum_->are_dealt(batch.rows) && config_.layers.size() > 1;
   Batch few;
-  each([&](Member& m) { few = m.forward.queue_gather(batch, first, count, m.place()); });
+  each([&](Member& m) {
+    few = m.forward.queue_gather(batch, first, count, are_dealt ? dealt : m.forward.x(batch), m.place());
+  });
   queue_rest(config_.layers.size() - 1, few);
   return few;
 }

@@ -77,7 +77,7 @@ class GpuGroup {
  private:
   struct Member {
     Member(const Model& model, const GpuShare& its_share, int its_gpu, CUstream_st* lent_stream, int64_t most_rows);
-    GpuForward::Place place() { return {pages, workspace.as<std::byte>(), stream}; }
+    GpuForward::Place place() { return {pages, workspace.as<std::byte>(), stream, partials}; }
 
     int gpu;
     std::unique_ptr<CUstream_st, void (*)(CUstream_st*)> own_stream;  // null: lent
@@ -87,6 +87,7 @@ class GpuGroup {
     GpuWeights weights;
     GpuForward forward;
     GpuForward::Pages pages;
+    kernels::DealtRows<void> partials;  // where many rows' are summed up; of several
     kernels::Buffer table, workspace;
     kernels::PinnedBuffer logits;  // [kStreamRows, its logits]
   };

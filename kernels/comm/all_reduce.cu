@@ -1,12 +1,12 @@
-#include <cuda_bf16.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
 
 #include "kernels/check.h"
 #include "kernels/comm/all_reduce.h"
+#include "kernels/comm/many_rows.h"
 #include "kernels/comm/nccl.h"
+#include "kernels/comm/numbers.cuh"
 #include "kernels/cuda_check.h"
 #include "kernels/exec.h"
 #include "kernels/gpu.h"
@@ -18,50 +18,17 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 2048;  // of many: what the buffers hold
-constexpr int kMostLooks = 1 << 27;    // for what a peer sends: more than a minute
-constexpr unsigned kAll = 0xffffffffU;
-
-// Few rows are sent in float32, many in bf16: 16 bytes at a time.
-struct Few {
-  static constexpr int kThreads = 512, kNumbers = 4;
-  static constexpr uint32_t kNothing = 0x80000000U;  // -0
-  static __device__ uint4 packed(const float (&v)[kNumbers]) {
-    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
-  }
-  static __device__ void add(float (&sum)[kNumbers], uint4 bits) {
-    sum[0] += __uint_as_float(bits.x), sum[1] += __uint_as_float(bits.y);
-    sum[2] += __uint_as_float(bits.z), sum[3] += __uint_as_float(bits.w);
-  }
-};
-__device__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
-struct Many {
-  static constexpr int kThreads = 256, kNumbers = 8;
-  static constexpr uint32_t kNothing = 0x80008000U;  // -0 twice
-  static __device__ uint4 packed(const float (&v)[kNumbers]) {
-    return make_uint4(pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7]));
-  }
-  static __device__ void add(float (&sum)[kNumbers], uint4 bits) {
-    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      sum[2 * i] += __uint_as_float(words[i] << 16);
-      sum[2 * i + 1] += __uint_as_float(words[i] & 0xffff0000U);
-    }
-  }
-};
+// Few rows are sent in float32, 16 bytes at a time.
+constexpr int kThreads = 512, kNumbers = 4;
+constexpr uint32_t kNothing = 0x80000000U;  // -0
 
 struct Sum {
   float* partial;
   float* x;
   const float* w;
   uint16_t* h;
-  uint4* mail[kMostGpus];  // of each GPU: [2][gpus][most_rows][dim / kNumbers], what its peers sent
-  uint32_t* calls;         // [most_rows]: how many there have been of this row
-  int64_t most_rows;
+  uint4* mail[kMostGpus];  // of each GPU: [2][gpus][kStreamRows][dim / kNumbers], what its peers sent
+  uint32_t* calls;         // [kStreamRows]: how many there have been of this row
   int rows, rank, gpus, dim;
   float eps;
   bool may_start_next;
@@ -81,37 +48,17 @@ __device__ uint4 look(const uint4* at) {
   return bits;
 }
 // Every word is looked at, as nothing says that the four arrive together.
-template <uint32_t kNothing>
 __device__ bool is_there(uint4 bits) {
   return bits.x != kNothing && bits.y != kNothing && bits.z != kNothing && bits.w != kNothing;
 }
-template <uint32_t kNothing>
 __device__ uint4 without_nothing(uint4 bits) {
   const auto real = [](uint32_t word) { return word == kNothing ? 0 : word; };
   return make_uint4(real(bits.x), real(bits.y), real(bits.z), real(bits.w));
 }
-template <int kNumbers>
-__device__ void load(float (&v)[kNumbers], const float* from) {
-#pragma unroll
-  for (int i = 0; i < kNumbers; i += 4) {
-    const float4 four = *reinterpret_cast<const float4*>(from + i);
-    v[i] = four.x, v[i + 1] = four.y, v[i + 2] = four.z, v[i + 3] = four.w;
-  }
-}
-template <int kNumbers>
-__device__ void store(float* to, const float (&v)[kNumbers]) {
-#pragma unroll
-  for (int i = 0; i < kNumbers; i += 4)
-    *reinterpret_cast<float4*>(to + i) = make_float4(v[i], v[i + 1], v[i + 2], v[i + 3]);
-}
 
 // A block takes every gridDim-th row; a thread has kTimes pieces of it.
-template <class Wire, int kTimes>
-__global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
-                                                 ? 3
-                                                 : 1) void rows_kernel(const __grid_constant__ Sum a) {
-  constexpr int kThreads = Wire::kThreads, kNumbers = Wire::kNumbers;
-  constexpr uint32_t kNothing = Wire::kNothing;
+template <int kTimes>
+__global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_constant__ Sum a) {
   __shared__ float sums[kThreads / 32];
   const int thread = static_cast<int>(threadIdx.x), pieces = a.dim / kNumbers;
   wait_for_previous();
@@ -119,7 +66,7 @@ __global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
   for (int row = static_cast<int>(blockIdx.x); row < a.rows; row += static_cast<int>(gridDim.x)) {
     const uint32_t call = a.calls[row] + 1;
     const auto mail = [&](int to, int from) {
-      return a.mail[to] + ((int64_t{call % 2} * a.gpus + from) * a.most_rows + row) * pieces;
+      return a.mail[to] + ((int64_t{call % 2} * a.gpus + from) * kStreamRows + row) * pieces;
     };
     float* const partial = a.partial + int64_t{row} * a.dim;
     float* const x = a.x + int64_t{row} * a.dim;
@@ -130,7 +77,8 @@ __global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
       if (i >= pieces) continue;
       float v[kNumbers];
       load(v, partial + i * kNumbers);
-      own[t] = without_nothing<kNothing>(Wire::packed(v));
+      own[t] = without_nothing(
+          make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])));
     }
     for (int to = 0; to < a.gpus; ++to) {
 #pragma unroll
@@ -159,11 +107,12 @@ __global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
           uint4* const at = mail(a.rank, from) + i;
           int looks = 0;
           do theirs = look(at);
-          while (!is_there<kNothing>(theirs) && ++looks < kMostLooks);
+          while (!is_there(theirs) && ++looks < kMostLooks);
           if (looks == kMostLooks) __trap();  // a peer has failed: an error on this GPU too, not a wait for good
           *at = make_uint4(kNothing, kNothing, kNothing, kNothing);
         }
-        Wire::add(sum[t], theirs);
+        sum[t][0] += __uint_as_float(theirs.x), sum[t][1] += __uint_as_float(theirs.y);
+        sum[t][2] += __uint_as_float(theirs.z), sum[t][3] += __uint_as_float(theirs.w);
       }
     }
     float squares = 0;
@@ -178,12 +127,8 @@ __global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
       }
       store(x + i * kNumbers, sum[t]);
     }
-    for (int step = 16; step > 0; step /= 2) squares += __shfl_xor_sync(kAll, squares, step);
-    if (thread % 32 == 0) sums[thread / 32] = squares;
-    __syncthreads();  // and all have read `calls`
-    if (thread == 0) a.calls[row] = call;
-    float total = 0;
-    for (int i = 0; i < kThreads / 32; ++i) total += sums[i];
+    const float total = block_sum<kThreads>(squares, sums);
+    if (thread == 0) a.calls[row] = call;  // all have read it
     const float scale = rsqrtf(total / static_cast<float>(a.dim) + a.eps);
 #pragma unroll
     for (int t = 0; t < kTimes; ++t) {
@@ -199,54 +144,29 @@ __global__ __launch_bounds__(Wire::kThreads, Wire::kNumbers == 8 && kTimes <= 3
   }
 }
 
-template <class Wire>
-auto rows_kernel_for(int64_t dim) {
-  const int64_t times = (dim / Wire::kNumbers + Wire::kThreads - 1) / Wire::kThreads;
-  return times <= 1   ? rows_kernel<Wire, 1>
-         : times <= 2 ? rows_kernel<Wire, 2>
-         : times <= 3 ? rows_kernel<Wire, 3>
-         : times <= 4 ? rows_kernel<Wire, 4>
-                      : rows_kernel<Wire, 8>;
-}
-
 __global__ void fill_kernel(uint32_t* words, uint32_t value, int64_t count) {
   for (int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x; i < count; i += int64_t{gridDim.x} * blockDim.x)
     words[i] = value;
 }
 
-// Eight numbers, which are 0 afterwards, as bf16.
-__device__ uint4 take8(float* at) {
-  float v[8];
-  load(v, at);
-  const uint4 bits = Many::packed(v);
-  for (float& value : v) value = 0;
-  store(at, v);
-  return bits;
-}
-__device__ void add8(float* at, const float (&sum)[8]) {
-  float v[8];
-  load(v, at);
-  for (int i = 0; i < 8; ++i) v[i] += sum[i];
-  store(at, v);
-}
-
-__global__ void pack_kernel(float* partial, uint4* packed, int64_t eights) {
-  const int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
-  if (i < eights) packed[i] = take8(partial + i * 8);
-}
 __global__ void add_packed_kernel(const uint4* packed, float* x, int64_t eights) {
   const int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
   if (i >= eights) return;
-  float sum[8] = {};
-  Many::add(sum, packed[i]);
-  add8(x + i * 8, sum);
+  float sum[8] = {}, v[8];
+  add8(sum, packed[i]);
+  load(v, x + i * 8);
+  for (int j = 0; j < 8; ++j) v[j] += sum[j];
+  store(x + i * 8, v);
 }
-__global__ void add_kernel(float* partial, float* x, int64_t eights) {
+__global__ void add_kernel(float* partial, float* x, int64_t fours) {
   const int64_t i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
-  if (i >= eights) return;
-  float sum[8];
-  for (int j = 0; j < 8; ++j) sum[j] = partial[i * 8 + j], partial[i * 8 + j] = 0;
-  add8(x + i * 8, sum);
+  if (i >= fours) return;
+  float sum[4], v[4];
+  load(sum, partial + i * 4);
+  load(v, x + i * 4);
+  for (int j = 0; j < 4; ++j) v[j] += sum[j], sum[j] = 0;
+  store(x + i * 4, v);
+  store(partial + i * 4, sum);
 }
 
 bool reach_each_other(std::span<const int> gpus) {
@@ -267,74 +187,92 @@ bool has_twins(std::span<const int> gpus) {
   return false;
 }
 
-struct Sizes {
-  int64_t gpus, dim, many_rows;
-  Sizes(int64_t n, int64_t most_rows, int64_t width)
-      : gpus(n), dim(width), many_rows(std::min(most_rows, kRowsAtOnce)) {}
-  int64_t few_bytes() const { return 2 * gpus * kStreamRows * dim * 4; }
-  int64_t many_bytes() const { return 2 * gpus * many_rows * dim * 2; }
-  int64_t call_bytes() const { return (kStreamRows + many_rows) * 4; }
-};
+int64_t few_bytes(int64_t gpus, int64_t dim) { return 2 * gpus * kStreamRows * dim * 4; }
+int64_t dealt_rows(int64_t gpus, int64_t most_rows) {
+  return DealtRows<void>::count(most_rows, 0, static_cast<int>(gpus));
+}
 
 }  // namespace
 
 struct AllReduce::Impl {
   std::vector<int> gpus;
-  Sizes sizes;
-  bool use_peers, use_nccl_for_many, has_twins;
+  int64_t most_rows, dim;
+  bool use_peers, has_twins;
   Nccl nccl = {};
   struct PerGpu {
-    Buffer few, many, calls, packed;
+    Buffer few, calls;   // of few rows
+    Buffer mail, flags;  // of many
+    Buffer packed;       // of many through NCCL
   };
   std::vector<PerGpu> own = {};
+  int n() const { return static_cast<int>(gpus.size()); }
 
-  // Rows [first, first + rows), which the buffers hold at once.
-  template <class Wire>
-  void queue_rows(std::span<const Share> shares, int64_t first, int64_t rows, float eps) {
-    constexpr bool kFew = Wire::kNumbers == 4;
+  // Of two on one GPU the next kernel's blocks would wait where the other's have to run; and some multiprocessors must
+  // be free.
+  int most_blocks(int each) const { return has_twins ? 32 : each * cuda::multiprocessors(); }
+
+  void few_rows(std::span<const Share> shares, int64_t rows, float eps) {
     for (size_t g = 0; g < gpus.size(); ++g) {
       const Share& share = shares[g];
       Sum sum{};
-      sum.partial = share.partial + first * sizes.dim, sum.x = share.x + first * sizes.dim;
-      sum.w = share.w, sum.h = share.h + first * sizes.dim;
-      for (size_t to = 0; to < gpus.size(); ++to) sum.mail[to] = (kFew ? own[to].few : own[to].many).as<uint4>();
-      sum.calls = own[g].calls.as<uint32_t>() + (kFew ? 0 : kStreamRows);
-      sum.most_rows = kFew ? kStreamRows : sizes.many_rows;
-      sum.rows = static_cast<int>(rows), sum.rank = static_cast<int>(g), sum.gpus = static_cast<int>(gpus.size());
-      sum.dim = static_cast<int>(sizes.dim);
+      sum.partial = share.partial, sum.x = share.x, sum.w = share.w, sum.h = share.h;
+      for (size_t to = 0; to < gpus.size(); ++to) sum.mail[to] = own[to].few.as<uint4>();
+      sum.calls = own[g].calls.as<uint32_t>();
+      sum.rows = static_cast<int>(rows), sum.rank = static_cast<int>(g), sum.gpus = n();
+      sum.dim = static_cast<int>(dim);
       sum.eps = eps;
-      // Of two on one GPU the next kernel's blocks would wait where the other's have to run; and some multiprocessors
-      // must be free.
       sum.may_start_next = !has_twins;
       const cuda::GpuScope on(gpus[g]);
-      const int64_t most = has_twins ? 32 : kFew ? rows : 8 * cuda::multiprocessors();
-      launch_dependent(rows_kernel_for<Wire>(sizes.dim), dim3(static_cast<unsigned>(std::min(rows, most))),
-                       dim3(Wire::kThreads), 0, share.stream, sum);
+      const int64_t times = (dim / kNumbers + kThreads - 1) / kThreads;
+      auto* const kernel = times <= 1   ? few_rows_kernel<1>
+                           : times <= 2 ? few_rows_kernel<2>
+                           : times <= 3 ? few_rows_kernel<3>
+                           : times <= 4 ? few_rows_kernel<4>
+                                        : few_rows_kernel<8>;
+      launch_dependent(kernel, dim3(static_cast<unsigned>(std::min<int64_t>(rows, most_blocks(1)))), dim3(kThreads), 0,
+                       share.stream, sum);
     }
   }
 
-  void through_nccl(std::span<const Share> shares, int64_t rows) {
-    const int64_t eights = rows * sizes.dim / 8;
-    const auto blocks = static_cast<unsigned>((eights + 255) / 256);
-    const bool packs = rows > kStreamRows;
+  void many_rows(std::span<const Share> shares, int64_t rows, float eps) {
+    for (size_t g = 0; g < gpus.size(); ++g) {
+      const Share& share = shares[g];
+      ManyRows sum{};
+      sum.mail = own[g].mail.as<uint16_t>();
+      sum.most_rows = dealt_rows(n(), most_rows);
+      sum.x = share.x, sum.w = share.w;
+      for (size_t to = 0; to < gpus.size(); ++to)
+        sum.h[to] = shares[to].h, sum.flags[to] = own[to].flags.as<ManyRowsFlags>();
+      sum.rank = static_cast<int>(g), sum.gpus = n(), sum.dim = static_cast<int>(dim);
+      sum.rows = static_cast<int>(DealtRows<void>::count(rows, sum.rank, sum.gpus));
+      sum.eps = eps;
+      sum.may_start_next = !has_twins;
+      const cuda::GpuScope on(gpus[g]);
+      cuda::sum_many_rows(sum, most_blocks(3), share.stream);
+    }
+  }
+
+  void through_nccl(std::span<const Share> shares, int64_t rows, float eps) {
+    const bool are_packed = rows > kStreamRows;
+    const int64_t pieces = rows * dim / (are_packed ? 8 : 4);
+    const auto blocks = static_cast<unsigned>((pieces + 255) / 256);
     std::array<void*, kMostGpus> data;
     std::array<CUstream_st*, kMostGpus> streams;
     for (size_t g = 0; g < gpus.size(); ++g) {
-      const cuda::GpuScope on(gpus[g]);
-      data[g] = packs ? own[g].packed.as<void>() : shares[g].partial;
+      data[g] = are_packed ? own[g].packed.as<void>() : shares[g].partial;
       streams[g] = shares[g].stream;
-      if (packs) pack_kernel<<<blocks, 256, 0, streams[g]>>>(shares[g].partial, own[g].packed.as<uint4>(), eights);
-      cuda::check_launch("all_reduce");
     }
-    nccl.queue_all_reduce(std::span(data).first(gpus.size()), rows * sizes.dim,
-                          packs ? Nccl::Type::bf16 : Nccl::Type::f32, std::span(streams).first(gpus.size()));
+    nccl.queue_all_reduce(std::span(data).first(gpus.size()), rows * dim,
+                          are_packed ? Nccl::Type::bf16 : Nccl::Type::f32, std::span(streams).first(gpus.size()));
     for (size_t g = 0; g < gpus.size(); ++g) {
+      const Share& s = shares[g];
       const cuda::GpuScope on(gpus[g]);
-      if (packs)
-        add_packed_kernel<<<blocks, 256, 0, streams[g]>>>(own[g].packed.as<uint4>(), shares[g].x, eights);
+      if (are_packed)
+        add_packed_kernel<<<blocks, 256, 0, streams[g]>>>(own[g].packed.as<uint4>(), s.x, pieces);
       else
-        add_kernel<<<blocks, 256, 0, streams[g]>>>(shares[g].partial, shares[g].x, eights);
+        add_kernel<<<blocks, 256, 0, streams[g]>>>(s.partial, s.x, pieces);
       cuda::check_launch("all_reduce");
+      if (s.w != nullptr) cuda::rms_norm_rows({s.x, s.w, s.h, rows, dim, eps}, s.stream);
     }
   }
 };
@@ -342,8 +280,7 @@ struct AllReduce::Impl {
 std::optional<std::string> AllReduce::obstacle(std::span<const int> gpus) {
   if (std::ssize(gpus) > kMostGpus)
     return "want at most " + std::to_string(kMostGpus) + " GPUs, found " + std::to_string(gpus.size());
-  if (gpus.size() <= 1 || has_twins(gpus)) return std::nullopt;
-  if (gpus.size() == 2 && reach_each_other(gpus)) return std::nullopt;
+  if (gpus.size() <= 1 || reach_each_other(gpus)) return std::nullopt;
   return Nccl::obstacle();
 }
 
@@ -351,15 +288,13 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
   require(dim % 8 == 0 && dim >= 8 && dim <= kMostReducedDim, "all_reduce: want rows of a multiple of 8 and at most ",
           kMostReducedDim, ", found ", dim);
   if (const auto missing = obstacle(gpus)) throw std::runtime_error(*missing);
-  const bool twins = has_twins(gpus), reach = reach_each_other(gpus);
-  impl_.reset(
-      new Impl{.gpus = {gpus.begin(), gpus.end()},
-               .sizes = Sizes(std::ssize(gpus), most_rows, dim),
-               .use_peers = way != Way::nccl && reach,
-               .use_nccl_for_many = way != Way::peers && !twins && (gpus.size() > 2 || !reach || way == Way::nccl),
-               .has_twins = twins});
+  impl_.reset(new Impl{.gpus = {gpus.begin(), gpus.end()},
+                       .most_rows = most_rows,
+                       .dim = dim,
+                       .use_peers = way != Way::nccl && reach_each_other(gpus),
+                       .has_twins = has_twins(gpus)});
   Impl& i = *impl_;
-  if (!i.use_peers || i.use_nccl_for_many) i.nccl = Nccl(gpus);
+  if (!i.use_peers) i.nccl = Nccl(gpus);
   for (const int gpu : gpus) {
     const cuda::GpuScope on(gpu);
     const auto filled = [](int64_t bytes, uint32_t word) {
@@ -370,11 +305,13 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
     };
     Impl::PerGpu& own = i.own.emplace_back();
     if (i.use_peers) {
-      own.few = filled(i.sizes.few_bytes(), Few::kNothing);
-      own.calls = filled(i.sizes.call_bytes(), 0);
-      own.many = filled(i.sizes.many_bytes(), Many::kNothing);
+      own.few = filled(few_bytes(i.n(), dim), kNothing);
+      own.calls = filled(kStreamRows * 4, 0);
+      own.mail = Buffer(i.n() * dealt_rows(i.n(), most_rows) * dim * 2, Device::cuda);
+      own.flags = filled(sizeof(ManyRowsFlags), 0);
+    } else {
+      own.packed = Buffer(most_rows * dim * 2, Device::cuda);
     }
-    if (i.use_nccl_for_many) own.packed = Buffer(most_rows * dim * 2, Device::cuda);
     cuda::check(cudaDeviceSynchronize(), "all_reduce");
     for (const int peer : gpus) {
       if (peer == gpu || !i.use_peers) continue;
@@ -389,30 +326,29 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
 
 AllReduce::~AllReduce() = default;
 
+DealtRows<void> AllReduce::partials(int gpu) const {
+  Impl& i = *impl_;
+  if (!i.use_peers) return i.own[static_cast<size_t>(gpu)].packed.as<void>();
+  DealtRows<void> rows;
+  rows.gpus = i.n();
+  const int64_t bytes = dealt_rows(i.n(), i.most_rows) * i.dim * 2;
+  for (int to = 0; to < i.n(); ++to) rows.of[to] = i.own[static_cast<size_t>(to)].mail.as<std::byte>() + gpu * bytes;
+  return rows;
+}
+
+bool AllReduce::are_dealt(int64_t rows) const { return impl_->use_peers && rows > kStreamRows; }
+
 void AllReduce::queue(std::span<const Share> shares, int64_t rows, float eps) {
   Impl& i = *impl_;
-  require(shares.size() == i.gpus.size(), "all_reduce: want a share of each of ", i.gpus.size(), " GPUs, found ",
-          shares.size());
+  require(shares.size() == i.gpus.size() && rows <= i.most_rows, "all_reduce: want a share of each of ", i.gpus.size(),
+          " GPUs and at most ", i.most_rows, " rows, found ", shares.size(), ", ", rows);
   if (rows == 0) return;
-  const bool are_few = rows <= kStreamRows;
-  if (i.use_peers && are_few) return i.queue_rows<Few>(shares, 0, rows, eps);
-  if (i.use_peers && !i.use_nccl_for_many) {
-    for (int64_t first = 0; first < rows; first += i.sizes.many_rows)
-      i.queue_rows<Many>(shares, first, std::min(i.sizes.many_rows, rows - first), eps);
-    return;
-  }
-  i.through_nccl(shares, rows);
-  for (size_t g = 0; g < i.gpus.size(); ++g) {
-    const Share& s = shares[g];
-    const cuda::GpuScope on(i.gpus[g]);
-    if (s.w != nullptr) cuda::rms_norm_rows({s.x, s.w, s.h, rows, i.sizes.dim, eps}, s.stream);
-  }
+  if (!i.use_peers) return i.through_nccl(shares, rows, eps);
+  rows > kStreamRows ? i.many_rows(shares, rows, eps) : i.few_rows(shares, rows, eps);
 }
 
 int64_t AllReduce::bytes(int64_t gpus, int64_t most_rows, int64_t dim) {
-  if (gpus == 1) return 0;
-  const Sizes s(gpus, most_rows, dim);
-  return s.few_bytes() + s.many_bytes() + s.call_bytes() + most_rows * dim * 2;
+  return gpus == 1 ? 0 : few_bytes(gpus, dim) + gpus * dealt_rows(gpus, most_rows) * dim * 2;
 }
 
 }  // namespace corvid::kernels

@@ -1,5 +1,7 @@
 // The order of a call: plan, gate and up, down into one row for each pair, and the sum of each row's pairs. One row
 // alone needs no plan, and two launches (row.h).
+#include <cuda_bf16.h>
+
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -31,34 +33,44 @@ __device__ void add(const uint16_t*, float w, const uint4& v, float (&sum)[8]) {
   }
 }
 
-// x[r] += weight * out[pos] of the row's pairs, in ascending slot; the shared expert's weight is 1.
+// x[r] += weight * out[pos] of the row's pairs, in ascending slot; the shared expert's weight is 1. Where x is null:
+// dealt[r] = bf16(that sum + more[r]), more being zeros where it is null.
 constexpr int kSumThreads = 256;
+struct Sums {
+  const int32_t* pos;
+  const float* weights;
+  float* x;
+  const float* more;
+  DealtRows<void> dealt;
+  int dim, top_k, slots;
+};
 template <class Out>
-__global__ __launch_bounds__(kSumThreads) void sum_kernel(const Out* out, const int32_t* pos, const float* weights,
-                                                          float* x, int dim, int top_k, int slots) {
+__global__ __launch_bounds__(kSumThreads) void sum_kernel(const Out* out, const __grid_constant__ Sums a) {
   constexpr int kEach = 16 / sizeof(Out), kAtOnce = 8;  // numbers of a thread; slots on their way together
   const int64_t r = blockIdx.y;
   const int i = static_cast<int>(blockIdx.x * kSumThreads + threadIdx.x) * kEach;
   wait_for_previous();
   start_next();
-  if (i >= dim) return;
-  auto* to = reinterpret_cast<float4*>(x + r * dim + i);
-  float4 v[kEach / 4];
+  if (i >= a.dim) return;
+  const float* const old = a.x != nullptr ? a.x : a.more;
+  float4 v[kEach / 4] = {};
+  if (old != nullptr) {
 #pragma unroll
-  for (int j = 0; j < kEach / 4; ++j) v[j] = to[j];
+    for (int j = 0; j < kEach / 4; ++j) v[j] = reinterpret_cast<const float4*>(old + r * a.dim + i)[j];
+  }
   float sum[kEach] = {};
-  for (int first = 0; first < slots; first += kAtOnce) {
+  for (int first = 0; first < a.slots; first += kAtOnce) {
     int at[kAtOnce];
     float w[kAtOnce];
     uint4 o[kAtOnce];
 #pragma unroll
     for (int s = 0; s < kAtOnce; ++s) {
-      at[s] = first + s < slots ? pos[r * slots + first + s] : -1;
-      w[s] = first + s < top_k ? weights[r * top_k + first + s] : 1.0F;
+      at[s] = first + s < a.slots ? a.pos[r * a.slots + first + s] : -1;
+      w[s] = first + s < a.top_k ? a.weights[r * a.top_k + first + s] : 1.0F;
     }
 #pragma unroll
     for (int s = 0; s < kAtOnce; ++s)
-      if (at[s] >= 0) o[s] = *reinterpret_cast<const uint4*>(out + int64_t{at[s]} * dim + i);
+      if (at[s] >= 0) o[s] = *reinterpret_cast<const uint4*>(out + int64_t{at[s]} * a.dim + i);
 #pragma unroll
     for (int s = 0; s < kAtOnce; ++s)
       if (at[s] >= 0) add(out, w[s], o[s], sum);
@@ -66,8 +78,22 @@ __global__ __launch_bounds__(kSumThreads) void sum_kernel(const Out* out, const 
 #pragma unroll
   for (int j = 0; j < kEach / 4; ++j) {
     v[j].x += sum[4 * j], v[j].y += sum[4 * j + 1], v[j].z += sum[4 * j + 2], v[j].w += sum[4 * j + 3];
-    to[j] = v[j];
+    if (a.x != nullptr) reinterpret_cast<float4*>(a.x + r * a.dim + i)[j] = v[j];
   }
+  if (a.x != nullptr) return;
+  using Rows = DealtRows<void>;
+  auto* to = static_cast<__nv_bfloat162*>(a.dealt.of[Rows::owner(r, a.dealt.gpus)]) +
+             (Rows::place(r, a.dealt.gpus) * a.dim + i) / 2;
+  __nv_bfloat162 pairs[kEach / 2];
+#pragma unroll
+  for (int j = 0; j < kEach / 4; ++j) {
+    pairs[2 * j] = __floats2bfloat162_rn(v[j].x, v[j].y);
+    pairs[2 * j + 1] = __floats2bfloat162_rn(v[j].z, v[j].w);
+  }
+  if constexpr (kEach == 8)
+    *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(pairs);
+  else
+    *reinterpret_cast<uint2*>(to) = *reinterpret_cast<const uint2*>(pairs);
 }
 
 bool have_one_shape(const FeedForward::Mlp& a, const FeedForward::Mlp& b) {
@@ -85,6 +111,7 @@ struct Pieces {
   uint16_t* m = nullptr;       // [positions, ffn]
   uint16_t* sorted = nullptr;  // [positions, dim]: h, for the wide products; where `out` comes later
   float* out = nullptr;        // [positions, dim]
+  float* more = nullptr;       // [rows, dim]: what the shared expert adds to rows that are dealt out
   int64_t bytes = 0;
 
   Pieces(const FeedForward& a, int64_t rows, void* workspace) {
@@ -111,8 +138,11 @@ struct Pieces {
     take(plan.tiles, ExpertPlanShape{rows, a.top_k, n_experts, 8, shared}.max_tiles());
     take(plan.rows, shape.positions());
     take(plan.pos, shape.positions());
-    take(out, shape.positions() * a.experts.down.n);
+    // Of the wide products out is bf16: half of the place.
+    const bool has_more = wide && a.shared.gate.data != nullptr;
+    take(out, std::max(shape.positions(), has_more ? 2 * rows : 0) * a.experts.down.n);
     sorted = reinterpret_cast<uint16_t*>(out);
+    if (has_more && base != nullptr) more = reinterpret_cast<float*>(sorted + shape.positions() * a.experts.down.n);
   }
 };
 
@@ -146,8 +176,9 @@ const uint16_t* in_order(const FeedForward& a, const FeedForward::Mlp& mlp, cons
   return w.sorted;
 }
 
-// One expert for all rows.
-void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, CUstream_st* stream) {
+// One expert for all rows; wide: to y, else added to x.
+void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, WideProduct::Out out,
+           const DealtRows<void>& y, CUstream_st* stream) {
   uint16_t* m = w.m;
   FeedForward one = a;
   one.experts = mlp, one.shared = {}, one.ids = nullptr, one.weights = nullptr, one.top_k = 1, one.first_expert = 0;
@@ -165,7 +196,7 @@ void dense(const FeedForward& a, const FeedForward::Mlp& mlp, const Pieces& w, C
                   .act = a.act,
                   .order = x_order(mlp.down.format)};
     cuda::wide_product(p, stream);
-    p.x = m, p.first = mlp.down, p.y = a.x, p.out = WideProduct::Out::add_f32;
+    p.x = m, p.first = mlp.down, p.y = y, p.out = out, p.order = XOrder::plain;
     return cuda::wide_product(p, stream);
   }
   const int64_t tile = stream_tile(a.rows, 1, 1), tiles = (a.rows + tile - 1) / tile;
@@ -196,10 +227,17 @@ template <class Out>
 void add_rows(const FeedForward& a, const Pieces& w, const Out* out, CUstream_st* stream) {
   const auto dim = static_cast<int>(a.experts.down.n);
   constexpr int kBlock = kSumThreads * 16 / int{sizeof(Out)};  // numbers of a block
+  const Sums sums{.pos = w.plan.pos,
+                  .weights = a.weights,
+                  .x = a.x,
+                  .more = a.shared.gate.data != nullptr ? w.more : nullptr,
+                  .dealt = a.dealt,
+                  .dim = dim,
+                  .top_k = static_cast<int>(a.top_k),
+                  .slots = static_cast<int>(w.shape.slots())};
   launch_dependent(sum_kernel<Out>,
                    dim3(static_cast<unsigned>((dim + kBlock - 1) / kBlock), static_cast<unsigned>(a.rows)),
-                   dim3(kSumThreads), 0, stream, out, w.plan.pos, a.weights, a.x, dim, static_cast<int>(a.top_k),
-                   static_cast<int>(w.shape.slots()));
+                   dim3(kSumThreads), 0, stream, out, sums);
 }
 
 void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
@@ -260,11 +298,20 @@ void cuda::feed_forward(const FeedForward& a, void* workspace, CUstream_st* stre
   check_shapes(a);
   if (a.rows == 0) return;
   const Pieces w(a, a.rows, workspace);
+  const bool has_shared = a.shared.gate.data != nullptr && !w.shape.shared;
+  using Out = WideProduct::Out;
+  if (a.x == nullptr) {
+    require(is_wide(a.experts, a.rows) && (!has_shared || (a.ids != nullptr && is_wide(a.shared, a.rows))),
+            "feed_forward: want more than ", kStreamRows, " rows where they are dealt out, found ", a.rows);
+    if (a.ids == nullptr) return dense(a, a.experts, w, Out::bf16, a.dealt, stream);
+    if (has_shared) dense(a, a.shared, w, Out::f32, w.more, stream);  // the sum that is rounded comes last
+    return routed(a, w, stream);
+  }
   if (a.ids == nullptr)
-    dense(a, a.experts, w, stream);
+    dense(a, a.experts, w, Out::add_f32, a.x, stream);
   else
     routed(a, w, stream);
-  if (a.shared.gate.data != nullptr && !w.shape.shared) dense(a, a.shared, w, stream);
+  if (has_shared) dense(a, a.shared, w, Out::add_f32, a.x, stream);
 }
 
 }  // namespace corvid::kernels

@@ -10,6 +10,8 @@
 //   Needs    rows >= 0; dim and ffn multiples of 8; gate and up in one format; ids distinct within a row. A row's ids
 //   outside [first_expert,
 //            first_expert + n_experts) are another GPU's: they add nothing here. n_experts <= kMaxExperts.
+//   Dealt    above kStreamRows rows x may be null: then the sums, without what x held, go to `dealt` as bf16, rows that
+//            GPUs have dealt among them (comm/dealt_rows.h). Wants weights that products() takes so.
 //   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Up to
 //            kStreamRows rows h and m are rounded for q8_0 as in products.h. Above
 //            kStreamRows rows weights in quantised formats are rounded to bf16 as in products.h, and each routed
@@ -35,6 +37,7 @@ struct FeedForward {
   const int32_t* ids;
   const float* weights;
   float* x;
+  DealtRows<void> dealt = {};  // where x is null
   int64_t rows, top_k;
   int64_t first_expert = 0;
   Activation act;

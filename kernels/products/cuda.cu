@@ -193,7 +193,7 @@ void stream_products(const uint16_t* x, int64_t rows, std::span<const Product> a
     const auto panels = static_cast<int>(panels_of(p.w.n));
     const int log_split = log_split_of(p.w);
     a.all[a.count++] = {
-        static_cast<const unsigned char*>(p.w.data), p.y,  static_cast<int>(p.w.n), panels, blocks, log_split, 0,
+        static_cast<const unsigned char*>(p.w.data), p.y.of[0], static_cast<int>(p.w.n), panels, blocks, log_split, 0,
         static_cast<int>(steps_of<kFormat>(p.w.k)),  p.out};
     blocks += blocks_of(kFormat, panels, log_split, rows);
     if (a.count == kMaxProducts) flush();
@@ -231,6 +231,9 @@ void check_products(int64_t rows, std::span<const Product> all) {
     require(p.w.n_experts == 1 && p.w.n >= 0 && p.w.k >= 8 && p.w.k % 8 == 0 && p.w.k == all[0].w.k,
             "products: want one matrix of rows of ", all[0].w.k, " numbers, a multiple of 8, found ", p.w.n_experts,
             " of ", p.w.k);
+  for (const Product& p : all)
+    require(p.y.gpus == 1 || (p.out == Product::Out::bf16 && is_wide(p.w, rows)), "products: want bf16 and more than ",
+            kStreamRows, " rows where they are dealt out, found ", rows);
 }
 
 // Whether every block makes the norm for itself: they are few enough that this costs less than a launch.
@@ -297,7 +300,7 @@ void cuda::norm_products(const RmsNormRows& norm, std::span<const Product> all, 
   check_products(norm.rows, all);
   require(norm.dim == all[0].w.k, "norm_products: want rows of ", all[0].w.k, " numbers, found ", norm.dim);
   for (const Product& p : all)
-    require(p.y != norm.x && p.y != norm.h, "norm_products: want y apart from the norm's rows");
+    require(p.y.of[0] != norm.x && p.y.of[0] != norm.h, "norm_products: want y apart from the norm's rows");
   if (!can_norm(norm, all)) {
     rms_norm_rows(norm, stream);
     return products(norm.h, norm.rows, all, workspace, stream, norm.rounds);

@@ -1,7 +1,8 @@
 // y[r,j] = sum_i x[r,i] * w[j,i] on a GPU, weights as device_matrix.h lays them; several products of one x at once.
 //
 //   Shapes   x: [rows, k] bf16, 16-byte aligned; each w: [n, k], n_experts == 1; y: [rows, n] row-major, bf16 or
-//            float32, or float32 that the sum is added to. y overlaps nothing else.
+//            float32, or float32 that the sum is added to. y overlaps nothing else. bf16 rows may be dealt out to GPUs
+//            (comm/dealt_rows.h), above kStreamRows rows.
 //   Needs    rows >= 0, n >= 0, at least one product, all with the k of the first; k a multiple of 8.
 //   Numbers  products of bf16 numbers summed in float32 by the tensor cores. Up to kStreamRows rows the quants of q8_0,
 //            q4_k, q6_k and fp8 are exact in bf16, and their scales are applied in float32 to sums of 16 or 32
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/comm/dealt_rows.h"
 #include "kernels/device_matrix/device_matrix.h"
 #include "kernels/rms_norm/rms_norm_rows.h"
 
@@ -30,7 +32,7 @@ constexpr int64_t kStreamRows = 128;
 struct Product {
   enum class Out : uint8_t { bf16, f32, add_f32 };
   DeviceMatrix w;
-  void* y;
+  DealtRows<void> y;
   Out out = Out::bf16;
 };
 

@@ -288,7 +288,7 @@ void cuda::ring_products(const uint16_t* x, int64_t rows, std::span<const Produc
       const int64_t panels = panels_of(p.w.n);
       if (a.count == 0) a.x = map_of(x, p.w.k, p.w.k, rows, kRows), a.steps = static_cast<int>(p.w.k / 64);
       a.w[a.count] = map_of(p.w.data, p.w.k, p.w.k, panels * kPanelRows, in_block);
-      a.all[a.count++] = {p.y, static_cast<int>(p.w.n), a.pieces, log_split, in_block, p.out};
+      a.all[a.count++] = {p.y.of[0], static_cast<int>(p.w.n), a.pieces, log_split, in_block, p.out};
       a.pieces += static_cast<int>(blocks_of(p.w, in_blocks)) * a.parts;
       most_rows = std::max(most_rows, in_block), most_parts = std::max(most_parts, 1 << log_split);
       if (a.count == kMaxProducts) flush();

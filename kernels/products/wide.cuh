@@ -27,10 +27,29 @@ struct WideTask {
   int max_tiles, positions, n;
   int steps;   // stages of a piece
   int blocks;  // of weight rows, of an expert
-  void* y;
+  DealtRows<void> y;
   WideProduct::Out out;
   Activation act;
   XOrder order;
+};
+
+// Rows of y, at most kDealtRows from one of them on: they are one GPU's, or two GPUs'.
+template <class T>
+class RowsOfY {
+ public:
+  __device__ RowsOfY(const WideTask& a, int first) : n_(a.n), border_((first / kDealtRows + 1) * kDealtRows) {
+    const auto base = [&](int row) {  // of a row, where row 0 would be
+      using Rows = DealtRows<void>;
+      return static_cast<T*>(a.y.of[Rows::owner(row, a.y.gpus)]) + (Rows::place(row, a.y.gpus) - row) * n_;
+    };
+    before_ = base(first), behind_ = a.y.gpus > 1 ? base(border_) : before_;
+  }
+  __device__ T* operator[](int row) const { return (row < border_ ? before_ : behind_) + row * n_; }
+
+ private:
+  int64_t n_;
+  int border_;
+  T *before_, *behind_;
 };
 
 // Piece `i` of the call: a tile, and which rows of the weights.
@@ -76,6 +95,8 @@ struct Ring {
 template <int kColumns, int kHalves = 2>
 __device__ void write_bf16(const WideTask& a, const ExpertTile& tile, int channel, int lane,
                            const float (&sum)[kColumns / 2]) {
+  static_assert(kColumns <= kDealtRows);
+  const RowsOfY<uint16_t> y(a, tile.first);
 #pragma unroll
   for (int j = 0; j < kColumns / 8; ++j)
 #pragma unroll
@@ -84,7 +105,7 @@ __device__ void write_bf16(const WideTask& a, const ExpertTile& tile, int channe
       const uint32_t pair = transpose(*reinterpret_cast<const uint32_t*>(&two));
       const int row = j * 8 + lane / 4, column = channel + half * 8 + lane % 4 * 2;
       if (row >= tile.count || column >= a.n) continue;
-      auto* to = static_cast<uint16_t*>(a.y) + (int64_t{tile.first} + row) * a.n + place_of(a.order, column);
+      auto* to = y[tile.first + row] + place_of(a.order, column);
       if (a.n % 2 == 0) {
         *reinterpret_cast<uint32_t*>(to) = pair;
       } else {
@@ -100,7 +121,7 @@ __device__ void write_floats(const WideTask& a, const ExpertTile& tile, int chan
   for (int i = 0; i < kColumns / 2; ++i) {
     const int row = i / 4 * 8 + lane % 4 * 2 + i % 2, column = channel + i % 4 / 2 * 8 + lane / 4;
     if (row >= tile.count || column >= a.n) continue;
-    float* to = static_cast<float*>(a.y) + (int64_t{tile.first} + row) * a.n + column;
+    float* to = static_cast<float*>(a.y.of[0]) + (int64_t{tile.first} + row) * a.n + column;
     *to = a.out == WideProduct::Out::add_f32 ? *to + sum[i] : sum[i];
   }
 }

@@ -31,8 +31,8 @@ struct WideProduct {
   const ExpertTile* tiles;     // null: one expert and all positions
   const int32_t* n_tiles;      // on the device, at most max_tiles
   int64_t max_tiles;
-  int64_t tile = 0;  // most positions of one of `tiles`, as wide_tile() says
-  void* y;           // [positions, n], float32 or (bf16, activated) bf16
+  int64_t tile = 0;   // most positions of one of `tiles`, as wide_tile() says
+  DealtRows<void> y;  // [positions, n], float32 or (bf16, activated) bf16; without `tiles`, bf16 may be dealt out
   Out out;
   Activation act;
   XOrder order = XOrder::plain;  // of y, if that is bf16

@@ -40,13 +40,13 @@ __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int 
       }
     ptx::sync_warpgroup(group + 1);
     const int count = min(kPositions, tile.count - first);
-    auto* to = static_cast<uint16_t*>(a.y) + (int64_t{tile.first} + first) * a.n;
+    const RowsOfY<uint16_t> y(a, tile.first + first);
     if (has_chunks) {
 #pragma unroll kAtOnce < kEach* kColumns>
       for (int at = thread; at < count * kChunks; at += 128) {
         const int position = at / kChunks, chunk = at % kChunks, column = channel + chunk * 8;
         if (column < a.n)
-          *reinterpret_cast<uint4*>(to + int64_t{position} * a.n + column) =
+          *reinterpret_cast<uint4*>(y[tile.first + first + position] + column) =
               *reinterpret_cast<const uint4*>(between + place(position, chunk));
       }
     } else {
@@ -54,9 +54,9 @@ __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int 
         const int position = at / (kChunks * 4), pair = at % (kChunks * 4), column = channel + pair * 2;
         if (column >= a.n) continue;
         const auto* from = reinterpret_cast<const uint16_t*>(between + place(position, pair / 4)) + pair % 4 * 2;
-        uint16_t* y = to + int64_t{position} * a.n + place_of(a.order, column);
-        y[0] = from[0];
-        if (column + 1 < a.n) y[1] = from[1];
+        uint16_t* to = y[tile.first + first + position] + place_of(a.order, column);
+        to[0] = from[0];
+        if (column + 1 < a.n) to[1] = from[1];
       }
     }
   }
@@ -83,7 +83,7 @@ __device__ void write_float_lines(const WideTask& a, const ExpertTile& tile, int
       }
       ptx::sync_warpgroup(group + 1);
       const int count = min(kPositions, tile.count - first);
-      float* to = static_cast<float*>(a.y) + (int64_t{tile.first} + first) * a.n;
+      float* to = static_cast<float*>(a.y.of[0]) + (int64_t{tile.first} + first) * a.n;
       if (a.n % 4 == 0) {
         constexpr int kOnce = kAtOnce<kEach * kColumns>;  // so that what is added to comes in one go
         for (int base = thread; base < count * 16; base += 128 * kOnce) {

@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/comm/dealt_rows.h"
 #include "kernels/exec.h"
 
 namespace corvid::kernels {
@@ -56,9 +57,10 @@ struct RowAngles {
   double theta;
 };
 
-// out[i] = in[rows[i]], for [n] rows of `row_bytes`, a multiple of 4; all in device memory, no overlap.
+// out[i] = in[rows[i]], for [n] rows of `row_bytes`, a multiple of 4; all in device memory, no overlap. Of several `in`,
+// each with a place for all rows, row r is taken from that of the GPU that it is dealt to.
 struct GatherRows {
-  const void* in;
+  DealtRows<const void> in;
   const int32_t* rows;
   void* out;
   int64_t n, row_bytes;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/comm/nccl.h"
@@ -45,6 +46,17 @@ struct OnGpu {
   Buffer partial, x, w, h;
 };
 
+// Many rows' partials, where they are wanted.
+void deal(const std::vector<float>& partial, const DealtRows<void>& to, int64_t rows, int64_t dim,
+          CUstream_st* stream) {
+  std::vector<uint16_t> bits(partial.size());
+  std::transform(partial.begin(), partial.end(), bits.begin(), f32_to_bf16);
+  using Rows = DealtRows<void>;
+  for (int64_t first = 0; first < rows; first += kDealtRows)
+    cuda::to_device(static_cast<uint16_t*>(to.of[Rows::owner(first, to.gpus)]) + Rows::place(first, to.gpus) * dim,
+                    bits.data() + first * dim, std::min<int64_t>(kDealtRows, rows - first) * dim * 2, stream);
+}
+
 std::vector<float> from_gpu(const Buffer& buffer, CUstream_st* stream) {
   std::vector<float> values(size_t(buffer.bytes()) / 4);
   cuda::to_host(values.data(), buffer.as<void>(), buffer.bytes(), stream);
@@ -56,7 +68,7 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
   constexpr int64_t kMostRows = 2500;
   for (const int64_t dim : {8, 128, 2048, 6144, 7168}) {
     AllReduce reduce(gpus, kMostRows, dim, GetParam().way);
-    // Several times, as buffers take turns; few rows, many, more than the buffers hold at once.
+    // Several times, as buffers take turns; few rows, many, a few more than are dealt at a time.
     for (const int64_t rows : {1, 5, 128, 1, 129, 3, 700, 2500, 2, 131}) {
       if (rows > 700 && dim > 2048) continue;
       std::vector<OnGpu> on;
@@ -72,7 +84,10 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
                       Buffer(rows * dim * 4, Device::cuda), Buffer(dim * 4, Device::cuda),
                       Buffer(rows * dim * 2, Device::cuda)});
         OnGpu& o = on.back();
-        cuda::to_device(o.partial.as(), partials.back().data(), o.partial.bytes(), o.stream);
+        if (rows > kStreamRows)
+          deal(partials.back(), reduce.partials(int(g)), rows, dim, o.stream);
+        else
+          cuda::to_device(o.partial.as(), partials.back().data(), o.partial.bytes(), o.stream);
         cuda::to_device(o.x.as(), x.data(), o.x.bytes(), o.stream);
         cuda::to_device(o.w.as(), w.data(), o.w.bytes(), o.stream);
         shares.push_back({o.partial.as(), o.x.as(), o.w.as(), o.h.as<uint16_t>(), o.stream});
@@ -82,7 +97,14 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
 
       const double few = 0x1p-22, many = GetParam().way == AllReduce::Way::nccl ? 0x1p-7 : 0x1p-8;
       const double rounding = rows > kStreamRows ? many : few;
-      const auto sums = from_gpu(on[0].x, on[0].stream);
+      const bool are_dealt = reduce.are_dealt(rows);
+      auto sums = from_gpu(on[0].x, on[0].stream);
+      for (size_t g = 1; g < on.size() && are_dealt; ++g) {
+        const auto part = from_gpu(on[g].x, on[g].stream);
+        for (int64_t r = 0; r < rows; ++r)
+          if (DealtRows<void>::owner(r, int(on.size())) == int(g))
+            std::copy_n(part.begin() + r * dim, dim, sums.begin() + r * dim);
+      }
       std::vector<uint16_t> h(size_t(rows * dim));
       cuda::to_host(h.data(), on[0].h.as<void>(), on[0].h.bytes(), on[0].stream);
       int64_t wrong = 0;
@@ -104,8 +126,15 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
       }
       EXPECT_EQ(wrong, 0) << rows << " x " << dim;
       for (OnGpu& o : on) {
-        EXPECT_EQ(from_gpu(o.x, o.stream), sums) << "the same bits everywhere";
-        EXPECT_EQ(from_gpu(o.partial, o.stream), std::vector<float>(size_t(rows * dim))) << "ready for the next";
+        std::vector<uint16_t> its(h.size());
+        cuda::to_host(its.data(), o.h.as<void>(), o.h.bytes(), o.stream);
+        EXPECT_EQ(its, h) << "the same bits everywhere";
+        if (!are_dealt) {
+          EXPECT_EQ(from_gpu(o.x, o.stream), sums) << "the same bits everywhere";
+        }
+        if (rows <= kStreamRows) {
+          EXPECT_EQ(from_gpu(o.partial, o.stream), std::vector<float>(size_t(rows * dim))) << "ready for the next";
+        }
         cuda::destroy_stream(o.stream);
       }
     }
