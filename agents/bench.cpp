@@ -83,7 +83,7 @@ class Bench {
       result.speeds.push_back(static_cast<double>(plan_.gen * std::ssize(sequences)) / time);
     }
     result.rows_per_pass = static_cast<double>(total.rows) / static_cast<double>(total.passes);
-    result.profile = engine_->profile_last_step();
+    result.profile = model::Sequence::profile_step(sequences);
     return result;
   }
 

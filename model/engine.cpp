@@ -453,9 +453,21 @@ EngineStats Engine::stats() const {
   return impl_->stats;
 }
 
-std::optional<StepProfile> Engine::profile_last_step() {
+std::optional<StepProfile> Engine::profile_step(std::span<Timeline* const> sequences) {
   std::optional<StepProfile> profile;
-  between_passes([&](Backend& backend, kernels::Exec&) { profile = backend.profile_last_step(); });
+  if (device() == kernels::Device::cpu) return profile;
+  between_passes([&](Backend& backend, kernels::Exec&) {
+    std::vector<Segment> batch;
+    for (Timeline* const t : sequences) {
+      const std::lock_guard lock(impl_->mutex);
+      if (t->held == 0) return;
+      t->cache.prepare(t->held - 1, t->held);
+      batch.push_back(
+          {std::span(t->tokens).subspan(static_cast<size_t>(t->held - 1), 1), t->held - 1, &t->cache, t->dense, {}});
+    }
+    backend.forward(batch);
+    profile = backend.profile_last_step();
+  });
   return profile;
 }
 

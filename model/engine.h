@@ -81,8 +81,6 @@ class Engine {
   kernels::Isa isa() const noexcept;
   CacheFormat cache_format() const noexcept;
   EngineStats stats() const;
-  // On a GPU: the last decode step again, and where its time goes.
-  std::optional<StepProfile> profile_last_step();
 
  private:
   friend class Sequence;
@@ -120,6 +118,8 @@ class Engine {
   // Takes pages from a sequence that nobody uses, or that were kept, for this one; for a job. False when there are
   // none.
   bool make_room(const Timeline& timeline);
+  // On a GPU: a step of these sequences' last tokens, once more, and where its time goes.
+  std::optional<StepProfile> profile_step(std::span<Timeline* const> timelines);
   // Runs `job` between two passes.
   void between_passes(const std::function<void(Backend&, kernels::Exec&)>& job);
 

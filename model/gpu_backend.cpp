@@ -42,13 +42,8 @@ class PageTable {
     }
     line->owner = &cache;
     line->last_pass = pass_;
-    const std::span<const int32_t> slots = cache.slots();
-    const auto differ = std::mismatch(slots.begin(), slots.end(), line->slots.begin(), line->slots.end()).first;
-    const int64_t index = line - lines_.data(), same = differ - slots.begin();
-    if (differ != slots.end()) {
-      line->slots.assign(slots.begin(), slots.end());
-      group_.set_line(index, same, std::span(line->slots).subspan(static_cast<size_t>(same)));
-    }
+    const int64_t index = line - lines_.data();
+    group_.set_line(index, cache.slots());
     return static_cast<int32_t>(index);
   }
   void next_pass() { ++pass_; }
@@ -57,7 +52,6 @@ class PageTable {
   struct Line {
     const KvCache* owner = nullptr;  // only compared
     int64_t last_pass = -1;
-    std::vector<int32_t> slots = {};  // what the device has
   };
   GpuGroup& group_;
   std::array<Line, kMostSequences> lines_;
@@ -204,7 +198,7 @@ class GpuBackend final : public Backend {
   void run_step(std::span<const Segment* const> part, int64_t rows, bool dense) {
     const int64_t padded = rows <= 16 ? rows : (rows + 7) / 8 * 8;
     Batch batch;
-    batch.max_keys = keys_of_step(place_rows(part, padded), padded);
+    batch.max_keys = keys_of_step(place_rows(part, padded), padded == 1 && knows_spans(dense));
     batch.rows = padded;
     batch.dense = dense;
     group_->launch(record_step(batch));
@@ -271,6 +265,12 @@ class GpuBackend final : public Backend {
     }
   }
 
+  bool knows_spans(bool dense) {
+    std::optional<bool>& known = knows_spans_[dense ? 1 : 0];
+    if (!known) known = group_->knows_spans(dense);
+    return *known;
+  }
+
   size_t vocab() const { return static_cast<size_t>(model_->config().vocab_size); }
 
   std::shared_ptr<const Model> model_;
@@ -279,6 +279,7 @@ class GpuBackend final : public Backend {
   PageTable table_;
   std::map<std::tuple<int64_t, int64_t, bool>, std::vector<kernels::Graph>> steps_;  // by rows, positions, dense
   Batch last_step_;
+  std::array<std::optional<bool>, 2> knows_spans_;  // dense: the second
 };
 
 // What of a model's shape the kernels don't take.

@@ -87,7 +87,7 @@ GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t 
       all_(config, most_rows, is_shared),
       some_(config, kStreamRows, is_shared),
       logits_(floats(kStreamRows, config.vocab_size)),
-      best_(ints(kStreamRows, 1)) {}
+      best_(kStreamRows * int64_t{sizeof(Best)}, Device::cuda) {}
 
 namespace {
 
@@ -179,7 +179,7 @@ int64_t GpuForward::most_workspace_bytes(const Config& c, const GpuWeights& w, i
   for (const bool dense : {false, true}) {
     Batch step, prompt;
     step.rows = kStreamRows;
-    step.max_keys = keys_of_step(max_keys, step.rows);
+    step.max_keys = keys_of_step(max_keys, false);
     prompt.rows = prompt.real_rows = most_rows;
     prompt.max_keys = max_keys;
     prompt.runs = {&run, 1};
@@ -241,7 +241,8 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   else
     kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, wanted, at.workspace, at.stream, rounds(batch));
   mark("projections");
-  if (stores_late(i, batch, at)) return;
+  are_heads_late_ = stores_late(i, batch, at);
+  if (are_heads_late_) return;
   kernels::cuda::store_heads(heads(i, batch, at), at.stream);
   mark("heads");
 }
@@ -330,7 +331,7 @@ void GpuForward::queue_attention(size_t i, const Batch& batch, const Place& at) 
   } else {
     attend.rounds =
         is_rounded_for(l.attn_output) && batch.rows > 1 && batch.rows <= kStreamRows && kernels::can_round(attend);
-    if (stores_late(i, batch, at))
+    if (std::exchange(are_heads_late_, false))
       kernels::cuda::store_and_attend(heads(i, batch, at), attend, at.stream);
     else
       kernels::cuda::attention(attend, at.stream);
@@ -375,7 +376,7 @@ void GpuForward::queue_logits(const Batch& batch, const Place& at) {
   const Product output{w_.output, logits_.as<void>(), Product::Out::f32};
   kernels::cuda::products(stage(batch).h.as<uint16_t>(), batch.rows, {&output, 1}, at.workspace, at.stream,
                           rounds(batch));
-  kernels::cuda::arg_max({logits_.as(), best_.as<int32_t>(), batch.rows, c_.vocab_size}, at.stream);
+  kernels::cuda::arg_max({logits_.as(), best_.as<Best>(), batch.rows, c_.vocab_size}, at.stream);
   mark("logits");
 }
 

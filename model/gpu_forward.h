@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/arg_max/arg_max.h"
 #include "kernels/comm/dealt_rows.h"
 #include "kernels/exec.h"
 #include "kernels/gpu.h"
@@ -27,12 +28,12 @@ namespace corvid::model {
 using kernels::kStreamRows;
 
 // For how many positions a step that must serve `max_keys` is recorded: twice as many as the one before, from
-// kLeastKeys on. One row after a short past knows its spans, as its attention has a block for each
+// kLeastKeys on. With spans it knows those of its one row after a short past, as its attention has a block for each
 // (sparse_attention/row_decode.cu).
 constexpr int64_t kLeastKeys = 4096;
-constexpr int64_t keys_of_step(int64_t max_keys, int64_t rows) {
+constexpr int64_t keys_of_step(int64_t max_keys, bool with_spans) {
   using kernels::cuda::kRowSpanKeys;
-  if (rows == 1 && max_keys <= kernels::cuda::kRowAttentionKeys)
+  if (with_spans && max_keys <= kernels::cuda::kRowAttentionKeys)
     return (max_keys + kRowSpanKeys - 1) / kRowSpanKeys * kRowSpanKeys;
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
 }
@@ -113,6 +114,9 @@ class GpuForward {
   Batch queue_gather(const Batch& batch, int64_t first, int64_t count, kernels::DealtRows<const void> x,
                      const Place& at);
 
+  // Whether attention stores one row's heads itself, after so many positions.
+  bool stores_late(size_t layer, const Batch& batch, const Place& at);
+
   // Called with its name after each part is queued; empty: not at all.
   void set_mark(std::function<void(const char*)> mark) { mark_ = std::move(mark); }
   void mark(const char* part) const {
@@ -124,8 +128,9 @@ class GpuForward {
   uint16_t* h(const Batch& batch) { return stage(batch).h.as<uint16_t>(); }
 
   GpuRows& rows() { return rows_; }
-  const float* logits() const { return logits_.as(); }     // [kStreamRows, vocab], device
-  const Token* best() const { return best_.as<Token>(); }  // [kStreamRows], device; -1 where no logits are finite
+  const float* logits() const { return logits_.as(); }  // [kStreamRows, vocab], device
+  using Best = kernels::ArgMax::Best;
+  const Best* best() const { return best_.as<Best>(); }  // [kStreamRows], device; of the share's logits
   int64_t most_rows() const { return rows_.most; }
   static int64_t bytes(const Config& config, int64_t most_rows, bool is_shared);  // of the buffers here
 
@@ -147,8 +152,6 @@ class GpuForward {
   // The norm of one row is left to what reads it, and its heads to attention: they may do it in the same launch.
   kernels::RmsNormRows norm(const Batch& batch, const float* weights);
   void queue_late_norm(const Batch& batch, const Place& at);
-  // Whether attention stores its row's heads itself.
-  bool stores_late(size_t layer, const Batch& batch, const Place& at);
   kernels::StoreHeads heads(size_t layer, const Batch& batch, const Place& at);
   kernels::PagedAttention attention_of(size_t layer, const Batch& batch, const Place& at);
   Stage& stage(const Batch& batch) { return batch.are_wanted ? some_ : all_; }
@@ -170,6 +173,7 @@ class GpuForward {
   Stage all_, some_;
   kernels::Buffer logits_, best_;
   const float* late_norm_ = nullptr;  // the weights of a norm that was left
+  bool are_heads_late_ = false;       // those of queue_store() were left
   std::function<void(const char*)> mark_;
 };
 

@@ -1,12 +1,13 @@
 #include "model/gpu_group.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "kernels/store_heads/store_heads.h"
 #include "model/error.h"
 #include "model/kv_cache.h"
-#include "model/sampler.h"
 
 namespace corvid::model {
 namespace {
@@ -37,7 +38,8 @@ GpuGroup::Member::Member(const Model& model, const GpuShare& its_share, int its_
       config(share.config(model.config())),
       weights(GpuWeights::upload(model.config(), model.weights(), share, stream)),
       forward(config, weights, most_rows, share.count > 1),
-      logits(kStreamRows * config.vocab_size * 4) {
+      logits(kStreamRows * config.vocab_size * 4),
+      best(kStreamRows * int64_t{sizeof(GpuForward::Best)}) {
   if (share.count == 1) return;
   for (const bool are_wanted : {false, true}) {
     Batch batch;
@@ -47,7 +49,7 @@ GpuGroup::Member::Member(const Model& model, const GpuShare& its_share, int its_
 }
 
 GpuGroup::GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int> gpus, int64_t most_rows)
-    : config_(model.config()), gpus_(gpus.begin(), gpus.end()), best_(kStreamRows * int64_t{sizeof(Token)}) {
+    : config_(model.config()), gpus_(gpus.begin(), gpus.end()) {
   const auto shares = shares_of(config_, model.weights(), std::ssize(gpus_));
   if (shares.size() > 1) sum_.emplace(gpus_, most_rows, config_.dim);
   for (size_t i = 0; i < shares.size(); ++i) {
@@ -109,6 +111,8 @@ void GpuGroup::each(const Fn& fn) {
 }
 
 void GpuGroup::set_pool(KvPool& pool, int64_t lines, bool e4m3_index) {
+  lines_ = kernels::PinnedBuffer(lines * pool.n_slots() * 4);
+  n_slots_.assign(static_cast<size_t>(lines), 0);
   for (size_t i = 0; i < members_.size(); ++i) {
     Member& m = *members_[i];
     const kernels::cuda::GpuScope on(m.gpu);
@@ -128,11 +132,28 @@ void GpuGroup::set_pool(KvPool& pool, int64_t lines, bool e4m3_index) {
   }
 }
 
-void GpuGroup::set_line(int64_t line, int64_t first, std::span<const int32_t> slots) {
+void GpuGroup::set_line(int64_t line, std::span<const int32_t> slots) {
+  int64_t& count = n_slots_[static_cast<size_t>(line)];
+  const int64_t first = line * members_.front()->pages.max_pages;
+  int32_t* const has = lines_.as<int32_t>() + first;
+  const int64_t same = std::mismatch(slots.begin(), slots.end(), has, has + count).first - slots.begin();
+  count = std::ssize(slots);
+  if (same == count) return;
+  std::copy(slots.begin() + same, slots.end(), has + same);
   each([&](Member& m) {
-    kernels::cuda::to_device(m.table.as<int32_t>() + line * m.pages.max_pages + first, slots.data(),
-                             static_cast<int64_t>(slots.size_bytes()), m.stream);
+    kernels::cuda::queue_to_device(m.table.as<int32_t>() + first + same, has + same, (count - same) * 4, m.stream);
   });
+}
+
+bool GpuGroup::knows_spans(bool dense) {
+  Member& m = *members_.front();
+  Batch batch;
+  batch.rows = batch.max_keys = 1;
+  batch.dense = dense;
+  const kernels::cuda::GpuScope on(m.gpu);
+  for (size_t i = 0; i < config_.layers.size(); ++i)
+    if (m.forward.stores_late(i, batch, m.place())) return true;
+  return false;
 }
 
 bool GpuGroup::reserve(std::span<const Batch> batches) {
@@ -226,24 +247,29 @@ void GpuGroup::take_logits(int64_t row, int64_t count, float* to) {
 }
 
 void GpuGroup::queue_best(int64_t rows) {
-  if (members_.size() > 1) return;
-  const Member& m = *members_.front();
-  kernels::cuda::queue_to_host(best_.as<Token>(), m.forward.best(), rows * int64_t{sizeof(Token)}, m.stream);
+  each([&](Member& m) {
+    kernels::cuda::queue_to_host(m.best.as<GpuForward::Best>(), m.forward.best(),
+                                 rows * int64_t{sizeof(GpuForward::Best)}, m.stream);
+  });
 }
 
-void GpuGroup::take_best(int64_t row, Token* to) {
-  if (members_.size() == 1) {
-    best_taken_.emplace_back(row, to);
-    return;
+void GpuGroup::take_best(int64_t row, Token* to) { best_taken_.emplace_back(row, to); }
+
+Token GpuGroup::likeliest(int64_t row) {
+  GpuForward::Best best{-1, -std::numeric_limits<float>::infinity()};
+  for (const auto& m : members_) {
+    GpuForward::Best its = m->best.as<GpuForward::Best>()[row];
+    its.place += static_cast<int32_t>(m->share.first_logit(config_.vocab_size));
+    if (std::isnan(its.value) || its.value > best.value) best = its;
+    if (std::isnan(its.value)) break;
   }
-  looked_.emplace_back(static_cast<size_t>(config_.vocab_size), to);
-  take_logits(row, 1, looked_.back().first.data());
+  if (!std::isfinite(best.value)) fail("logits: want numbers and a finite maximum, found others");
+  return best.place;
 }
 
 void GpuGroup::wait() {
   const auto taken_here = std::exchange(taken_, {});
   const auto best_taken = std::exchange(best_taken_, {});
-  const auto looked = std::exchange(looked_, {});
   n_staged_ = 0;
   for (const auto& m : members_) kernels::cuda::wait(m->stream);
   for (const Taken& taken : taken_here) {
@@ -255,11 +281,7 @@ void GpuGroup::wait() {
       }
     }
   }
-  for (const auto& [row, to] : best_taken) {
-    *to = best_.as<Token>()[row];
-    if (*to < 0) fail("logits: want numbers and a finite maximum, found others");
-  }
-  for (const auto& [logits, to] : looked) *to = best_of(logits);
+  for (const auto& [row, to] : best_taken) *to = likeliest(row);
 }
 
 void GpuGroup::fill(std::span<const int32_t> slots) {

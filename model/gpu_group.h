@@ -49,11 +49,13 @@ class GpuGroup {
 
   GpuRows& rows() { return members_.front()->forward.rows(); }  // that all GPUs get
   int64_t most_rows() const { return members_.front()->forward.most_rows(); }
-  // slots[first, ...) of a line of the page table; done when it returns.
-  void set_line(int64_t line, int64_t first, std::span<const int32_t> slots);
-  int64_t max_pages() const { return members_.front()->pages.max_pages; }
+  // The slots of a line of the page table, queued. What was queued with the lines that it had must be over.
+  void set_line(int64_t line, std::span<const int32_t> slots);
+  // Whether a step of one row has a block for each of its spans, while they are few.
+  bool knows_spans(bool dense);
 
-  // Room for such batches; what was recorded before is void when it says true.
+  // Room for such batches; what was recorded before is void when it says true: a dozen times in a life, as pasts double
+  // and with the first large chunk.
   bool reserve(std::span<const Batch> batches);
   void queue_rows(int64_t count);         // copies rows()
   void queue_layers(const Batch& batch);  // all, but of the last only what fills the caches when there are runs
@@ -65,7 +67,7 @@ class GpuGroup {
 
   // Logits [row, row + count) of the last queue_logits() to to[0, count * vocab): queued, and handed out by wait().
   void take_logits(int64_t row, int64_t count, float* to);
-  // The likeliest token of a row, likewise. With several GPUs it is looked for in the logits.
+  // The likeliest token of a row, likewise.
   void take_best(int64_t row, Token* to);
   void queue_best(int64_t rows);  // before: behind queue_logits(), and inside what is recorded
   // Throws std::runtime_error for the likeliest of logits that are not finite.
@@ -90,12 +92,14 @@ class GpuGroup {
     kernels::DealtRows<void> partials;  // where many rows' are summed up; of several
     kernels::Buffer table, workspace;
     kernels::PinnedBuffer logits;  // [kStreamRows, its logits]
+    kernels::PinnedBuffer best;    // [kStreamRows], of its logits
   };
   template <class Fn>
   void each(const Fn& fn);
   using Norm = const float* (*)(const GpuWeights& weights, size_t layer);
   // x += the GPUs' sums, where there are several; then h = norm(x).
   void queue_sum(const Batch& batch, Norm norm, size_t layer);
+  Token likeliest(int64_t row);                       // of what all have said of it
   void queue_rest(size_t layer, const Batch& batch);  // of a layer, from attention to the norm that comes next
 
   const Config& config_;
@@ -107,9 +111,9 @@ class GpuGroup {
     float* to;
   };
   std::vector<Taken> taken_;
-  std::vector<std::pair<int64_t, Token*>> best_taken_;         // of which row, and where to
-  std::vector<std::pair<std::vector<float>, Token*>> looked_;  // logits of several GPUs, whose likeliest is wanted
-  kernels::PinnedBuffer best_;                                 // [kStreamRows]
+  std::vector<std::pair<int64_t, Token*>> best_taken_;  // of which row, and where to
+  kernels::PinnedBuffer lines_;                         // the page table as the GPUs have it
+  std::vector<int64_t> n_slots_;                        // of each line
   int64_t n_staged_ = 0;
 };
 

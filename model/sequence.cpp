@@ -274,6 +274,13 @@ void Sequence::make_up(int64_t n_tokens) {
   s.replace(std::move(tokens), std::move(cache), true);
 }
 
+std::optional<StepProfile> Sequence::profile_step(std::span<Sequence> sequences) {
+  if (sequences.empty()) return std::nullopt;
+  std::vector<Timeline*> timelines;
+  for (Sequence& sequence : sequences) timelines.push_back(&sequence.impl_->timeline);
+  return sequences.front().impl_->engine->profile_step(timelines);
+}
+
 std::vector<std::vector<float>> Sequence::logits_at(std::span<const Token> prompt, std::span<const int64_t> positions) {
   Impl& s = *impl_;
   if (prompt.empty()) throw std::invalid_argument("sequence: want a prompt of at least one token, found none");

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -86,6 +87,9 @@ class Sequence {
   // For measuring: makes the sequence hold `n_tokens` made-up tokens, with keys and values that no evaluation gave
   // (random_model.h). logits() are empty until the next sync or append. Throws std::length_error as sync does.
   void make_up(int64_t n_tokens);
+  // For measuring: on a GPU, a decode step of the last tokens of sequences of one engine, once more, and where its time
+  // goes. Nothing on the CPU, or where one holds no token. Nobody else uses them meanwhile.
+  static std::optional<StepProfile> profile_step(std::span<Sequence> sequences);
   // For measurement and golden tests: evaluates `prompt` from nothing and calls back with the logits at `positions`.
   // Row i of the result is [vocab] of positions[i].
   std::vector<std::vector<float>> logits_at(std::span<const Token> prompt, std::span<const int64_t> positions);

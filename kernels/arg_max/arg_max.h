@@ -1,6 +1,6 @@
-// best[r] = the place of the largest number of row r; the lower one on a tie. GPU.
-//   Shapes   device memory: x: [rows, n] float32, best: [rows] int32.
-//   Needs    rows >= 0, 1 <= n < 2^31. Rows with a NaN, or whose largest number is not finite, get -1.
+// best[r] = the largest number of row r and its place; the lower one on a tie. GPU.
+//   Shapes   device memory: x: [rows, n] float32, best: [rows].
+//   Needs    rows >= 0, 1 <= n < 2^31. A NaN counts as larger than all numbers.
 //   Numbers  exact.
 #pragma once
 #include <cstdint>
@@ -10,8 +10,12 @@ struct CUstream_st;
 namespace corvid::kernels {
 
 struct ArgMax {
+  struct Best {
+    int32_t place;
+    float value;
+  };
   const float* x;
-  int32_t* best;
+  Best* best;
   int64_t rows, n;
 };
 

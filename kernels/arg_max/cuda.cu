@@ -63,9 +63,9 @@ __global__ void __launch_bounds__(kThreads) arg_max_kernel(ArgMax a) {
   ptx::cluster_wait();
   if (rank != 0 || thread >= 32) return;
   best = largest(thread < kRanks ? of_blocks[thread] : 0);
-  const auto ordered = static_cast<uint32_t>(best >> 32);
-  const bool is_finite = ordered < 0xff800000U && ordered > 0x007fffffU;  // infinity's, and minus infinity's
-  if (thread == 0) a.best[blockIdx.y] = is_finite ? static_cast<int32_t>(~static_cast<uint32_t>(best)) : -1;
+  if (thread != 0) return;
+  const auto place = static_cast<int32_t>(~static_cast<uint32_t>(best));
+  a.best[blockIdx.y] = {place, x[place]};
 }
 
 }  // namespace

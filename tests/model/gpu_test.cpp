@@ -577,11 +577,13 @@ TEST_F(GpuTest, AModelThatDoesNotDivideIsRefused) {
 
 TEST_F(GpuTest, AProfileNamesThePartsOfAStep) {
   const auto on = engine(golden("minimax-m3"));
-  EXPECT_FALSE(on->profile_last_step());
-  Sequence sequence(on, 100);
+  std::vector<Sequence> sequences;
+  for (int i = 0; i < 3; ++i) sequences.emplace_back(on, 100);
+  Sequence& sequence = sequences[0];
+  EXPECT_FALSE(Sequence::profile_step(sequences));
   sequence.append(1);
   const auto before = copy(sequence.logits());
-  const auto profile = on->profile_last_step();
+  const auto profile = Sequence::profile_step(std::span(sequences).first(1));
   ASSERT_TRUE(profile);
   EXPECT_EQ(profile->rows, 1);
   EXPECT_GT(profile->ms, 0);
@@ -590,6 +592,10 @@ TEST_F(GpuTest, AProfileNamesThePartsOfAStep) {
   EXPECT_THAT(names, testing::UnorderedElementsAre("embedding", "norms", "projections", "heads", "sparse attention",
                                                    "dense attention", "attention output", "router", "experts",
                                                    "dense feed-forward", "logits"));
+  sequences[1].sync(prompt_of(40, 3, 500));
+  sequences[2].sync(prompt_of(70, 4, 500));
+  sequences[2].append(5);
+  EXPECT_EQ(Sequence::profile_step(sequences)->rows, 3);
   sequence.truncate(0);
   sequence.append(1);
   EXPECT_EQ(copy(sequence.logits()), before);
