@@ -34,9 +34,9 @@ void GpuRows::queue_copy(GpuRows& from, int64_t rows, CUstream_st* stream) {
   kernels::cuda::queue_to_device(device.as<int32_t>(), from.host.as<int32_t>(), rows * 4, 4, most * 4, stream);
 }
 
-GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
+GpuForward::Stage::Stage(const Config& c, int64_t rows, int64_t gpus)
     : x(floats(rows, c.dim)),
-      partial(is_shared ? floats(std::min(rows, kStreamRows), c.dim) : Buffer()),
+      partial(gpus > 1 ? floats(std::min(rows, kStreamRows), c.dim) : Buffer()),
       h(halves(rows, c.dim)),
       q(halves(rows, c.n_heads * c.head_dim)),
       q_turned(halves(rows, c.n_heads * c.head_dim)),
@@ -51,15 +51,18 @@ GpuForward::Stage::Stage(const Config& c, int64_t rows, bool is_shared)
       counts(ints(rows, c.n_kv_heads)),
       expert_ids(ints(rows, c.top_k)),
       expert_weights(floats(rows, c.top_k)),
+      square_parts(has_squares(c, gpus) ? floats(rows, kernels::kHeadSquares) : Buffer()),
+      squares(has_squares(c, gpus) ? floats(rows, kernels::kHeadSquares) : Buffer()),
       seq(ints(rows, 1)),
       pos(ints(rows, 1)) {}
 
-int64_t GpuForward::bytes(const Config& c, int64_t most_rows, bool is_shared) {
+int64_t GpuForward::bytes(const Config& c, int64_t most_rows, int64_t gpus) {
   const int64_t row = 4 * c.dim +
                       2 * (c.dim + 3 * c.n_heads * c.head_dim + 2 * c.n_kv_heads * c.head_dim +
                            2 * c.n_index_heads * c.index_dim + c.index_dim) +
-                      4 * (c.rotary_dim + c.n_kv_heads * (c.top_blocks + 1) + 2 * c.top_k + 6);
-  return (most_rows + kStreamRows) * row + kStreamRows * (c.vocab_size + (is_shared ? 2 * c.dim : 0)) * 4;
+                      4 * (c.rotary_dim + c.n_kv_heads * (c.top_blocks + 1) + 2 * c.top_k + 6 +
+                           (has_squares(c, gpus) ? 2 * kernels::kHeadSquares : 0));
+  return (most_rows + kStreamRows) * row + kStreamRows * (c.vocab_size + (gpus > 1 ? 2 * c.dim : 0)) * 4;
 }
 
 namespace {
@@ -79,13 +82,14 @@ bool are_rounded_for(const GpuWeights& w) {
 }  // namespace
 
 // Those that share a model make h in the sum of their parts, which does not round.
-GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared)
+GpuForward::GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, int64_t gpus)
     : c_(config),
       w_(weights),
-      rounds_(!is_shared && config.dim % 32 == 0 && are_rounded_for(weights)),
+      gpus_(gpus),
+      rounds_(gpus == 1 && config.dim % 32 == 0 && are_rounded_for(weights)),
       rows_(most_rows),
-      all_(config, most_rows, is_shared),
-      some_(config, kStreamRows, is_shared),
+      all_(config, most_rows, gpus),
+      some_(config, kStreamRows, gpus),
       logits_(floats(kStreamRows, config.vocab_size)),
       best_(kStreamRows * int64_t{sizeof(Best)}, Device::cuda) {}
 
@@ -226,7 +230,7 @@ kernels::PagedRows GpuForward::attending(const Batch& batch, const Pages& pages)
   return rows;
 }
 
-void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
+void GpuForward::queue_projections(size_t i, const Batch& batch, const Place& at) {
   const GpuWeights::Layer& l = w_.layers[i];
   Stage& s = all_;
   const bool selects = selects_blocks(c_, i, batch);
@@ -240,7 +244,19 @@ void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
     kernels::cuda::norm_products(norm(batch, std::exchange(late_norm_, nullptr)), wanted, at.workspace, at.stream);
   else
     kernels::cuda::products(s.h.as<uint16_t>(), batch.rows, wanted, at.workspace, at.stream, rounds(batch));
+  if (has_squares(c_, gpus_))
+    kernels::cuda::head_squares({.q = {s.q.as<uint16_t>(), c_.n_heads * c_.head_dim},
+                                 .k = {s.k.as<uint16_t>(), c_.n_kv_heads * c_.head_dim},
+                                 .q_dim = c_.n_heads * c_.head_dim,
+                                 .k_dim = c_.n_kv_heads * c_.head_dim,
+                                 .part = square_parts(),
+                                 .sums = squares(),
+                                 .rows = batch.rows},
+                                at.stream);
   mark("projections");
+}
+
+void GpuForward::queue_store(size_t i, const Batch& batch, const Place& at) {
   are_heads_late_ = stores_late(i, batch, at);
   if (are_heads_late_) return;
   kernels::cuda::store_heads(heads(i, batch, at), at.stream);
@@ -290,6 +306,8 @@ kernels::StoreHeads GpuForward::heads(size_t i, const Batch& batch, const Place&
   store.block = pages.block;
   store.eps = c_.norm_eps;
   store.whole_norms = c_.family->whole_qk_norms;
+  store.squares = has_squares(c_, gpus_) ? s.squares.as() : nullptr;
+  store.gpus = gpus_;
   store.index_e4m3 = pages.index_e4m3;
   return store;
 }

@@ -59,9 +59,9 @@ struct GpuRows {
 
 class GpuForward {
  public:
-  // `config`: the sizes of this GPU's share. With `is_shared` what attention and feed-forward add to the rows' sums
-  // goes to partial() instead of x(), of many rows to Place::partials.
-  GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, bool is_shared);
+  // `config`: the sizes of this GPU's share. Of several GPUs what attention and feed-forward add to the rows' sums goes
+  // to partial() instead of x(), of many rows to Place::partials.
+  GpuForward(const Config& config, const GpuWeights& weights, int64_t most_rows, int64_t gpus);
 
   // Where the caches' pages are.
   struct Pages {
@@ -98,11 +98,13 @@ class GpuForward {
   static int64_t most_workspace_bytes(const Config& config, const GpuWeights& weights, int64_t most_rows,
                                       int64_t max_keys, int64_t block);
 
-  // The parts of a pass, in this order: begin; of each layer norm, store, attention, norm, feed-forward; norm, logits.
-  // Those that share a model add up their partials behind attention and feed-forward.
+  // The parts of a pass, in this order: begin; of each layer norm, projections, store, attention, norm, feed-forward;
+  // norm, logits. Those that share a model add up their partials behind attention and feed-forward, and behind the
+  // projections their squares, where they have some.
   void queue_begin(const Batch& batch, const Place& at);
   // h = norm(x); of one row where it is first read, perhaps nowhere else.
   void queue_norm(const Batch& batch, const float* weights, const Place& at);
+  void queue_projections(size_t layer, const Batch& batch, const Place& at);
   // Fills the caches, unless queue_attention() does: of one row that attends to everything, where the kernel for that
   // serves it.
   void queue_store(size_t layer, const Batch& batch, const Place& at);
@@ -126,18 +128,22 @@ class GpuForward {
   float* x(const Batch& batch) { return stage(batch).x.as(); }              // [rows, dim]
   float* partial(const Batch& batch) { return stage(batch).partial.as(); }  // [kStreamRows, dim]; zeros to begin with
   uint16_t* h(const Batch& batch) { return stage(batch).h.as<uint16_t>(); }
+  // Of norms over all heads, [rows, kHeadSquares]: this GPU's part, and the sum that it is added to.
+  static bool has_squares(const Config& config, int64_t gpus) { return gpus > 1 && config.family->whole_qk_norms; }
+  float* square_parts() { return all_.square_parts.as(); }
+  float* squares() { return all_.squares.as(); }
 
   GpuRows& rows() { return rows_; }
   const float* logits() const { return logits_.as(); }  // [kStreamRows, vocab], device
   using Best = kernels::ArgMax::Best;
   const Best* best() const { return best_.as<Best>(); }  // [kStreamRows], device; of the share's logits
   int64_t most_rows() const { return rows_.most; }
-  static int64_t bytes(const Config& config, int64_t most_rows, bool is_shared);  // of the buffers here
+  static int64_t bytes(const Config& config, int64_t most_rows, int64_t gpus);  // of the buffers here
 
  private:
   // Some rows between the layers.
   struct Stage {
-    Stage(const Config& config, int64_t rows, bool is_shared);
+    Stage(const Config& config, int64_t rows, int64_t gpus);
     kernels::Buffer x;                      // [rows, dim] float32
     kernels::Buffer partial;                // the same of up to kStreamRows rows; none where nobody shares
     kernels::Buffer h;                      // [rows, dim] bf16, as all below
@@ -147,6 +153,7 @@ class GpuForward {
     kernels::Buffer cos_sin;                     // [rows, rotary_dim] float32
     kernels::Buffer ids, counts;                 // [rows, n_kv_heads, top_blocks], [rows, n_kv_heads]
     kernels::Buffer expert_ids, expert_weights;  // [rows, top_k]
+    kernels::Buffer square_parts, squares;       // [rows, kHeadSquares]; where norms want them
     kernels::Buffer seq, pos;                    // [rows]; of rows that were gathered
   };
   // The norm of one row is left to what reads it, and its heads to attention: they may do it in the same launch.
@@ -168,6 +175,7 @@ class GpuForward {
 
   const Config& c_;
   const GpuWeights& w_;
+  int64_t gpus_;
   bool rounds_;  // where rows are few: all matrices that read h are of a format that is rounded for
   GpuRows rows_;
   Stage all_, some_;

@@ -37,7 +37,7 @@ GpuGroup::Member::Member(const Model& model, const GpuShare& its_share, int its_
       share(its_share),
       config(share.config(model.config())),
       weights(GpuWeights::upload(model.config(), model.weights(), share, stream)),
-      forward(config, weights, most_rows, share.count > 1),
+      forward(config, weights, most_rows, share.count),
       logits(kStreamRows * config.vocab_size * 4),
       best(kStreamRows * int64_t{sizeof(GpuForward::Best)}) {
   if (share.count == 1) return;
@@ -52,6 +52,8 @@ GpuGroup::GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int>
     : config_(model.config()), gpus_(gpus.begin(), gpus.end()) {
   const auto shares = shares_of(config_, model.weights(), std::ssize(gpus_));
   if (shares.size() > 1) sum_.emplace(gpus_, most_rows, config_.dim);
+  if (GpuForward::has_squares(config_, std::ssize(gpus_)))
+    squares_.emplace(gpus_, most_rows, kernels::kHeadSquares, kernels::AllReduce::Way::automatic, most_rows);
   for (size_t i = 0; i < shares.size(); ++i) {
     const kernels::cuda::GpuScope on(gpus_[i]);
     CUstream_st* const lent = i == 0 ? exec.stream() : nullptr;
@@ -62,7 +64,7 @@ GpuGroup::GpuGroup(const Model& model, kernels::Exec& exec, std::span<const int>
 
 int64_t GpuGroup::bytes(const Model& model, const GpuShare& share, int64_t most_rows) {
   return GpuWeights::bytes(model.config(), model.weights(), share) +
-         GpuForward::bytes(share.config(model.config()), most_rows, share.count > 1) +
+         GpuForward::bytes(share.config(model.config()), most_rows, share.count) +
          kernels::AllReduce::bytes(share.count, most_rows, model.config().dim);
 }
 
@@ -179,10 +181,21 @@ void GpuGroup::queue_layers(const Batch& batch) {
     m.forward.queue_norm(batch, attn_norm(m.weights, 0), m.place());
   });
   for (size_t i = 0; i < config_.layers.size(); ++i) {
+    each([&](Member& m) { m.forward.queue_projections(i, batch, m.place()); });
+    queue_squares(batch);
     each([&](Member& m) { m.forward.queue_store(i, batch, m.place()); });
     if (!batch.runs.empty() && i + 1 == config_.layers.size()) return;
     queue_rest(i, batch);
   }
+}
+
+void GpuGroup::queue_squares(const Batch& batch) {
+  if (!squares_) return;
+  std::vector<kernels::AllReduce::Share> shares;
+  for (const auto& m : members_)
+    shares.push_back({m->forward.square_parts(), m->forward.squares(), nullptr, nullptr, m->stream});
+  squares_->queue(shares, batch.rows, 0);
+  members_.front()->forward.mark("sums and norms");
 }
 
 void GpuGroup::queue_rest(size_t layer, const Batch& batch) {

@@ -100,12 +100,14 @@ class GpuGroup {
   // x += the GPUs' sums, where there are several; then h = norm(x).
   void queue_sum(const Batch& batch, Norm norm, size_t layer);
   Token likeliest(int64_t row);                       // of what all have said of it
+  void queue_squares(const Batch& batch);             // sums them, where they are wanted
   void queue_rest(size_t layer, const Batch& batch);  // of a layer, from attention to the norm that comes next
 
   const Config& config_;
   std::vector<int> gpus_;
   std::vector<std::unique_ptr<Member>> members_;
-  std::optional<kernels::AllReduce> sum_;  // of several
+  std::optional<kernels::AllReduce> sum_;      // of several
+  std::optional<kernels::AllReduce> squares_;  // of several, where norms go over all heads
   struct Taken {
     int64_t first, count;  // staged rows
     float* to;

@@ -47,8 +47,6 @@ Config GpuShare::config(const Config& whole) const {
 
 std::optional<std::string> share_obstacle(const Config& c, const Weights& w, int64_t gpus) {
   if (gpus == 1) return std::nullopt;
-  if (c.family->whole_qk_norms)
-    return concat("want norms of single heads for several GPUs, found those of ", c.architecture(), " over all heads");
   if (c.n_kv_heads % gpus != 0)
     return concat("want key-value heads that ", gpus, " GPUs can share evenly, found ", c.n_kv_heads);
   if (kernels::panels_of(c.vocab_size) < gpus)

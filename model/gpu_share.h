@@ -11,7 +11,8 @@
 //   logits        rows of the vocabulary.
 //   everything else (norms, router, embedding, index keys' matrix) each GPU has whole.
 //
-// Behind the attention's output and behind the feed-forward the GPUs' sums are added up (kernels/comm/all_reduce.h).
+// Behind the attention's output and behind the feed-forward the GPUs' sums are added up (kernels/comm/all_reduce.h),
+// and before norms over all heads together (MiniMax-M2's) the sums of their squares.
 #pragma once
 #include <cstdint>
 #include <optional>

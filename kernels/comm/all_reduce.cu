@@ -27,8 +27,9 @@ struct Sum {
   float* x;
   const float* w;
   uint16_t* h;
-  uint4* mail[kMostGpus];  // of each GPU: [2][gpus][kStreamRows][dim / kNumbers], what its peers sent
-  uint32_t* calls;         // [kStreamRows]: how many there have been of this row
+  uint4* mail[kMostGpus];  // of each GPU: [2][gpus][few][dim / kNumbers], what its peers sent
+  int64_t few;
+  uint32_t* calls;  // [few]: how many there have been of this row
   int rows, rank, gpus, dim;
   float eps;
   bool may_start_next;
@@ -66,7 +67,7 @@ __global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_cons
   for (int row = static_cast<int>(blockIdx.x); row < a.rows; row += static_cast<int>(gridDim.x)) {
     const uint32_t call = a.calls[row] + 1;
     const auto mail = [&](int to, int from) {
-      return a.mail[to] + ((int64_t{call % 2} * a.gpus + from) * kStreamRows + row) * pieces;
+      return a.mail[to] + ((int64_t{call % 2} * a.gpus + from) * a.few + row) * pieces;
     };
     float* const partial = a.partial + int64_t{row} * a.dim;
     float* const x = a.x + int64_t{row} * a.dim;
@@ -187,7 +188,7 @@ bool has_twins(std::span<const int> gpus) {
   return false;
 }
 
-int64_t few_bytes(int64_t gpus, int64_t dim) { return 2 * gpus * kStreamRows * dim * 4; }
+int64_t few_bytes(int64_t gpus, int64_t few, int64_t dim) { return 2 * gpus * few * dim * 4; }
 int64_t dealt_rows(int64_t gpus, int64_t most_rows) {
   return DealtRows<void>::count(most_rows, 0, static_cast<int>(gpus));
 }
@@ -196,7 +197,7 @@ int64_t dealt_rows(int64_t gpus, int64_t most_rows) {
 
 struct AllReduce::Impl {
   std::vector<int> gpus;
-  int64_t most_rows, dim;
+  int64_t most_rows, dim, few;
   bool use_peers, has_twins;
   Nccl nccl = {};
   struct PerGpu {
@@ -217,6 +218,7 @@ struct AllReduce::Impl {
       Sum sum{};
       sum.partial = share.partial, sum.x = share.x, sum.w = share.w, sum.h = share.h;
       for (size_t to = 0; to < gpus.size(); ++to) sum.mail[to] = own[to].few.as<uint4>();
+      sum.few = few;
       sum.calls = own[g].calls.as<uint32_t>();
       sum.rows = static_cast<int>(rows), sum.rank = static_cast<int>(g), sum.gpus = n();
       sum.dim = static_cast<int>(dim);
@@ -229,7 +231,7 @@ struct AllReduce::Impl {
                            : times <= 3 ? few_rows_kernel<3>
                            : times <= 4 ? few_rows_kernel<4>
                                         : few_rows_kernel<8>;
-      launch_dependent(kernel, dim3(static_cast<unsigned>(std::min<int64_t>(rows, most_blocks(1)))), dim3(kThreads), 0,
+      launch_dependent(kernel, dim3(static_cast<unsigned>(std::min<int64_t>(rows, most_blocks(8)))), dim3(kThreads), 0,
                        share.stream, sum);
     }
   }
@@ -253,7 +255,7 @@ struct AllReduce::Impl {
   }
 
   void through_nccl(std::span<const Share> shares, int64_t rows, float eps) {
-    const bool are_packed = rows > kStreamRows;
+    const bool are_packed = rows > few;
     const int64_t pieces = rows * dim / (are_packed ? 8 : 4);
     const auto blocks = static_cast<unsigned>((pieces + 255) / 256);
     std::array<void*, kMostGpus> data;
@@ -284,13 +286,14 @@ std::optional<std::string> AllReduce::obstacle(std::span<const int> gpus) {
   return Nccl::obstacle();
 }
 
-AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, Way way) {
+AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, Way way, int64_t few) {
   require(dim % 8 == 0 && dim >= 8 && dim <= kMostReducedDim, "all_reduce: want rows of a multiple of 8 and at most ",
           kMostReducedDim, ", found ", dim);
   if (const auto missing = obstacle(gpus)) throw std::runtime_error(*missing);
   impl_.reset(new Impl{.gpus = {gpus.begin(), gpus.end()},
                        .most_rows = most_rows,
                        .dim = dim,
+                       .few = few,
                        .use_peers = way != Way::nccl && reach_each_other(gpus),
                        .has_twins = has_twins(gpus)});
   Impl& i = *impl_;
@@ -305,9 +308,9 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
     };
     Impl::PerGpu& own = i.own.emplace_back();
     if (i.use_peers) {
-      own.few = filled(few_bytes(i.n(), dim), kNothing);
-      own.calls = filled(kStreamRows * 4, 0);
-      own.mail = Buffer(i.n() * dealt_rows(i.n(), most_rows) * dim * 2, Device::cuda);
+      own.few = filled(few_bytes(i.n(), few, dim), kNothing);
+      own.calls = filled(few * 4, 0);
+      if (most_rows > few) own.mail = Buffer(i.n() * dealt_rows(i.n(), most_rows) * dim * 2, Device::cuda);
       own.flags = filled(sizeof(ManyRowsFlags), 0);
     } else {
       own.packed = Buffer(most_rows * dim * 2, Device::cuda);
@@ -336,7 +339,7 @@ DealtRows<void> AllReduce::partials(int gpu) const {
   return rows;
 }
 
-bool AllReduce::are_dealt(int64_t rows) const { return impl_->use_peers && rows > kStreamRows; }
+bool AllReduce::are_dealt(int64_t rows) const { return impl_->use_peers && rows > impl_->few; }
 
 void AllReduce::queue(std::span<const Share> shares, int64_t rows, float eps) {
   Impl& i = *impl_;
@@ -344,11 +347,11 @@ void AllReduce::queue(std::span<const Share> shares, int64_t rows, float eps) {
           " GPUs and at most ", i.most_rows, " rows, found ", shares.size(), ", ", rows);
   if (rows == 0) return;
   if (!i.use_peers) return i.through_nccl(shares, rows, eps);
-  rows > kStreamRows ? i.many_rows(shares, rows, eps) : i.few_rows(shares, rows, eps);
+  rows > i.few ? i.many_rows(shares, rows, eps) : i.few_rows(shares, rows, eps);
 }
 
 int64_t AllReduce::bytes(int64_t gpus, int64_t most_rows, int64_t dim) {
-  return gpus == 1 ? 0 : few_bytes(gpus, dim) + gpus * dealt_rows(gpus, most_rows) * dim * 2;
+  return gpus == 1 ? 0 : few_bytes(gpus, kStreamRows, dim) + gpus * dealt_rows(gpus, most_rows) * dim * 2;
 }
 
 }  // namespace corvid::kernels

@@ -4,7 +4,8 @@
 //   h[r]       = bf16(w * x[r] / sqrt(mean(x[r]^2) + eps))          as rms_norm_rows.h; on each GPU, the same bits on
 //   all
 //
-//   Few      up to kStreamRows rows: partials are float32, and x is the sum on each GPU. The partials are 0 afterwards,
+//   Few      up to kStreamRows rows, or as many as one says: partials are float32, and x is the sum on each GPU. The
+//   partials are 0 afterwards,
 //            ready for the next.
 //   Many     above that: partials are bf16, which halves what crosses the wires, and lie where partials() says. x[r] is
 //            the sum on the GPU that has been dealt r (dealt_rows.h) and what it was elsewhere; through NCCL on all.
@@ -36,6 +37,7 @@
 #include <vector>
 
 #include "kernels/comm/dealt_rows.h"
+#include "kernels/products/products.h"
 
 struct CUstream_st;
 
@@ -50,7 +52,8 @@ class AllReduce {
   // Why these GPUs can't; nothing when they can. One named twice is two of them, for tests; NCCL knows no such.
   static std::optional<std::string> obstacle(std::span<const int> gpus);
   // Takes memory on all of them. Throws std::runtime_error where obstacle() has something to say.
-  AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, Way way = Way::automatic);
+  AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, Way way = Way::automatic,
+            int64_t few = kStreamRows);
   ~AllReduce();
 
   struct Share {

@@ -6,7 +6,7 @@ namespace corvid::kernels {
 
 struct AllReduce::Impl {};
 std::optional<std::string> AllReduce::obstacle(std::span<const int>) { return "this build of corvid has no CUDA"; }
-AllReduce::AllReduce(std::span<const int>, int64_t, int64_t, Way) { no_cuda(); }
+AllReduce::AllReduce(std::span<const int>, int64_t, int64_t, Way, int64_t) { no_cuda(); }
 AllReduce::~AllReduce() = default;
 DealtRows<void> AllReduce::partials(int) const { no_cuda(); }
 bool AllReduce::are_dealt(int64_t) const { return false; }

@@ -24,11 +24,11 @@ __device__ float square_sum(const uint16_t* data, int64_t width, int lane) {
   return warp_sum(sum);
 }
 
-// The head `in` of width dim, normalised over `all` of width `all_dim` and turned, in `out`.
-__device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const float* weight, const uint16_t* all,
+// The head `in` of width dim, normalised over `all_dim` numbers whose squares have this sum, and turned, in `out`.
+__device__ void norm_and_turn(const uint16_t* in, const NormPart& part, const float* weight, float squares,
                               int64_t all_dim, const float* cos_sin, int64_t rotary, float eps, int64_t dim, float* out,
                               int lane) {
-  const float scale = rsqrtf(square_sum(all, all_dim, lane) / static_cast<float>(all_dim) + eps);
+  const float scale = rsqrtf(squares / static_cast<float>(all_dim) + eps);
 #pragma unroll
   for (int n = 0; n < NormPart::kMost; ++n) {
     const int64_t i = lane + 32 * n;
@@ -80,6 +80,7 @@ __device__ void write_e4m3(unsigned char* to, const float* from, int64_t dim, in
 struct Unit {
   const uint16_t *in = nullptr, *all = nullptr;
   const float* weight = nullptr;
+  const float* squares = nullptr;  // of all_dim numbers; null: they are `all`
   int64_t dim = 0, all_dim = 0;
   std::byte* to = nullptr;  // null: nothing is wanted
   bool e4m3 = false;
@@ -95,6 +96,9 @@ __device__ Unit unit_of(const StoreHeads& a, int64_t row, int64_t unit) {
     u.all_dim = whole ? n * dim : dim;
     u.weight = weight != nullptr && whole ? weight + unit * dim : weight;
     if (!whole) u.all = u.in;
+    if (!whole || a.squares == nullptr) return;
+    u.squares = a.squares + row * kHeadSquares + (&from == &a.q ? 0 : 1);
+    u.all_dim *= a.gpus;
   };
   if (unit < a.n_heads) {
     of_row(a.q, a.n_heads, a.head_dim, a.q_norm, a.whole_norms);
@@ -154,12 +158,27 @@ __global__ void __launch_bounds__(kWarps * 32) store_heads_kernel(const StoreHea
   }
   if (u.dim == kWholeDim && u.all_dim == kWholeDim && a.rotary_dim == kWholeDim && !u.e4m3)
     return norm_and_turn_whole(u.in, part, a.cos_sin + row * kWholeDim, a.eps, reinterpret_cast<uint16_t*>(u.to), lane);
-  norm_and_turn(u.in, part, u.weight, u.all, u.all_dim, a.cos_sin + row * a.rotary_dim, a.rotary_dim, a.eps, u.dim,
+  const float squares = u.squares != nullptr ? *u.squares : square_sum(u.all, u.all_dim, lane);
+  norm_and_turn(u.in, part, u.weight, squares, u.all_dim, a.cos_sin + row * a.rotary_dim, a.rotary_dim, a.eps, u.dim,
                 head, lane);
   if (u.e4m3)
     write_e4m3(reinterpret_cast<unsigned char*>(u.to), head, u.dim, lane);
   else
     write_bf16(reinterpret_cast<uint16_t*>(u.to), head, u.dim, lane);
+}
+
+// A row's q, then its k, by a warp each.
+__global__ void __launch_bounds__(64) head_squares_kernel(const HeadSquares a) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const bool is_q = threadIdx.x < 32;
+  const int64_t row = blockIdx.x;
+  wait_for_previous();
+  start_next();
+  const StoreHeads::Rows& from = is_q ? a.q : a.k;
+  const float sum = square_sum(from.data + row * from.stride, is_q ? a.q_dim : a.k_dim, lane);
+  if (lane == 0) a.part[row * kHeadSquares + (is_q ? 0 : 1)] = sum;
+  if (is_q && lane >= 2 && lane < kHeadSquares) a.part[row * kHeadSquares + lane] = 0;
+  if (!is_q && lane < kHeadSquares) a.sums[row * kHeadSquares + lane] = 0;
 }
 
 __global__ void row_angles_kernel(const RowAngles a) {
@@ -224,6 +243,11 @@ void cuda::store_heads(const StoreHeads& a, CUstream_st* stream) {
   const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>((units + kWarps - 1) / kWarps));
   launch_dependent(store_heads_kernel, grid, dim3(kWarps * 32), static_cast<size_t>(kWarps * widest) * sizeof(float),
                    stream, a);
+}
+
+void cuda::head_squares(const HeadSquares& a, CUstream_st* stream) {
+  if (a.rows == 0) return;
+  launch_dependent(head_squares_kernel, dim3(static_cast<unsigned>(a.rows)), dim3(64), 0, stream, a);
 }
 
 void cuda::row_angles(const RowAngles& a, CUstream_st* stream) {

@@ -44,10 +44,25 @@ struct StoreHeads {
   int64_t n_heads, n_kv_heads, head_dim, n_index_heads, index_dim, rotary_dim, block;
   float eps;
   bool whole_norms = false;
+  // With whole_norms, where q and k are a part of all heads, as GPUs share them: [rows, kHeadSquares], the sums of the
+  // squares of all q's numbers, and of all k's; and how many GPUs have as many heads. Null: q and k are all.
+  const float* squares = nullptr;
+  int64_t gpus = 1;
   bool index_e4m3 = false;  // index keys, else bf16
 };
 
 constexpr double store_heads_tolerance() { return 64 * FLT_EPSILON; }
+
+// part[r] = the sums of the squares of q's and of k's numbers, and zeros; sums[r] = zeros: ready to be added up over
+// GPUs.
+//   Shapes   q, k: as above, q_dim and k_dim numbers a row, which are even; part, sums: [rows, kHeadSquares].
+constexpr int64_t kHeadSquares = 8;
+struct HeadSquares {
+  StoreHeads::Rows q, k;
+  int64_t q_dim, k_dim;
+  float *part, *sums;
+  int64_t rows;
+};
 
 // cos_sin [rows, rotary_dim] of the positions, as rope_angles gives; nothing waits. Idle rows (pos < 0) get those of 0.
 struct RowAngles {
@@ -57,8 +72,8 @@ struct RowAngles {
   double theta;
 };
 
-// out[i] = in[rows[i]], for [n] rows of `row_bytes`, a multiple of 4; all in device memory, no overlap. Of several `in`,
-// each with a place for all rows, row r is taken from that of the GPU that it is dealt to.
+// out[i] = in[rows[i]], for [n] rows of `row_bytes`, a multiple of 4; all in device memory, no overlap. Of several
+// `in`, each with a place for all rows, row r is taken from that of the GPU that it is dealt to.
 struct GatherRows {
   DealtRows<const void> in;
   const int32_t* rows;
@@ -79,6 +94,7 @@ struct MadeUp {
 
 namespace cuda {
 void store_heads(const StoreHeads& a, CUstream_st* stream);
+void head_squares(const HeadSquares& a, CUstream_st* stream);
 void row_angles(const RowAngles& a, CUstream_st* stream);
 void gather_rows(const GatherRows& a, CUstream_st* stream);
 void make_up(const MadeUp& a, CUstream_st* stream);

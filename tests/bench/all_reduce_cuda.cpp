@@ -3,7 +3,8 @@
 //   all_reduce_cuda [DIM] [GPUS]      6144 and 2 by default
 //
 // A recording holds 20 sums with their norms in a row; the median of 30 launches, of one sum, as the first GPU sees it.
-// "moved" is what a GPU must send and receive at least, in the format that crosses the wires, over the time.
+// "moved" is what a GPU must send and receive at least, in the format that crosses the wires, over the time. Of many
+// rows through the peers' memory these are the norms alone: partials come with the products that compute them.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -69,7 +70,8 @@ int main(int argc, char** argv) {
       }
       std::ranges::nth_element(us, us.begin() + std::ssize(us) / 2);
       const double median = us[us.size() / 2], bytes = double(rows * dim) * (rows > kStreamRows ? 2 : 4);
-      std::printf(" %12.2f %12.1f", median, bytes * 2 * double(gpus.size() - 1) / double(gpus.size()) / median * 1e-3);
+      const double trips = reduce.are_dealt(rows) ? 1 : 2, n = double(gpus.size());
+      std::printf(" %12.2f %12.1f", median, bytes * trips * (n - 1) / n / median * 1e-3);
     }
     std::printf("\n");
     std::fflush(stdout);

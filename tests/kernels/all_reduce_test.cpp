@@ -12,6 +12,7 @@
 #include "kernels/gpu.h"
 #include "kernels/products/products.h"
 #include "kernels/rms_norm/rms_norm.h"
+#include "kernels/store_heads/store_heads.h"
 #include "tests/support/backends.h"
 
 namespace corvid::kernels {
@@ -66,8 +67,11 @@ std::vector<float> from_gpu(const Buffer& buffer, CUstream_st* stream) {
 TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
   const auto& gpus = GetParam().gpus;
   constexpr int64_t kMostRows = 2500;
-  for (const int64_t dim : {8, 128, 2048, 6144, 7168}) {
-    AllReduce reduce(gpus, kMostRows, dim, GetParam().way);
+  const std::pair<int64_t, int64_t> cases[] = {
+      {8, kStreamRows},    {128, kStreamRows},  {2048, kStreamRows},
+      {6144, kStreamRows}, {7168, kStreamRows}, {kHeadSquares, kMostRows}};  // dim, how many rows are few
+  for (const auto& [dim, few_rows] : cases) {
+    AllReduce reduce(gpus, kMostRows, dim, GetParam().way, few_rows);
     // Several times, as buffers take turns; few rows, many, a few more than are dealt at a time.
     for (const int64_t rows : {1, 5, 128, 1, 129, 3, 700, 2500, 2, 131}) {
       if (rows > 700 && dim > 2048) continue;
@@ -84,7 +88,7 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
                       Buffer(rows * dim * 4, Device::cuda), Buffer(dim * 4, Device::cuda),
                       Buffer(rows * dim * 2, Device::cuda)});
         OnGpu& o = on.back();
-        if (rows > kStreamRows)
+        if (rows > few_rows)
           deal(partials.back(), reduce.partials(int(g)), rows, dim, o.stream);
         else
           cuda::to_device(o.partial.as(), partials.back().data(), o.partial.bytes(), o.stream);
@@ -96,7 +100,7 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
       for (OnGpu& o : on) cuda::wait(o.stream);
 
       const double few = 0x1p-22, many = GetParam().way == AllReduce::Way::nccl ? 0x1p-7 : 0x1p-8;
-      const double rounding = rows > kStreamRows ? many : few;
+      const double rounding = rows > few_rows ? many : few;
       const bool are_dealt = reduce.are_dealt(rows);
       auto sums = from_gpu(on[0].x, on[0].stream);
       for (size_t g = 1; g < on.size() && are_dealt; ++g) {
@@ -132,7 +136,7 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
         if (!are_dealt) {
           EXPECT_EQ(from_gpu(o.x, o.stream), sums) << "the same bits everywhere";
         }
-        if (rows <= kStreamRows) {
+        if (rows <= few_rows) {
           EXPECT_EQ(from_gpu(o.partial, o.stream), std::vector<float>(size_t(rows * dim))) << "ready for the next";
         }
         cuda::destroy_stream(o.stream);

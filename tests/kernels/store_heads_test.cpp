@@ -16,7 +16,7 @@ using kernels::f32_to_bf16;
 
 struct Shape {
   int64_t n_heads, n_kv_heads, head_dim, n_index_heads, index_dim, rotary, block;
-  bool whole_norms, e4m3;
+  bool whole_norms, e4m3, has_squares = false;
 };
 
 std::vector<uint16_t> random_halves(int64_t n, uint32_t seed) {
@@ -54,11 +54,9 @@ class StoreHeadsTest : public testing::Test {
 };
 
 TEST_F(StoreHeadsTest, AgreesWithFloat64AndWritesNothingElse) {
-  const Shape shapes[] = {{64, 4, 128, 4, 128, 64, 128, false, false},
-                          {6, 2, 64, 2, 64, 32, 128, false, true},
-                          {8, 2, 32, 2, 32, 16, 16, false, false},
-                          {6, 1, 128, 0, 0, 64, 128, true, false},
-                          {32, 4, 128, 0, 0, 128, 64, false, false}};
+  const Shape shapes[] = {{64, 4, 128, 4, 128, 64, 128, false, false},   {6, 2, 64, 2, 64, 32, 128, false, true},
+                          {8, 2, 32, 2, 32, 16, 16, false, false},       {6, 1, 128, 0, 0, 64, 128, true, false},
+                          {6, 1, 128, 0, 0, 64, 128, true, false, true}, {32, 4, 128, 0, 0, 128, 64, false, false}};
   for (const Shape& s : shapes) {
     // Three sequences with pages all over the pool; row 2 is idle.
     const std::vector<int32_t> seq{0, 0, 0, 2, 1}, pos{0, 1, -1, int32_t(2 * s.block - 1), int32_t(s.block)};
@@ -111,6 +109,12 @@ TEST_F(StoreHeadsTest, AgreesWithFloat64AndWritesNothingElse) {
     a.n_heads = s.n_heads, a.n_kv_heads = s.n_kv_heads, a.head_dim = s.head_dim, a.n_index_heads = s.n_index_heads;
     a.index_dim = s.index_dim, a.rotary_dim = s.rotary, a.block = s.block, a.eps = 1e-6F;
     a.whole_norms = s.whole_norms, a.index_e4m3 = s.e4m3;
+    kernels::Buffer parts(rows * kernels::kHeadSquares * 4, kernels::Device::cuda),
+        sums(parts.bytes(), kernels::Device::cuda);
+    if (s.has_squares) {
+      kernels::cuda::head_squares({a.q, a.k, q_width, kv_width, parts.as(), sums.as(), rows}, exec.stream());
+      a.squares = parts.as();
+    }
     kernels::cuda::store_heads(a, exec.stream());
     on.finish();
 

@@ -77,7 +77,6 @@ std::vector<GpuCase> gpu_cases() {
   std::vector<GpuCase> cases;
   for (const std::string family : kFamilies) {
     cases.push_back({family, "", {0}});
-    if (family == "minimax-m2") continue;  // whose norms go over all heads: not shared
     cases.push_back({family, "_on_two", {0, 1}});
     cases.push_back({family, "_in_two_shares", {0, 0}});
   }
