@@ -134,7 +134,10 @@ std::vector<Graph> Graph::record(std::span<const int> gpus, std::span<CUstream_s
   std::vector<Graph> graphs(recorded.size());
   for (size_t i = 0; i < recorded.size() && status == cudaSuccess; ++i) {
     const cuda::GpuScope on(gpus[i]);
-    status = cudaGraphInstantiate(&graphs[i].graph_, recorded[i], 0);
+    size_t nodes = 0;
+    status = cudaGraphGetNodes(recorded[i], nullptr, &nodes);
+    graphs[i].size_ = static_cast<int64_t>(nodes);
+    if (status == cudaSuccess) status = cudaGraphInstantiate(&graphs[i].graph_, recorded[i], 0);
   }
   forget_all();
   check(status, "recording for a GPU");

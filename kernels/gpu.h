@@ -93,9 +93,10 @@ class Graph {
   // Records what `queue` queues on the stream instead of running it. Nothing else may use the stream meanwhile, and
   // `queue` must neither wait nor allocate. Throws what it throws.
   Graph(CUstream_st* stream, const std::function<void()>& queue);
-  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)) {}
+  Graph(Graph&& other) noexcept : graph_(std::exchange(other.graph_, nullptr)), size_(other.size_) {}
   Graph& operator=(Graph&& other) noexcept {
     std::swap(graph_, other.graph_);
+    std::swap(size_, other.size_);
     return *this;
   }
   ~Graph();
@@ -104,9 +105,11 @@ class Graph {
                                    const std::function<void()>& queue);
 
   void launch(CUstream_st* stream) const;
+  int64_t size() const { return size_; }  // kernels and copies
 
  private:
   CUgraphExec_st* graph_ = nullptr;
+  int64_t size_ = 0;
 };
 
 // A moment in a stream. Movable.

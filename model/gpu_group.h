@@ -4,8 +4,9 @@
 //   GPU 0   norm, store, attention -+- sum, norm, feed-forward -+- sum, norm, ...
 //   GPU 1   norm, store, attention -+- sum, norm, feed-forward -+- sum, norm, ...
 //
-// Nothing behind a sum is queued on any GPU before the sum is on all of them, as there they wait for each other. All
-// have the same bits between the layers. Decode steps are recorded, a recording for each GPU with its sums inside.
+// Nothing behind a sum is queued on any GPU before the sum is on all of them, as there they wait for each other. Behind
+// a sum all have the same norms, bit for bit; of a prompt's many rows each GPU keeps the sums that it has been dealt
+// (kernels/comm). Decode steps are recorded, a recording for each GPU with its sums inside.
 #pragma once
 #include <cstdint>
 #include <functional>
