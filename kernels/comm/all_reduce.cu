@@ -62,6 +62,12 @@ template <int kTimes>
 __global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_constant__ Sum a) {
   __shared__ float sums[kThreads / 32];
   const int thread = static_cast<int>(threadIdx.x), pieces = a.dim / kNumbers;
+  float w[kTimes][kNumbers];  // from far: asked for before the wait
+#pragma unroll
+  for (int t = 0; t < kTimes; ++t) {
+    const int i = t * kThreads + thread;
+    if (i < pieces && a.w != nullptr) load(w[t], a.w + i * kNumbers);
+  }
   wait_for_previous();
   if (a.may_start_next) start_next();
   for (int row = static_cast<int>(blockIdx.x); row < a.rows; row += static_cast<int>(gridDim.x)) {
@@ -99,21 +105,32 @@ __global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_cons
       store(partial + i * kNumbers, sum[t]);
     }
     for (int from = 0; from < a.gpus; ++from) {
+      uint4 theirs[kTimes];
+      if (from == a.rank) {
+#pragma unroll
+        for (int t = 0; t < kTimes; ++t) theirs[t] = own[t];
+      } else {
+        uint4* const at = mail(a.rank, from) + thread;
+        int looks = 0;
+        for (bool are_there = false; !are_there;) {  // all pieces on their way together
+#pragma unroll
+          for (int t = 0; t < kTimes; ++t)
+            if (t * kThreads + thread < pieces) theirs[t] = look(at + t * kThreads);
+          are_there = true;
+#pragma unroll
+          for (int t = 0; t < kTimes; ++t)
+            if (t * kThreads + thread < pieces) are_there = are_there && is_there(theirs[t]);
+          if (++looks == kMostLooks) __trap();  // a peer has failed: an error on this GPU too, not a wait for good
+        }
+#pragma unroll
+        for (int t = 0; t < kTimes; ++t)
+          if (t * kThreads + thread < pieces) at[t * kThreads] = make_uint4(kNothing, kNothing, kNothing, kNothing);
+      }
 #pragma unroll
       for (int t = 0; t < kTimes; ++t) {
-        const int i = t * kThreads + thread;
-        if (i >= pieces) continue;
-        uint4 theirs = own[t];
-        if (from != a.rank) {
-          uint4* const at = mail(a.rank, from) + i;
-          int looks = 0;
-          do theirs = look(at);
-          while (!is_there(theirs) && ++looks < kMostLooks);
-          if (looks == kMostLooks) __trap();  // a peer has failed: an error on this GPU too, not a wait for good
-          *at = make_uint4(kNothing, kNothing, kNothing, kNothing);
-        }
-        sum[t][0] += __uint_as_float(theirs.x), sum[t][1] += __uint_as_float(theirs.y);
-        sum[t][2] += __uint_as_float(theirs.z), sum[t][3] += __uint_as_float(theirs.w);
+        if (t * kThreads + thread >= pieces) continue;
+        sum[t][0] += __uint_as_float(theirs[t].x), sum[t][1] += __uint_as_float(theirs[t].y);
+        sum[t][2] += __uint_as_float(theirs[t].z), sum[t][3] += __uint_as_float(theirs[t].w);
       }
     }
     float squares = 0;
@@ -135,11 +152,10 @@ __global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_cons
     for (int t = 0; t < kTimes; ++t) {
       const int i = t * kThreads + thread;
       if (i >= pieces || a.w == nullptr) continue;
-      float w[kNumbers];
-      load(w, a.w + i * kNumbers);
       auto* const h = reinterpret_cast<uint32_t*>(a.h + int64_t{row} * a.dim + i * kNumbers);
 #pragma unroll
-      for (int n = 0; n < kNumbers; n += 2) h[n / 2] = pack(sum[t][n] * scale * w[n], sum[t][n + 1] * scale * w[n + 1]);
+      for (int n = 0; n < kNumbers; n += 2)
+        h[n / 2] = pack(sum[t][n] * scale * w[t][n], sum[t][n + 1] * scale * w[t][n + 1]);
     }
     __syncthreads();  // before the next row's sums
   }
