@@ -205,9 +205,7 @@ bool has_twins(std::span<const int> gpus) {
 }
 
 int64_t few_bytes(int64_t gpus, int64_t few, int64_t dim) { return 2 * gpus * few * dim * 4; }
-int64_t dealt_rows(int64_t gpus, int64_t most_rows) {
-  return DealtRows<void>::count(most_rows, 0, static_cast<int>(gpus));
-}
+int64_t dealt_rows(int64_t gpus, int64_t most_rows) { return Deal{static_cast<int>(gpus)}.count(most_rows, 0); }
 
 }  // namespace
 
@@ -262,7 +260,7 @@ struct AllReduce::Impl {
       for (size_t to = 0; to < gpus.size(); ++to)
         sum.h[to] = shares[to].h, sum.flags[to] = own[to].flags.as<ManyRowsFlags>();
       sum.rank = static_cast<int>(g), sum.gpus = n(), sum.dim = static_cast<int>(dim);
-      sum.rows = static_cast<int>(DealtRows<void>::count(rows, sum.rank, sum.gpus));
+      sum.rows = static_cast<int>(Deal{sum.gpus}.count(rows, sum.rank));
       sum.eps = eps;
       sum.may_start_next = !has_twins;
       const cuda::GpuScope on(gpus[g]);

@@ -11,27 +11,30 @@ namespace corvid::kernels {
 constexpr int kMostGpus = 8;
 constexpr int kDealtRows = 128;
 
-template <class T>
-struct DealtRows {
-  T* of[kMostGpus] = {};
+struct Deal {
   int gpus = 1;
+
+  // Whose row r is, and which of its rows.
+  CORVID_HOST_DEVICE constexpr int owner(int64_t r) const { return static_cast<int>(r / kDealtRows % gpus); }
+  CORVID_HOST_DEVICE constexpr int64_t place(int64_t r) const {
+    return r / (int64_t{kDealtRows} * gpus) * kDealtRows + r % kDealtRows;
+  }
+  // The r of a GPU's row i, and how many of `rows` rows it has.
+  CORVID_HOST_DEVICE constexpr int64_t row(int64_t i, int gpu) const {
+    return (i / kDealtRows * gpus + gpu) * kDealtRows + i % kDealtRows;
+  }
+  CORVID_HOST_DEVICE constexpr int64_t count(int64_t rows, int gpu) const {
+    const int64_t rest = rows % (int64_t{kDealtRows} * gpus) - int64_t{gpu} * kDealtRows;
+    return rows / (int64_t{kDealtRows} * gpus) * kDealtRows + (rest < 0 ? 0 : rest < kDealtRows ? rest : kDealtRows);
+  }
+};
+
+template <class T>
+struct DealtRows : Deal {
+  T* of[kMostGpus] = {};
 
   DealtRows() = default;
   CORVID_HOST_DEVICE DealtRows(T* together) : of{together} {}  // NOLINT(google-explicit-constructor)
-
-  // Which row of its GPU's row r is, and whose.
-  CORVID_HOST_DEVICE static constexpr int64_t place(int64_t r, int gpus) {
-    return r / (kDealtRows * gpus) * kDealtRows + r % kDealtRows;
-  }
-  CORVID_HOST_DEVICE static constexpr int owner(int64_t r, int gpus) { return static_cast<int>(r / kDealtRows % gpus); }
-  // How many of `rows` rows a GPU has, and the r of its row i.
-  CORVID_HOST_DEVICE static constexpr int64_t count(int64_t rows, int gpu, int gpus) {
-    const int64_t rest = rows % (kDealtRows * gpus) - int64_t{gpu} * kDealtRows;
-    return rows / (kDealtRows * gpus) * kDealtRows + (rest < 0 ? 0 : rest < kDealtRows ? rest : kDealtRows);
-  }
-  CORVID_HOST_DEVICE static constexpr int64_t row(int64_t i, int gpu, int gpus) {
-    return (i / kDealtRows * gpus + gpu) * kDealtRows + i % kDealtRows;
-  }
 };
 
 }  // namespace corvid::kernels

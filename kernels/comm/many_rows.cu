@@ -38,9 +38,9 @@ __global__ __launch_bounds__(kThreads, kTimes <= 3 ? 3 : 1) void many_rows_kerne
     wait_for(&own.came[thread], call);
   }
   __syncthreads();
-  using Rows = DealtRows<void>;
+  const Deal deal{a.gpus};
   for (int row = static_cast<int>(blockIdx.x); row < a.rows; row += static_cast<int>(gridDim.x)) {
-    const int64_t at = Rows::row(row, a.rank, a.gpus) * a.dim;
+    const int64_t at = deal.row(row, a.rank) * a.dim;
     float sum[kTimes][kNumbers] = {}, before[kTimes][kNumbers];
 #pragma unroll
     for (int t = 0; t < kTimes; ++t) {

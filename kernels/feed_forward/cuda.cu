@@ -81,9 +81,7 @@ __global__ __launch_bounds__(kSumThreads) void sum_kernel(const Out* out, const 
     if (a.x != nullptr) reinterpret_cast<float4*>(a.x + r * a.dim + i)[j] = v[j];
   }
   if (a.x != nullptr) return;
-  using Rows = DealtRows<void>;
-  auto* to = static_cast<__nv_bfloat162*>(a.dealt.of[Rows::owner(r, a.dealt.gpus)]) +
-             (Rows::place(r, a.dealt.gpus) * a.dim + i) / 2;
+  auto* to = static_cast<__nv_bfloat162*>(a.dealt.of[a.dealt.owner(r)]) + (a.dealt.place(r) * a.dim + i) / 2;
   __nv_bfloat162 pairs[kEach / 2];
 #pragma unroll
   for (int j = 0; j < kEach / 4; ++j) {

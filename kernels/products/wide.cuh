@@ -39,8 +39,7 @@ class RowsOfY {
  public:
   __device__ RowsOfY(const WideTask& a, int first) : n_(a.n), border_((first / kDealtRows + 1) * kDealtRows) {
     const auto base = [&](int row) {  // of a row, where row 0 would be
-      using Rows = DealtRows<void>;
-      return static_cast<T*>(a.y.of[Rows::owner(row, a.y.gpus)]) + (Rows::place(row, a.y.gpus) - row) * n_;
+      return static_cast<T*>(a.y.of[a.y.owner(row)]) + (a.y.place(row) - row) * n_;
     };
     before_ = base(first), behind_ = a.y.gpus > 1 ? base(border_) : before_;
   }

@@ -196,10 +196,9 @@ __global__ void row_angles_kernel(const RowAngles a) {
 }
 
 __global__ void gather_rows_kernel(const __grid_constant__ GatherRows a) {
-  using Rows = DealtRows<const void>;
   const int64_t row = a.rows[blockIdx.x];
-  const auto* in = reinterpret_cast<const uint32_t*>(
-      static_cast<const std::byte*>(a.in.of[Rows::owner(row, a.in.gpus)]) + row * a.row_bytes);
+  const auto* in =
+      reinterpret_cast<const uint32_t*>(static_cast<const std::byte*>(a.in.of[a.in.owner(row)]) + row * a.row_bytes);
   auto* out = reinterpret_cast<uint32_t*>(static_cast<std::byte*>(a.out) + blockIdx.x * a.row_bytes);
   for (int64_t i = threadIdx.x; i < a.row_bytes / 4; i += blockDim.x) out[i] = in[i];
 }

@@ -52,10 +52,9 @@ void deal(const std::vector<float>& partial, const DealtRows<void>& to, int64_t 
           CUstream_st* stream) {
   std::vector<uint16_t> bits(partial.size());
   std::transform(partial.begin(), partial.end(), bits.begin(), f32_to_bf16);
-  using Rows = DealtRows<void>;
   for (int64_t first = 0; first < rows; first += kDealtRows)
-    cuda::to_device(static_cast<uint16_t*>(to.of[Rows::owner(first, to.gpus)]) + Rows::place(first, to.gpus) * dim,
-                    bits.data() + first * dim, std::min<int64_t>(kDealtRows, rows - first) * dim * 2, stream);
+    cuda::to_device(static_cast<uint16_t*>(to.of[to.owner(first)]) + to.place(first) * dim, bits.data() + first * dim,
+                    std::min<int64_t>(kDealtRows, rows - first) * dim * 2, stream);
 }
 
 std::vector<float> from_gpu(const Buffer& buffer, CUstream_st* stream) {
@@ -106,8 +105,7 @@ TEST_P(AllReduceTest, AddsTheSharesAndNormalises) {
       for (size_t g = 1; g < on.size() && are_dealt; ++g) {
         const auto part = from_gpu(on[g].x, on[g].stream);
         for (int64_t r = 0; r < rows; ++r)
-          if (DealtRows<void>::owner(r, int(on.size())) == int(g))
-            std::copy_n(part.begin() + r * dim, dim, sums.begin() + r * dim);
+          if (Deal{int(on.size())}.owner(r) == int(g)) std::copy_n(part.begin() + r * dim, dim, sums.begin() + r * dim);
       }
       std::vector<uint16_t> h(size_t(rows * dim));
       cuda::to_host(h.data(), on[0].h.as<void>(), on[0].h.bytes(), on[0].stream);

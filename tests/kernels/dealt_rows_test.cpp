@@ -21,16 +21,16 @@ using kernels::DeviceFormat;
 using kernels::Exec;
 
 TEST(DealtRowsTest, EveryRowHasOnePlace) {
-  using Rows = DealtRows<void>;
   for (const int gpus : {1, 2, 3, 8}) {
+    const kernels::Deal deal{gpus};
     for (const int64_t rows : {1, 127, 128, 129, 300, 1024, 5000}) {
       std::vector<int64_t> seen(size_t(gpus), 0);
       for (int64_t r = 0; r < rows; ++r) {
-        const int gpu = Rows::owner(r, gpus);
-        EXPECT_EQ(Rows::place(r, gpus), seen[size_t(gpu)]++);
-        EXPECT_EQ(Rows::row(Rows::place(r, gpus), gpu, gpus), r);
+        const int gpu = deal.owner(r);
+        EXPECT_EQ(deal.place(r), seen[size_t(gpu)]++);
+        EXPECT_EQ(deal.row(deal.place(r), gpu), r);
       }
-      for (int gpu = 0; gpu < gpus; ++gpu) EXPECT_EQ(Rows::count(rows, gpu, gpus), seen[size_t(gpu)]);
+      for (int gpu = 0; gpu < gpus; ++gpu) EXPECT_EQ(deal.count(rows, gpu), seen[size_t(gpu)]);
     }
   }
 }
@@ -48,7 +48,7 @@ class DealtRowsGpuTest : public testing::Test {
     to.gpus = gpus;
     std::vector<Buffer> parts;
     for (int gpu = 0; gpu < gpus; ++gpu) {
-      const int64_t count = DealtRows<void>::count(rows, gpu, gpus);
+      const int64_t count = to.count(rows, gpu);
       parts.push_back(on_gpu(std::vector<uint16_t>(size_t(std::max<int64_t>(1, count * n)), 0xffff)));
       to.of[gpu] = parts.back().as<void>();
     }
@@ -60,8 +60,8 @@ class DealtRowsGpuTest : public testing::Test {
     }
     std::vector<uint16_t> all;
     for (int64_t r = 0; r < rows; ++r) {
-      const auto& from = values[size_t(DealtRows<void>::owner(r, gpus))];
-      const auto at = from.begin() + DealtRows<void>::place(r, gpus) * n;
+      const auto& from = values[size_t(to.owner(r))];
+      const auto at = from.begin() + to.place(r) * n;
       all.insert(all.end(), at, at + n);
     }
     return all;
@@ -153,7 +153,7 @@ TEST_F(DealtRowsGpuTest, RowsAreGatheredFromAll) {
   from.gpus = 3;
   std::vector<std::vector<float>> parts(3, std::vector<float>(all.size()));
   for (int64_t r = 0; r < kRows; ++r)
-    std::copy_n(all.begin() + r * kWidth, kWidth, parts[size_t(DealtRows<void>::owner(r, 3))].begin() + r * kWidth);
+    std::copy_n(all.begin() + r * kWidth, kWidth, parts[size_t(from.owner(r))].begin() + r * kWidth);
   std::vector<Buffer> on;
   for (size_t i = 0; i < 3; ++i) on.push_back(on_gpu(parts[i])), from.of[i] = on[i].as<void>();
   const std::vector<int32_t> rows{0, 127, 128, 383, 384, 699, 5};
