@@ -238,13 +238,12 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
     kernels::route({a.router.as(), l.router_bias, a.expert_ids.as<int32_t>(), a.expert_weights.as(), rows, c.n_experts,
                     c.top_k, c.routed_scale, c.family->gating, c.normalised_weights},
                    exec);  // ids, weights [rows, top_k]
-    kernels::expert_ffn({h, l.expert_gate, l.expert_up, l.expert_down, a.expert_ids.as<int32_t>(),
-                         a.expert_weights.as(), x, rows, c.dim, c.expert_ffn, c.n_experts, c.top_k, activation, true},
-                        exec);  // x += ...
-    if (c.shared_ffn == 0) continue;
-    kernels::expert_ffn({h, l.shared_gate, l.shared_up, l.shared_down, nullptr, nullptr, x, rows, c.dim, c.shared_ffn,
-                         1, 1, activation, true},
-                        exec);  // x += ...
+    const kernels::ExpertFfn experts[] = {
+        {h, l.expert_gate, l.expert_up, l.expert_down, a.expert_ids.as<int32_t>(), a.expert_weights.as(), x, rows,
+         c.dim, c.expert_ffn, c.n_experts, c.top_k, activation, true},
+        {h, l.shared_gate, l.shared_up, l.shared_down, nullptr, nullptr, x, rows, c.dim, c.shared_ffn, 1, 1, activation,
+         true}};
+    kernels::expert_ffn(std::span(experts).first(c.shared_ffn == 0 ? 1 : 2), exec);  // x += ...
   }
 
   const auto end = w.end();

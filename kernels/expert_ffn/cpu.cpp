@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "kernels/check.h"
 #include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/expert_ffn/plan.h"
 #include "kernels/matmul/interleaved.h"
-#include "kernels/matmul/ints.h"
-#include "kernels/matmul/tile.h"
-#include "kernels/simd/arena.h"
 
 #define CORVID_BODY "kernels/expert_ffn/cpu.inc"
 #include "kernels/simd/for_each_tier.h"
@@ -14,6 +14,7 @@
 namespace corvid::kernels {
 namespace {
 
+using cpu::Chunk;
 using cpu::int_panel_bytes;
 using cpu::int_row_bytes;
 using cpu::kMaxTileRows;
@@ -22,99 +23,6 @@ using cpu::kPanelRows;
 
 constexpr int64_t kTasksPerThread = 6;             // wanted, so that the threads end together
 constexpr int64_t kMostOuts = 4 * cpu::kIntBlock;  // of a task of few rows
-
-// The pairs [first, first + rows) of one expert: at most kMaxTileRows.
-struct Chunk {
-  int64_t expert, first, rows, first_panel;
-  bool in_panels() const { return rows > kMaxVectors; }
-};
-
-// A pair is one row at one of its experts. Pairs are sorted by expert, then row, so that an expert's rows lie together.
-//
-//   x --gather--> hidden [pairs, ffn] --> out [pairs, dim] --weighted, expert ascending--> y
-//
-// What weights in block formats multiply is in integers instead (matmul/ints.h): x is quantised once a row, hidden as
-// it is made. A chunk's panels have room for its rows as they are, where these are few.
-struct Plan {
-  int64_t pairs;
-  bool integer_x, integer_hidden;  // some, or all, of the products that read them are in integers
-  int64_t* first_pair;             // [n_experts + 1]
-  int64_t* pair_of;                // [rows, top_k], a row's pairs by ascending expert
-  float* weight_of;                // [pairs]
-  const float** x;                 // [pairs] input rows
-  const float** hidden_x;          // [pairs] rows of hidden
-  int64_t* first_chunk;            // [n_experts + 1] an expert's chunks
-  int64_t* first_panel;            // [n_experts + 1] and its panels
-  float* hidden;
-  float* out;
-  std::byte* x_rows;          // [rows] quantised
-  const std::byte** x_words;  // [pairs] rows of x_rows
-  std::byte* x_panels;        // [panels]
-  std::byte* hidden_panels;   // [panels]
-
-  void lay_out(const ExpertFfn& a, Arena& arena) {
-    pairs = a.rows * a.top_k;
-    integer_x = in_integers(a.gate.format) || in_integers(a.up.format);
-    integer_hidden = in_integers(a.down.format);
-    const int64_t panels = std::min(pairs, pairs / kPanelRows + a.n_experts);
-    first_pair = arena.take<int64_t>(a.n_experts + 1);
-    first_chunk = arena.take<int64_t>(a.n_experts + 1);
-    first_panel = arena.take<int64_t>(a.n_experts + 1);
-    pair_of = arena.take<int64_t>(pairs);
-    weight_of = arena.take<float>(pairs);
-    x = arena.take<const float*>(pairs);
-    hidden_x = arena.take<const float*>(pairs);
-    hidden = arena.take<float>(integer_hidden ? 0 : pairs * a.ffn);
-    x_words = arena.take<const std::byte*>(pairs);
-    // Nobody reads x any more when the first of `out` is written: they share memory.
-    const int64_t out_bytes = pairs * a.dim * int64_t{sizeof(float)};
-    const auto lay_out_x = [&](Arena at) {
-      x_rows = at.take<std::byte>(integer_x ? a.rows * int_row_bytes(a.dim) : 0);
-      x_panels = at.take<std::byte>(integer_x ? panels * int_panel_bytes(a.dim) : 0);
-      return at.bytes();
-    };
-    auto* const shared = arena.take<std::byte>(std::max(lay_out_x(Arena()), out_bytes));
-    lay_out_x(Arena(shared));
-    out = reinterpret_cast<float*>(shared);
-    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * int_panel_bytes(a.ffn) : 0);
-  }
-
-  // Counting sort by expert; rows stay in order.
-  void sort_pairs(const ExpertFfn& a) {
-    std::fill(first_pair, first_pair + a.n_experts + 1, 0);
-    for (int64_t i = 0; i < pairs; ++i) ++first_pair[(a.ids == nullptr ? 0 : a.ids[i]) + 1];
-    first_chunk[0] = first_panel[0] = 0;
-    for (int64_t e = 0; e < a.n_experts; ++e) {
-      first_chunk[e + 1] = first_chunk[e] + (first_pair[e + 1] + kMaxTileRows - 1) / kMaxTileRows;
-      first_panel[e + 1] = first_panel[e] + (first_pair[e + 1] + kPanelRows - 1) / kPanelRows;
-      first_pair[e + 1] += first_pair[e];
-    }
-    // first_pair[e] runs through e's pairs, and ends where e + 1's begin; shifted back below.
-    for (int64_t i = 0; i < pairs; ++i) {
-      const int64_t pair = first_pair[a.ids == nullptr ? 0 : a.ids[i]]++;
-      pair_of[i] = pair;
-      weight_of[pair] = a.weights == nullptr ? 1.0F : a.weights[i];
-      x[pair] = a.x + i / a.top_k * a.dim;
-      hidden_x[pair] = hidden + pair * a.ffn;
-      x_words[pair] = x_rows + i / a.top_k * int_row_bytes(a.dim);
-    }
-    std::move_backward(first_pair, first_pair + a.n_experts, first_pair + a.n_experts + 1);
-    first_pair[0] = 0;
-    for (int64_t r = 0; r < a.rows; ++r) std::sort(pair_of + r * a.top_k, pair_of + (r + 1) * a.top_k);
-  }
-
-  Chunk chunk(const ExpertFfn& a, int64_t i) const {
-    const int64_t expert = std::upper_bound(first_chunk, first_chunk + a.n_experts + 1, i) - first_chunk - 1;
-    const int64_t skipped = (i - first_chunk[expert]) * kMaxTileRows, first = first_pair[expert] + skipped;
-    return {expert, first, std::min(kMaxTileRows, first_pair[expert + 1] - first),
-            first_panel[expert] + skipped / kPanelRows};
-  }
-};
-
-// One matrix of one expert.
-const char* expert_matrix(const Matrix& w, int64_t expert, int64_t n, int64_t k) {
-  return static_cast<const char*>(w.data) + expert * n * row_bytes(w.format, k);
-}
 
 void check(const ExpertFfn& a) {
   require(a.rows >= 0 && a.dim >= 1 && a.ffn >= 1, "expert_ffn: want rows >= 0, dim >= 1, ffn >= 1, found ", a.rows,
@@ -146,145 +54,246 @@ void check(const ExpertFfn& a) {
   }
 }
 
-}  // namespace
+// One of the layers that run together.
+struct Job {
+  const ExpertFfn* a;
+  cpu::Plan plan = {};
+  int64_t gate_outs = 0, down_outs = 0;    // of a task
+  int64_t first_gate = 0, first_down = 0;  // its tasks among all
 
-void expert_ffn(const ExpertFfn& a, Exec& exec) {
-  require_cpu(exec, "expert_ffn");
-  check(a);
-  cpu::expert_ffn(a, exec.isa(), exec.pool());
-}
+  bool is_dense() const { return a->ids == nullptr; }  // what down gives is the result: weight 1, nothing to add up
+  int64_t chunks() const { return plan.first_chunk[a->n_experts]; }
+  int64_t gate_tiles() const { return (a->ffn + gate_outs - 1) / gate_outs; }
+  int64_t down_tiles() const { return (a->dim + down_outs - 1) / down_outs; }
+};
 
-void cpu::expert_ffn(const ExpertFfn& a, Isa isa, Pool& pool) {
-  if (a.rows == 0) return;
-  Plan plan;
-  Arena size;
-  plan.lay_out(a, size);
-  Arena arena(pool.workspace<std::byte>(size.bytes()));
-  plan.lay_out(a, arena);
-  plan.sort_pairs(a);
+// A task: one chunk of an expert's pairs and n of the outputs.
+struct Piece {
+  const Job* job;
+  Chunk chunk;
+  int64_t first, n;
 
-  const auto tile = tile_function(isa);
-  const IntFunctions& ints = int_functions(isa);
-  const auto act = CORVID_PICK(isa, activate);
-  const auto add_up = CORVID_PICK(isa, accumulate);
-  // A task is one chunk of an expert's pairs and some outputs: whole blocks, as hidden's are quantised where they are
-  // made. Few rows are bound by memory, which is read faster in long pieces, but every thread should have some tasks.
-  const int64_t chunks = plan.first_chunk[a.n_experts];
-  const auto outs_of = [&](int64_t n) {
-    if (a.rows > kMaxVectors) return kIntOuts;
-    return std::clamp(chunks * n / (kTasksPerThread * pool.threads()) / kIntBlock * kIntBlock, kIntBlock, kMostOuts);
-  };
-  const int64_t gate_outs = outs_of(a.ffn), down_outs = outs_of(a.dim), most_outs = std::max(gate_outs, down_outs);
-  const int64_t gate_tiles = (a.ffn + gate_outs - 1) / gate_outs, down_tiles = (a.dim + down_outs - 1) / down_outs;
-  const int64_t piece_floats = kMaxTileRows * most_outs;
-  const auto scratch = pool.scratch(
-      3 * piece_floats + std::max({tile_scratch(a.dim), tile_scratch(a.ffn), int_scratch(a.dim), int_scratch(a.ffn)}));
+  // The outputs' rows of a matrix [n_experts, outs, k].
+  const char* weights(const Matrix& m, int64_t outs, int64_t k) const {
+    return static_cast<const char*>(m.data) + (chunk.expert * outs + first) * row_bytes(m.format, k);
+  }
+};
 
-  if (plan.integer_x) {
-    const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
-    pool.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
-      for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
-        std::byte* row = plan.x_rows + r * int_row_bytes(a.dim);
-        ints.quantize(a.x + r * a.dim, 0, a.dim / kIntBlock, row, a.dim);
-      }
-    });
-    if (a.rows > kMaxVectors) {  // otherwise no expert has so many
-      pool.run(chunks, [&](int64_t task, int) {
-        const Chunk c = plan.chunk(a, task);
-        for (int64_t r = 0; c.in_panels() && r < c.rows; r += kPanelRows)
-          ints.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
-                    plan.x_panels + (c.first_panel + r / kPanelRows) * int_panel_bytes(a.dim));
-      });
-    }
+// What multiplies: the rows of a chunk.
+struct Rows {
+  const float* const* floats;
+  const std::byte* const* vectors;
+  const std::byte* panels;
+};
+
+// Layers side by side, a phase of all at a time: the threads meet as often as for one.
+class Phases {
+ public:
+  Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool);
+  void run() {
+    quantise();
+    pool_.run(n_gate_, [&](int64_t task, int worker) { gate_and_up(task, worker); });
+    pool_.run(n_down_, [&](int64_t task, int worker) { down(task, worker); });
+    for (const Job& job : jobs_)
+      if (!job.is_dense()) add_up(job);
   }
 
-  // y [c.rows, n] (+)= the chunk's rows times outputs [j, j + n) of its expert's matrix m, [m_outs, k].
-  struct Rows {
-    const float* const* floats;
-    const std::byte* const* vectors;
-    const std::byte* panels;
+ private:
+  const Job& job_of(int64_t task, int64_t Job::*first) const {
+    size_t i = jobs_.size() - 1;
+    while (jobs_[i].*first > task) --i;
+    return jobs_[i];
+  }
+  Piece gate_piece(int64_t task) const {
+    const Job& job = job_of(task, &Job::first_gate);
+    const int64_t local = task - job.first_gate, tiles = job.gate_tiles(), first = local % tiles * job.gate_outs;
+    return {&job, job.plan.chunk(*job.a, local / tiles), first, std::min(job.gate_outs, job.a->ffn - first)};
+  }
+  Piece down_piece(int64_t task) const {
+    const Job& job = job_of(task, &Job::first_down);
+    const int64_t local = task - job.first_down, tiles = job.down_tiles(), first = local % tiles * job.down_outs;
+    return {&job, job.plan.chunk(*job.a, local / tiles), first, std::min(job.down_outs, job.a->dim - first)};
+  }
+
+  void quantise();
+  void gate_and_up(int64_t task, int worker);
+  void down(int64_t task, int worker);
+  void add_up(const Job& job);
+  // y [chunk's rows, n] (+)= the rows times the piece's outputs of m, [n_experts, outs, k]; `next` is read after it.
+  void product(const Piece& p, const Rows& rows, const Matrix& m, int64_t outs, int64_t k, float* y, int64_t y_stride,
+               bool add, const char* next, float* rest);
+
+  Isa isa_;
+  Pool& pool_;
+  const cpu::IntFunctions& ints_;
+  std::vector<Job> jobs_;
+  int64_t n_gate_ = 0, n_down_ = 0;  // tasks
+  int64_t piece_floats_ = 0;
+  Pool::Scratch<float> scratch_{nullptr, 0};
+};
+
+Phases::Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool)
+    : isa_(isa), pool_(pool), ints_(cpu::int_functions(isa)) {
+  for (const ExpertFfn& a : all)
+    if (a.rows > 0) jobs_.push_back({&a});
+  Arena size;
+  for (Job& job : jobs_) job.plan.lay_out(*job.a, size);
+  Arena arena(pool.workspace<std::byte>(size.bytes()));
+  int64_t gate_work = 0, down_work = 0;
+  for (Job& job : jobs_) {
+    job.plan.lay_out(*job.a, arena);
+    job.plan.sort_pairs(*job.a);
+    gate_work += job.chunks() * job.a->ffn;
+    down_work += job.chunks() * job.a->dim;
+  }
+  // A task's outputs are whole blocks, as hidden's are quantised where they are made. Few rows are bound by memory,
+  // which is read faster in long pieces, but every thread should have some tasks.
+  const auto outs_of = [&](const Job& job, int64_t work) {
+    if (job.a->rows > kMaxVectors) return cpu::kIntOuts;
+    const int64_t wanted = work / (kTasksPerThread * pool.threads()) / cpu::kIntBlock * cpu::kIntBlock;
+    return std::clamp(wanted, cpu::kIntBlock, kMostOuts);
   };
-  const auto product = [&](const Chunk& c, const Rows& rows, const Matrix& m, int64_t m_outs, int64_t k, int64_t j,
-                           int64_t n, float* y, int64_t y_stride, bool add, const char* next, float* rest) {
-    const int64_t w_bytes = row_bytes(m.format, k);
-    const char* w = expert_matrix(m, c.expert, m_outs, k) + j * w_bytes;
-    if (in_integers(m.format))
-      return int_product(
-          {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, n, k, y_stride, m.format, add, next}, isa,
-          rest);
-    for (int64_t i = 0, step = is_direct(c.rows, k) ? n : tile_outs(k); i < n; i += step)
-      tile({rows.floats, w + i * w_bytes, y + i, c.rows, std::min(step, n - i), k, y_stride, m.format, add}, rest);
-  };
-  // Where the weights of a task begin; null: there is no such task.
-  const auto weights_of = [&](const Matrix& m, int64_t m_outs, int64_t k, int64_t task, int64_t outs) -> const char* {
-    const int64_t tiles = (m_outs + outs - 1) / outs;
-    if (task >= chunks * tiles) return nullptr;
-    return expert_matrix(m, plan.chunk(a, task / tiles).expert, m_outs, k) +
-           task % tiles * outs * row_bytes(m.format, k);
-  };
-  pool.run(chunks * gate_tiles, [&](int64_t task, int worker) {
-    const Chunk c = plan.chunk(a, task / gate_tiles);
-    const int64_t j = task % gate_tiles * gate_outs, n = std::min(gate_outs, a.ffn - j);
-    float *up = scratch[worker], *gate = up + piece_floats, *rest = gate + 2 * piece_floats;
-    auto* words = reinterpret_cast<std::byte*>(gate + piece_floats);
-    int64_t gate_stride = gate_outs;
-    if (!plan.integer_hidden) {
-      gate = plan.hidden + c.first * a.ffn + j;
-      gate_stride = a.ffn;
-    }
-    const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
-    const char* up_weights = weights_of(a.up, a.ffn, a.dim, task, gate_outs);
-    const char* next = weights_of(a.gate, a.ffn, a.dim, task + 1, gate_outs);
-    product(c, rows, a.gate, a.ffn, a.dim, j, n, gate, gate_stride, false, up_weights, rest);
-    product(c, rows, a.up, a.ffn, a.dim, j, n, up, gate_outs, false, next, rest);
-    for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * gate_outs, n, a.act);
-    if (!plan.integer_hidden) return;
-    const int64_t first = j / kIntBlock, blocks = n / kIntBlock, row_bytes = int_row_bytes(n);
-    std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
-    const std::byte* row[kPanelRows];
-    for (int64_t r = 0; r < c.rows; ++r) {
-      if (!c.in_panels()) {
-        ints.quantize(gate + r * gate_outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
-        continue;
+  int64_t rest = 0;
+  for (Job& job : jobs_) {
+    job.gate_outs = outs_of(job, gate_work);
+    job.down_outs = outs_of(job, down_work);
+    job.first_gate = n_gate_;
+    job.first_down = n_down_;
+    n_gate_ += job.chunks() * job.gate_tiles();
+    n_down_ += job.chunks() * job.down_tiles();
+    piece_floats_ = std::max(piece_floats_, kMaxTileRows * std::max(job.gate_outs, job.down_outs));
+    for (const int64_t k : {job.a->dim, job.a->ffn})
+      rest = std::max({rest, k, cpu::tile_scratch(k), cpu::int_scratch(k)});
+  }
+  scratch_ = pool.scratch(3 * piece_floats_ + rest);
+}
+
+void Phases::quantise() {
+  for (const Job& job : jobs_) {
+    const ExpertFfn& a = *job.a;
+    const cpu::Plan& plan = job.plan;
+    if (!plan.integer_x) continue;
+    const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
+    pool_.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
+      for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
+        std::byte* row = plan.x_rows + r * int_row_bytes(a.dim);
+        ints_.quantize(a.x + r * a.dim, 0, a.dim / cpu::kIntBlock, row, a.dim);
       }
-      std::byte* at = words + r % kPanelRows * row_bytes;
-      ints.quantize(gate + r * gate_outs, 0, blocks, at, n);
-      row[r % kPanelRows] = at;
-      if (r + 1 == c.rows || r % kPanelRows == kPanelRows - 1)
-        ints.pack(row, r % kPanelRows + 1, n,
-                  hidden + r / kPanelRows * int_panel_bytes(a.ffn) + first * cpu::kPanelBlockBytes);
+    });
+    if (a.rows <= kMaxVectors) continue;  // no expert has so many
+    pool_.run(job.chunks(), [&](int64_t task, int) {
+      const Chunk c = plan.chunk(a, task);
+      for (int64_t r = 0; c.in_panels() && r < c.rows; r += kPanelRows)
+        ints_.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
+                   plan.x_panels + (c.first_panel + r / kPanelRows) * int_panel_bytes(a.dim));
+    });
+  }
+}
+
+void Phases::product(const Piece& p, const Rows& rows, const Matrix& m, int64_t outs, int64_t k, float* y,
+                     int64_t y_stride, bool add, const char* next, float* rest) {
+  const Chunk& c = p.chunk;
+  const char* w = p.weights(m, outs, k);
+  if (in_integers(m.format))
+    return cpu::int_product(
+        {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, p.n, k, y_stride, m.format, add, next},
+        isa_, rest);
+  const cpu::TileFn tile = cpu::tile_function(isa_);
+  for (int64_t i = 0, step = cpu::is_direct(c.rows, k) ? p.n : cpu::tile_outs(k); i < p.n; i += step)
+    tile({rows.floats, w + i * row_bytes(m.format, k), y + i, c.rows, std::min(step, p.n - i), k, y_stride, m.format,
+          add},
+         rest);
+}
+
+void Phases::gate_and_up(int64_t task, int worker) {
+  const Piece p = gate_piece(task);
+  const ExpertFfn& a = *p.job->a;
+  const cpu::Plan& plan = p.job->plan;
+  const Chunk& c = p.chunk;
+  const int64_t outs = p.job->gate_outs;
+  float *up = scratch_[worker], *gate = up + piece_floats_, *rest = gate + 2 * piece_floats_;
+  auto* words = reinterpret_cast<std::byte*>(gate + piece_floats_);
+  int64_t gate_stride = outs;
+  if (!plan.integer_hidden) {
+    gate = plan.hidden + c.first * a.ffn + p.first;
+    gate_stride = a.ffn;
+  }
+  const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
+  const char* next = nullptr;
+  if (task + 1 < n_gate_) {
+    const Piece after = gate_piece(task + 1);
+    next = after.weights(after.job->a->gate, after.job->a->ffn, after.job->a->dim);
+  }
+  product(p, rows, a.gate, a.ffn, a.dim, gate, gate_stride, false, p.weights(a.up, a.ffn, a.dim), rest);
+  product(p, rows, a.up, a.ffn, a.dim, up, outs, false, next, rest);
+  const auto act = CORVID_PICK(isa_, activate);
+  for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, p.n, a.act);
+  if (!plan.integer_hidden) return;
+  const int64_t first = p.first / cpu::kIntBlock, blocks = p.n / cpu::kIntBlock, row_bytes = int_row_bytes(p.n);
+  std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
+  const std::byte* row[kPanelRows];
+  for (int64_t r = 0; r < c.rows; ++r) {
+    if (!c.in_panels()) {
+      ints_.quantize(gate + r * outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
+      continue;
     }
-  });
+    std::byte* at = words + r % kPanelRows * row_bytes;
+    ints_.quantize(gate + r * outs, 0, blocks, at, p.n);
+    row[r % kPanelRows] = at;
+    if (r + 1 == c.rows || r % kPanelRows == kPanelRows - 1)
+      ints_.pack(row, r % kPanelRows + 1, p.n,
+                 hidden + r / kPanelRows * int_panel_bytes(a.ffn) + first * cpu::kPanelBlockBytes);
+  }
+}
 
-  // One dense expert's output is the result, with weight 1 and nothing to add up.
-  const bool direct = a.ids == nullptr;
-  pool.run(chunks * down_tiles, [&](int64_t task, int worker) {
-    const Chunk c = plan.chunk(a, task / down_tiles);
-    const int64_t j = task % down_tiles * down_outs;
-    const std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
-    const std::byte* vectors[kMaxVectors];
-    for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
-    product(c, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, j, std::min(down_outs, a.dim - j),
-            (direct ? a.y : plan.out) + c.first * a.dim + j, a.dim, direct && a.add,
-            weights_of(a.down, a.dim, a.ffn, task + 1, down_outs), scratch[worker]);
-  });
-  if (direct) return;
+void Phases::down(int64_t task, int worker) {
+  const Piece p = down_piece(task);
+  const ExpertFfn& a = *p.job->a;
+  const cpu::Plan& plan = p.job->plan;
+  const Chunk& c = p.chunk;
+  const std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
+  const std::byte* vectors[kMaxVectors];
+  for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
+  const char* next = nullptr;
+  if (task + 1 < n_down_) {
+    const Piece after = down_piece(task + 1);
+    next = after.weights(after.job->a->down, after.job->a->dim, after.job->a->ffn);
+  }
+  float* y = (p.job->is_dense() ? a.y : plan.out) + c.first * a.dim + p.first;
+  product(p, {plan.hidden_x + c.first, vectors, hidden}, a.down, a.dim, a.ffn, y, a.dim, p.job->is_dense() && a.add,
+          next, scratch_[worker]);
+}
 
+void Phases::add_up(const Job& job) {
+  const ExpertFfn& a = *job.a;
+  const auto add = CORVID_PICK(isa_, accumulate);
   const int64_t rows_per_task = std::max<int64_t>(1, 8192 / (a.dim * a.top_k));
-  pool.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int worker) {
-    float* sum = scratch[worker];
+  pool_.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int worker) {
+    float* sum = scratch_[worker];
     for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
       for (int64_t i = 0; i < a.top_k; ++i) {
-        const int64_t pair = plan.pair_of[r * a.top_k + i];
-        add_up(sum, plan.out + pair * a.dim, plan.weight_of[pair], a.dim, i == 0);
+        const int64_t pair = job.plan.pair_of[r * a.top_k + i];
+        add(sum, job.plan.out + pair * a.dim, job.plan.weight_of[pair], a.dim, i == 0);
       }
       float* y = a.y + r * a.dim;
       if (a.add)
-        add_up(y, sum, 1.0F, a.dim, false);
+        add(y, sum, 1.0F, a.dim, false);
       else
         std::memcpy(y, sum, static_cast<size_t>(a.dim) * sizeof(float));
     }
   });
 }
+
+}  // namespace
+
+void expert_ffn(const ExpertFfn& a, Exec& exec) { expert_ffn(std::span<const ExpertFfn>(&a, 1), exec); }
+
+void expert_ffn(std::span<const ExpertFfn> all, Exec& exec) {
+  require_cpu(exec, "expert_ffn");
+  for (const ExpertFfn& a : all) check(a);
+  cpu::expert_ffn(all, exec.isa(), exec.pool());
+}
+
+void cpu::expert_ffn(std::span<const ExpertFfn> all, Isa isa, Pool& pool) { Phases(all, isa, pool).run(); }
 
 }  // namespace corvid::kernels
