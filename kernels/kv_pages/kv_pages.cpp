@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kSerialNumbers = 16384;  // fewer are stored sooner than threads are woken
 constexpr float kF16Max = 65504.0F;
-constexpr float kBf16Max = 0x1.fep127F;
+constexpr float kF16Least = 0x1p-24F;
 
 void check(const StoreRows& a) {
   require(a.n >= 0 && a.n_heads >= 1 && a.dim >= 1 && a.block >= 1,
@@ -45,20 +45,60 @@ struct Place {
   }
 };
 
-// What is finite stays finite; NaN stays NaN.
-float clamped(float x, float most) { return std::isfinite(x) ? std::clamp(x, -most, most) : x; }
+using Numbers = std::array<float, kQ8Block>;  // a piece of a row, with zeros behind its end
+using Halves = std::array<uint16_t, kQ8Block>;
 
-// 32 numbers or fewer that share a scale.
-BlockQ8 encode_q8(const float* x, int64_t n) {
-  std::array<float, kQ8Block> padded_x{};
-  bool is_finite = true;
-  for (int64_t i = 0; i < n; ++i) {
-    is_finite = is_finite && std::isfinite(x[i]);
-    padded_x[static_cast<size_t>(i)] = clamped(x[i], 127 * kF16Max);
+// The loops below have no branches and a length that is known, so that the compiler makes vectors of them in every
+// tier: a token's keys and values are stored by one thread while the others wait.
+constexpr int32_t kInfinity = 0x7f800000;
+int32_t magnitude(float x) { return std::bit_cast<int32_t>(x) & 0x7fffffff; }
+int32_t largest_magnitude(const Numbers& x) {
+  int32_t most = 0;
+  for (const float v : x) most = std::max(most, magnitude(v));  // as integers, NaN > inf
+  return most;
+}
+
+// As f32_to_f16, but what is finite stops at f16's largest number.
+Halves to_f16(const Numbers& x) {
+  Halves out;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const int32_t bits = std::bit_cast<int32_t>(x[i]), m = bits & 0x7fffffff;
+    const int32_t normal = (m - 0x38000000 + 0xfff + ((m >> 13) & 1)) >> 13;
+    const int32_t subnormal = std::bit_cast<int32_t>(std::bit_cast<float>(m) + 0.5F) - 0x3f000000;
+    const int32_t small = m < 0x38800000 ? subnormal : std::min(normal, 0x7bff);
+    const int32_t large = m > kInfinity ? 0x7e00 : 0x7c00;
+    out[i] = static_cast<uint16_t>(((bits >> 16) & 0x8000) | (m < kInfinity ? small : large));
   }
+  return out;
+}
+
+// As f32_to_bf16, but what is finite stops at bf16's largest number.
+Halves to_bf16(const Numbers& x) {
+  Halves out;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const int32_t bits = std::bit_cast<int32_t>(x[i]), m = bits & 0x7fffffff;
+    const int32_t rounded = std::min((m >> 16) + (((m & 0xffff) + 0x7fff + ((m >> 16) & 1)) >> 16), 0x7f7f);
+    const int32_t large = m > kInfinity ? 0x7fc0 : 0x7f80;
+    out[i] = static_cast<uint16_t>(((bits >> 16) & 0x8000) | (m < kInfinity ? rounded : large));
+  }
+  return out;
+}
+
+// 32 numbers that share a scale, x = d * q: the largest becomes 127. NaN or an infinity makes d NaN.
+BlockQ8 to_q8(const Numbers& x) {
   BlockQ8 block{};
+  const int32_t most = largest_magnitude(x);
   block.d = f32_to_f16(std::numeric_limits<float>::quiet_NaN());
-  if (is_finite) encode_row(Format::q8_0, padded_x.data(), kQ8Block, &block);
+  if (most >= kInfinity) return block;
+  constexpr float kMost = 127 * kF16Max;
+  const float d = std::min(std::bit_cast<float>(most), kMost) / 127, inverse = d < kF16Least ? 0 : 1 / d;
+  block.d = f32_to_f16(d);
+  // Added to 3 * 2^22, a small number is rounded to an integer, to the even one from halfway, in the lowest bits.
+  constexpr float kRound = 0x1.8p23F;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float scaled = std::clamp(x[i], -kMost, kMost) * inverse;
+    block.q[i] = static_cast<int8_t>(std::bit_cast<int32_t>(scaled + kRound) - std::bit_cast<int32_t>(kRound));
+  }
   return block;
 }
 
@@ -78,18 +118,17 @@ void put(const T* elements, int64_t n, const Place& place, int64_t slot, int64_t
 void store_row(const float* x, const Place& place, int64_t slot, std::byte* head) {
   for (int64_t first = 0; first < place.dim; first += kQ8Block, x += kQ8Block) {
     const int64_t n = std::min(kQ8Block, place.dim - first);
-    std::array<uint16_t, kQ8Block> bits;
+    Numbers numbers{};
+    std::copy_n(x, n, numbers.begin());
     switch (place.format) {
       case Format::f16:
-        std::transform(x, x + n, bits.data(), [](float v) { return f32_to_f16(clamped(v, kF16Max)); });
-        put(bits.data(), n, place, slot, first, head);
+        put(to_f16(numbers).data(), n, place, slot, first, head);
         break;
       case Format::bf16:
-        std::transform(x, x + n, bits.data(), [](float v) { return f32_to_bf16(clamped(v, kBf16Max)); });
-        put(bits.data(), n, place, slot, first, head);
+        put(to_bf16(numbers).data(), n, place, slot, first, head);
         break;
       case Format::q8_0: {
-        const BlockQ8 block = encode_q8(x, n);
+        const BlockQ8 block = to_q8(numbers);
         put(block.q, n, place, slot, first, head);
         std::memcpy(head + place.scale(slot, first), &block.d, 2);
         break;

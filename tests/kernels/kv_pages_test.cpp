@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <set>
 
 #include "tests/support/pages.h"
@@ -136,6 +139,36 @@ TEST(KvPages, WhatIsFiniteStaysFiniteAndNaNStays) {
             (std::vector<float>{0x1.fep127F, -0x1.fep127F, 65536.0F, 1.0F, inf}));
   EXPECT_EQ(std::vector<float>(q8 + 1, q8 + 4), (std::vector<float>{-127 * 65504.0F, 127 * 65504.0F, -127 * 65504.0F}));
   EXPECT_TRUE(std::isnan(f16[7]) && std::isnan(bf16[7]) && std::isnan(q8[6]) && std::isnan(q8[7]));
+}
+
+TEST(KvPages, HalvesAreRoundedToNearestBitForBit) {
+  Exec exec(1);
+  constexpr int64_t n = 4096;
+  std::mt19937 bits(5);
+  std::vector<float> rows(n);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    auto x = static_cast<uint32_t>(bits());               // any number: large, subnormal, infinite, none
+    if (i % 4 == 1) x = (x & 0x8fffffffU) | 0x30000000U;  // about where f16's subnormal numbers end
+    if (i % 4 == 2) x = (x & 0x8fffe000U) | 0x30000000U | (x & 1U) << 12U;  // halfway, or exact
+    rows[i] = std::bit_cast<float>(x);
+  }
+  const int64_t pos = 0;
+  for (const Format f : {Format::f16, Format::bf16}) {
+    kernels::Buffer memory(kernels::value_head_bytes(f, n, 1));
+    const kernels::PageHeads page{memory.as<std::byte>()};
+    store_values({rows.data(), &pos, &page, 1, 1, n, 1, f}, exec);
+    const float most = f == Format::f16 ? 65504.0F : 0x1.fep127F;
+    for (int64_t i = 0; i < n; ++i) {
+      const float x = rows[static_cast<size_t>(i)], clamped = std::isfinite(x) ? std::clamp(x, -most, most) : x;
+      const float wanted = f == Format::f16 ? kernels::f16_to_f32(kernels::f32_to_f16(clamped))
+                                            : kernels::bf16_to_f32(kernels::f32_to_bf16(clamped));
+      const float found = kernels::value_at(page, 0, 0, i, n, 1, f);
+      if (std::isnan(x))
+        EXPECT_TRUE(std::isnan(found)) << i;
+      else
+        EXPECT_EQ(std::bit_cast<uint32_t>(found), std::bit_cast<uint32_t>(wanted)) << x;
+    }
+  }
 }
 
 TEST(KvPages, ClearingKeepsTheRowsInUseAndNothingElse) {
