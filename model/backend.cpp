@@ -13,7 +13,10 @@ namespace {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(std::shared_ptr<const Model> model, kernels::Exec& exec, std::shared_ptr<KvPool> pool, CacheFormat format)
-      : Backend(pool ? std::move(pool) : KvPool::create(), format), model_(std::move(model)), exec_(exec) {}
+      : Backend(pool ? std::move(pool) : KvPool::create(), format),
+        model_(std::move(model)),
+        exec_(exec),
+        index_weights_(model_->config(), model_->weights(), format.index, exec) {}
 
   int64_t most_rows() const override { return kChunkRows; }
 
@@ -22,7 +25,7 @@ class CpuBackend final : public Backend {
     for (const Segment& segment : batch) rows += std::ssize(segment.tokens);
     if (rows > activations_.rows) activations_ = Activations(model_->config(), rows);
     if (std::ranges::none_of(batch, &Segment::best))
-      return model::forward(model_->config(), model_->weights(), batch, activations_, exec_);
+      return model::forward(model_->config(), model_->weights(), batch, activations_, exec_, index_weights_);
 
     const auto vocab = static_cast<size_t>(model_->config().vocab_size);
     std::vector<Segment> with_logits(batch.begin(), batch.end());
@@ -35,7 +38,7 @@ class CpuBackend final : public Backend {
       segment.logits = next;
       next += segment.wanted.size() * vocab;
     }
-    model::forward(model_->config(), model_->weights(), with_logits, activations_, exec_);
+    model::forward(model_->config(), model_->weights(), with_logits, activations_, exec_, index_weights_);
     for (const Segment& segment : with_logits) {
       for (size_t i = 0; segment.best != nullptr && i < segment.wanted.size(); ++i)
         segment.best[i] = best_of(std::span<const float>(segment.logits + i * vocab, vocab));
@@ -47,6 +50,7 @@ class CpuBackend final : public Backend {
  private:
   std::shared_ptr<const Model> model_;
   kernels::Exec& exec_;
+  IndexWeights index_weights_;
   Activations activations_;
   std::vector<float> logits_;  // of segments that want the likeliest tokens
 };

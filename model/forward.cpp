@@ -75,7 +75,8 @@ Activations::Activations(const Config& c, int64_t n_rows)
       expert_weights(floats(rows, c.top_k)),
       pos(static_cast<size_t>(rows)) {}
 
-void forward(const Config& c, const Weights& w, std::span<const Segment> batch, Activations& a, kernels::Exec& exec) {
+void forward(const Config& c, const Weights& w, std::span<const Segment> batch, Activations& a, kernels::Exec& exec,
+             const IndexWeights& index) {
   float *x = a.x.as(), *h = a.h.as(), *q = a.q.as(), *k = a.k.as(), *v = a.v.as(), *attended = a.attended.as();
   float *index_q = a.index_q.as(), *index_k = a.index_k.as();
   const float attention_scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
@@ -126,11 +127,11 @@ void forward(const Config& c, const Weights& w, std::span<const Segment> batch, 
     // Attention
     kernels::rms_norm({x, l.attn_norm, h, rows, c.dim, c.norm_eps}, exec);  // h [rows, dim]
     const Matmul projections[] = {
-        {h, l.q, q, rows, c.n_heads * c.head_dim, c.dim},     // q [rows, n_heads, head_dim]
-        {h, l.k, k, rows, c.n_kv_heads * c.head_dim, c.dim},  // k [rows, n_kv_heads, head_dim]
-        {h, l.v, v, rows, c.n_kv_heads * c.head_dim, c.dim},  // v [rows, n_kv_heads, head_dim]
-        {h, l.index_k, index_k, rows, c.index_dim, c.dim},    // index_k [rows, index_dim]
-        {h, l.index_q, index_q, rows, c.n_index_heads * c.index_dim, c.dim}};
+        {h, l.q, q, rows, c.n_heads * c.head_dim, c.dim},       // q [rows, n_heads, head_dim]
+        {h, l.k, k, rows, c.n_kv_heads * c.head_dim, c.dim},    // k [rows, n_kv_heads, head_dim]
+        {h, l.v, v, rows, c.n_kv_heads * c.head_dim, c.dim},    // v [rows, n_kv_heads, head_dim]
+        {h, index.k(i, l), index_k, rows, c.index_dim, c.dim},  // index_k [rows, index_dim]
+        {h, index.q(i, l), index_q, rows, c.n_index_heads * c.index_dim, c.dim}};
     kernels::matmul(std::span(projections).first(selects ? 5 : indexed ? 4 : 3), exec);
     kernels::rms_norm({q, l.q_norm, q, rows * q_norms, c.n_heads / q_norms * c.head_dim, c.norm_eps}, exec);
     kernels::rms_norm({k, l.k_norm, k, rows * k_norms, c.n_kv_heads / k_norms * c.head_dim, c.norm_eps}, exec);

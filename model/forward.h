@@ -6,6 +6,7 @@
 
 #include "kernels/exec.h"
 #include "model/config.h"
+#include "model/index_weights.h"
 #include "model/kv_cache.h"
 #include "model/weights.h"
 
@@ -49,8 +50,9 @@ struct Segment {
 
 // Evaluates all segments, which want logits, as one batch of rows, at most Activations::rows. The same tokens at the
 // same positions give the same bits however they are cut into passes, and whatever else is in the pass. Throws
-// std::bad_alloc when memory is short; the positions of this pass hold anything then.
+// std::bad_alloc when memory is short; the positions of this pass hold anything then. `index_weights`: those of the
+// format in which the caches keep index keys.
 void forward(const Config& config, const Weights& weights, std::span<const Segment> batch, Activations& activations,
-             kernels::Exec& exec);
+             kernels::Exec& exec, const IndexWeights& index_weights = {});
 
 }  // namespace corvid::model

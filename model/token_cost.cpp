@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/kv_pages/kv_pages.h"
+#include "model/index_weights.h"
 
 namespace corvid::model {
 namespace {
@@ -35,7 +36,11 @@ TokenCost token_cost(const Config& c, const Weights& w, int64_t first, int64_t c
     all(l.v, c.n_kv_heads * c.head_dim, c.dim);
     all(l.attn_output, c.dim, c.n_heads * c.head_dim);
     const bool sparse = kind.sparse_attention && !dense;
-    if (sparse) all(l.index_k, c.index_dim, c.dim);
+    const auto index_matrix = [&](kernels::Matrix m) {
+      m.format = index_matrix_format(m.format, cache_format.index, c.dim);
+      return m;
+    };
+    if (sparse) all(index_matrix(l.index_k), c.index_dim, c.dim);
     double attended = 0, scanned = 0, selecting = 0;  // positions of all tokens; tokens that have blocks to choose from
     for (int64_t pos = first; pos < first + count; ++pos) {
       const bool selects = sparse && pos / c.block + 1 > c.top_blocks;
@@ -47,7 +52,7 @@ TokenCost token_cost(const Config& c, const Weights& w, int64_t first, int64_t c
     scanned /= static_cast<double>(count);
     if (selecting > 0) {
       const double share = selecting / static_cast<double>(count);
-      add(cost.weight_bytes, l.index_q, c.n_index_heads * c.index_dim, c.dim, share, share);
+      add(cost.weight_bytes, index_matrix(l.index_q), c.n_index_heads * c.index_dim, c.dim, share, share);
     }
     const auto head_bytes = [](kernels::Format format, int64_t dim) {
       return dim * kernels::element_bytes(format) + kernels::scale_groups(format, dim) * int64_t{sizeof(uint16_t)};

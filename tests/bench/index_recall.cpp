@@ -1,4 +1,5 @@
-// How many of the blocks that MSA chooses with index keys in f32 it chooses with keys that are rounded.
+// How many of the blocks that MSA chooses with index keys in f32 it chooses with keys that are rounded, and weights
+// that are rounded with them (model/index_weights.h).
 //
 //   index_recall MODEL TEXT_FILE [TOKENS]
 //
@@ -29,6 +30,7 @@ std::vector<std::vector<std::set<int32_t>>> choices(const model::Model& model, c
   const model::Config& c = model.config();
   model::KvCache cache(c, nullptr, {Format::f32, index});
   model::Activations activations(c, model::kChunkRows);
+  const model::IndexWeights index_weights(c, model.weights(), index, exec);
   std::vector<std::vector<std::set<int32_t>>> found(c.layers.size());
   std::vector<float> logits(static_cast<size_t>(model::kChunkRows * c.vocab_size));
   for (int64_t first = 0; first < std::ssize(tokens); first += model::kChunkRows) {
@@ -44,7 +46,7 @@ std::vector<std::vector<std::set<int32_t>>> choices(const model::Model& model, c
       if (!c.layers[layer].sparse_attention) continue;
       model::Config cut = c;
       cut.layers.resize(layer + 1);
-      model::forward(cut, model.weights(), {&segment, 1}, activations, exec);
+      model::forward(cut, model.weights(), {&segment, 1}, activations, exec, index_weights);
       if (first + count <= c.top_blocks * c.block) continue;
       for (int64_t r = 0; r < count; ++r) {
         if ((first + r) / c.block < c.top_blocks) continue;

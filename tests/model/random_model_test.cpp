@@ -127,6 +127,8 @@ TEST(TokenCost, IsWhatACountByHandGives) {
   EXPECT_EQ(long_one.weight_bytes, weights + 2 * 64 * 64 * 4.0);
   EXPECT_EQ(long_one.kv_bytes, (101 + 2 * (2 * 8 + 5)) * 2 * 64 * 4);
   EXPECT_EQ(long_one.index_bytes, 2 * 101 * 32 * 4);
+  const TokenCost rounded = token_cost(model->config(), model->weights(), 100, 1, 1, false, kernels::Format::q8_0);
+  EXPECT_DOUBLE_EQ(rounded.weight_bytes, long_one.weight_bytes - 2 * (32 + 64) * 64 * (4 - kQ8));  // index matrices
 
   const TokenCost dense = cost(100, 1, 1, true);
   EXPECT_EQ(dense.kv_bytes, 3 * 101 * 2 * 64 * 4);
