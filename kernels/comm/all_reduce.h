@@ -1,18 +1,15 @@
 // The GPUs that share a model add up what each of them has computed of some rows, and normalise the sum.
 //
 //   x[r]      += partial_0[r] + partial_1[r] + ...                  in the order of the GPUs
-//   h[r]       = bf16(w * x[r] / sqrt(mean(x[r]^2) + eps))          as rms_norm_rows.h; on each GPU, the same bits on
-//   all
+//   h[r]       = bf16(w * x[r] / sqrt(mean(x[r]^2) + eps))          as rms_norm_rows.h; the same bits on each GPU
 //
 //   Few      up to kStreamRows rows, or as many as one says: partials are float32, and x is the sum on each GPU. The
-//   partials are 0 afterwards,
-//            ready for the next.
+//            partials are 0 afterwards, ready for the next.
 //   Many     above that: partials are bf16, which halves what crosses the wires, and lie where partials() says. x[r] is
 //            the sum on the GPU that has been dealt r (dealt_rows.h) and what it was elsewhere; through NCCL on all.
 //   Shapes   on each GPU: x: [rows, dim] float32; w: [dim]; h: [rows, dim] bf16, 16-byte aligned all of them.
-//   Needs    0 <= rows <= most_rows, dim a multiple of 8 and at most kMostReducedDim. A row's x has the same bits on
-//   all
-//            GPUs, or is dealt.
+//   Needs    0 <= rows <= most_rows, dim a multiple of 8 and at most kMostReducedDim. The x of few rows has the same
+//            bits on all GPUs.
 //   Numbers  float32 sums; of many rows through NCCL bf16.
 //   Order    a row's bits depend on that row alone, but of many rows through NCCL, where they depend on its place too.
 //
