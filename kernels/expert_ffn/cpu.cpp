@@ -54,6 +54,18 @@ void check(const ExpertFfn& a) {
   }
 }
 
+// Layers that write to the same y: two dense ones would add to it at the same time.
+void check_sharing(std::span<const ExpertFfn> all) {
+  for (size_t i = 0; i < all.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const ExpertFfn &a = all[j], &b = all[i];
+      if (a.y != b.y || a.rows == 0 || b.rows == 0) continue;
+      require(a.add && b.add, "expert_ffn: want layers that share y to add, found ", j, " and ", i,
+              ", not both of which do");
+      require(a.ids != nullptr || b.ids != nullptr, "expert_ffn: want one dense layer to a y, found ", j, " and ", i);
+    }
+}
+
 // One of the layers that run together.
 struct Job {
   const ExpertFfn* a;
@@ -86,7 +98,8 @@ struct Rows {
   const std::byte* panels;
 };
 
-// Layers side by side, a phase of all at a time: the threads meet as often as for one.
+// Layers side by side, a phase of all at a time: for few rows, of which one thread quantises x, the threads meet as
+// often as for one.
 class Phases {
  public:
   Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool);
@@ -291,6 +304,7 @@ void expert_ffn(const ExpertFfn& a, Exec& exec) { expert_ffn(std::span<const Exp
 void expert_ffn(std::span<const ExpertFfn> all, Exec& exec) {
   require_cpu(exec, "expert_ffn");
   for (const ExpertFfn& a : all) check(a);
+  check_sharing(all);
   cpu::expert_ffn(all, exec.isa(), exec.pool());
 }
 

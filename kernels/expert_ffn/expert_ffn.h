@@ -51,6 +51,7 @@ constexpr double expert_ffn_tolerance(int64_t dim, int64_t ffn, Format format) {
 void expert_ffn(const ExpertFfn& a, Exec& exec);  // CPU only for now: throws std::invalid_argument for a GPU
 // Several layers side by side, with the bits of one after the other but for the order in which they are added to a y
 // that they share: first a dense one, of which there is at most one, then the others in order. All that share y add.
+// None reads what another writes.
 void expert_ffn(std::span<const ExpertFfn> all, Exec& exec);
 namespace cpu {
 void expert_ffn(std::span<const ExpertFfn> all, Isa isa, Pool& pool);

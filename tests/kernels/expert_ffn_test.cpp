@@ -180,6 +180,60 @@ TEST_P(ExpertFfnTest, TheOrderOfARowsExpertsDoesNotMatter) {
   EXPECT_EQ(run(*exec, layer.args(nullptr)), wanted);
 }
 
+TEST_P(ExpertFfnTest, SideBySideGivesTheBitsOfOneAfterTheOther) {
+  const std::pair<Format, Format> formats[] = {
+      {Format::q8_0, Format::q8_0}, {Format::q4_0, Format::f32}, {Format::f32, Format::q8_0}};
+  for (const int threads : {1, 3})
+    for (const int64_t rows : {1, 5, 70})
+      for (const auto& [of_routed, of_dense] : formats) {
+        const auto exec = GetParam().exec(threads);
+        const Layer routed(64, 96, 5, 2, rows, of_routed), shared(64, 160, 1, 1, rows, of_dense);
+        const Layer other(64, 33, 4, 3, rows, Format::f32), apart(96, 128, 3, 2, 9, Format::q8_0);
+        ExpertFfn dense = shared.args(nullptr), nothing = routed.args(nullptr);
+        dense.ids = nullptr;
+        dense.weights = nullptr;
+        nothing.rows = 0;
+        const std::vector<float> before = random_floats(rows * 64, 8);
+        std::vector<float> wanted = run(*exec, dense, &before);
+        wanted = run(*exec, routed.args(nullptr), &wanted);
+        wanted = run(*exec, other.args(nullptr), &wanted);
+
+        Guarded<float> y(before), y_apart(9 * 96);
+        dense.y = y.data();
+        ExpertFfn all[] = {routed.args(y.data()), apart.args(y_apart.data()), nothing, dense, other.args(y.data())};
+        all[0].add = all[3].add = all[4].add = true;
+        kernels::expert_ffn(all, *exec);
+        const std::string name = routed.name() + " and " + shared.name() + ", " + std::to_string(threads) + " threads";
+        y.expect_guards_intact(name);
+        y_apart.expect_guards_intact(name);
+        EXPECT_EQ(y.values(), wanted) << name;
+        EXPECT_EQ(y_apart.values(), run(*exec, apart.args(nullptr))) << name;
+      }
+}
+
+TEST(ExpertFfnContract, LayersThatShareAnOutputAddToItAndOneIsDense) {
+  Exec exec(1);
+  std::vector<float> y(32, 0.0F);
+  const Layer layer(32, 32, 1, 1, 1, Format::f32);
+  ExpertFfn routed = layer.args(y.data()), dense = routed;
+  dense.ids = nullptr;
+  dense.weights = nullptr;
+  routed.add = dense.add = true;
+  const auto throws = [&](const ExpertFfn& a, const ExpertFfn& b) {
+    const ExpertFfn both[] = {a, b};
+    EXPECT_THROW(kernels::expert_ffn(both, exec), std::invalid_argument);
+  };
+  throws(dense, dense);
+  ExpertFfn writes = routed;
+  writes.add = false;
+  throws(writes, dense);
+  throws(routed, writes);
+  ExpertFfn nothing = dense;
+  nothing.rows = 0;
+  const ExpertFfn fine[] = {routed, routed, dense, nothing};
+  EXPECT_NO_THROW(kernels::expert_ffn(fine, exec));
+}
+
 TEST(ExpertFfnContract, NamesWhatIsWrong) {
   Exec exec(1);
   std::vector<float> y(64);
