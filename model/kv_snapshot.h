@@ -1,4 +1,4 @@
-// Tokens and their cache pages in a file, so that they need not be evaluated again. Little-endian, version 2:
+// Tokens and their cache pages in a file, so that they need not be evaluated again. Little-endian, version 3:
 //
 //   header, 4096 bytes:
 //     0  "corvidkv"   8  version u32   12  bytes of identity u32   16  tokens u64   24  block u64   32  bytes of a page
