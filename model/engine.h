@@ -65,7 +65,8 @@ struct EngineStats {
 class Engine {
  public:
   // Owns threads, memory and queue of one model. Throws std::invalid_argument for numbers out of range,
-  // std::runtime_error when there is no GPU or the model does not fit its memory.
+  // std::runtime_error when there is no GPU or the model does not fit its memory, std::bad_alloc when the CPU's is
+  // short.
   static std::shared_ptr<Engine> create(std::shared_ptr<const Model> model, const EngineOptions& options = {});
   // On threads, or a GPU, that the caller lends: `exec` must outlive the engine and be used by nobody else while it
   // works. `pool` null: memory without a limit.

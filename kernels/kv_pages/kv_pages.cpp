@@ -48,8 +48,8 @@ struct Place {
 using Numbers = std::array<float, kQ8Block>;  // a piece of a row, with zeros behind its end
 using Halves = std::array<uint16_t, kQ8Block>;
 
-// The loops below have no branches and a length that is known, so that the compiler makes vectors of them in every
-// tier: a token's keys and values are stored by one thread while the others wait.
+// The loops below have no branches and a length that is known, so that the compiler makes vectors of them: a token's
+// keys and values are stored by one thread while the others wait.
 constexpr int32_t kInfinity = 0x7f800000;
 int32_t magnitude(float x) { return std::bit_cast<int32_t>(x) & 0x7fffffff; }
 int32_t largest_magnitude(const Numbers& x) {

@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <span>
 #include <vector>
 
+#include "kernels/kv_pages/kv_pages.h"
 #include "kernels/matmul/matmul.h"
+#include "model/backend.h"
 #include "model/model.h"
 #include "tests/support/backends.h"
 #include "tests/support/sequences.h"
@@ -61,6 +64,41 @@ TEST(IndexWeights, StayWhereKeysAreKeptMoreExactlyOrRowsAreNoWholeBlocks) {
     expect_stored(*model, IndexWeights(model->config(), model->weights(), keys, exec));
   const auto odd = made_of({.dim = 40});
   expect_stored(*odd, IndexWeights(odd->config(), odd->weights(), Format::q8_0, exec));
+}
+
+// The index keys of a prompt that is evaluated `step` tokens at a time.
+std::vector<float> index_keys(const Config& c, int64_t step, const std::function<void(const Segment&)>& evaluate) {
+  const std::vector<Token> tokens = test::prompt_of(60);
+  KvCache cache(c, nullptr, Format::f16);
+  cache.prepare(0, std::ssize(tokens));
+  for (int64_t first = 0; first < std::ssize(tokens); first += step)
+    evaluate(
+        {std::span(tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(step)), first, &cache, false, {}});
+  std::vector<float> keys;
+  for (int64_t layer = 1; layer < c.n_layers(); ++layer)
+    for (int64_t pos = 0; pos < std::ssize(tokens); ++pos)
+      for (int64_t i = 0; i < c.index_dim; ++i)
+        keys.push_back(kernels::key_at(cache.layer(layer).index_keys[static_cast<size_t>(pos / cache.block())], 0,
+                                       pos % cache.block(), i, c.index_dim, cache.block(), cache.index_format()));
+  return keys;
+}
+
+TEST(IndexWeights, EnginesUseThemAndKeysHaveTheSameBitsHoweverAPromptIsCut) {
+  const auto model = made_of({});
+  const Config& c = model->config();
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    kernels::Exec exec(2, isa), single(1, isa);
+    Activations activations(c, 60);
+    const auto forward_with = [&](const IndexWeights& weights) {
+      return [&](const Segment& s) { forward(c, model->weights(), {&s, 1}, activations, exec, weights); };
+    };
+    const IndexWeights rounded(c, model->weights(), Format::q8_0, exec), none;
+    const std::vector<float> wanted = index_keys(c, 60, forward_with(rounded));
+    EXPECT_NE(index_keys(c, 60, forward_with(none)), wanted);
+    const auto backend = Backend::create(model, single, nullptr, Format::f16);
+    for (const int64_t step : {1, 4, 60})
+      EXPECT_EQ(index_keys(c, step, [&](const Segment& s) { backend->forward({&s, 1}); }), wanted) << step;
+  }
 }
 
 }  // namespace
