@@ -198,7 +198,7 @@ class GpuBackend final : public Backend {
   void run_step(std::span<const Segment* const> part, int64_t rows, bool dense) {
     const int64_t padded = rows <= 16 ? rows : (rows + 7) / 8 * 8;
     Batch batch;
-    batch.max_keys = keys_of_step(place_rows(part, padded), padded == 1 && knows_spans(dense));
+    batch.max_keys = kernels::cuda::keys_of_step(place_rows(part, padded), padded == 1 && knows_spans(dense));
     batch.rows = padded;
     batch.dense = dense;
     group_->launch(record_step(batch));

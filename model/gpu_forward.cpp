@@ -183,7 +183,7 @@ int64_t GpuForward::most_workspace_bytes(const Config& c, const GpuWeights& w, i
   for (const bool dense : {false, true}) {
     Batch step, prompt;
     step.rows = kStreamRows;
-    step.max_keys = keys_of_step(max_keys, false);
+    step.max_keys = kernels::cuda::keys_of_step(max_keys, false);
     prompt.rows = prompt.real_rows = most_rows;
     prompt.max_keys = max_keys;
     prompt.runs = {&run, 1};

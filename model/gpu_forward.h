@@ -1,8 +1,6 @@
 // The forward pass on a GPU: everything is queued on a stream, in buffers that stay where they are, so that it can be
 // recorded once and queued again with other tokens.
 #pragma once
-#include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -26,17 +24,6 @@ namespace corvid::model {
 // Rows whose products are bound by reading the weights: decode steps, and the rows whose logits are wanted. What they
 // give does not depend on how many they are.
 using kernels::kStreamRows;
-
-// For how many positions a step that must serve `max_keys` is recorded: twice as many as the one before, from
-// kLeastKeys on. With spans it knows those of its one row after a short past, as its attention has a block for each
-// (sparse_attention/row_decode.cu).
-constexpr int64_t kLeastKeys = 4096;
-constexpr int64_t keys_of_step(int64_t max_keys, bool with_spans) {
-  using kernels::cuda::kRowSpanKeys;
-  if (with_spans && max_keys <= kernels::cuda::kRowAttentionKeys)
-    return (max_keys + kRowSpanKeys - 1) / kRowSpanKeys * kRowSpanKeys;
-  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
-}
 
 // What a pass says of its rows, on both sides: four groups of int32.
 struct GpuRows {

@@ -13,6 +13,10 @@
 //   Order    A row's bits depend on that row, its keys, and whether it is a decode row or in a run; not on other rows.
 //   Memory   `workspace`: attention_workspace() bytes, 128-byte aligned, contents don't matter before or after.
 #pragma once
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
 #include "kernels/block_select/paged.h"
 #include "kernels/sparse_attention/sparse_attention.h"
 #include "kernels/store_heads/store_heads.h"
@@ -51,6 +55,15 @@ void select_and_attend(const PagedBlockSelect& select, const PagedAttention& att
 
 // Up to so many keys a fused kernel may serve, best where max_keys is the next multiple of kRowSpanKeys.
 constexpr int64_t kRowSpanKeys = 128, kRowAttentionKeys = 12 * kRowSpanKeys;
+
+// For how many positions a step that must serve `max_keys` is best recorded: twice as many as the one before, from
+// kLeastKeys on. With spans it knows those of its one row after a short past, as its attention has a block for each
+// (row_decode.cu).
+constexpr int64_t kLeastKeys = 4096;
+constexpr int64_t keys_of_step(int64_t max_keys, bool with_spans) {
+  if (with_spans && max_keys <= kRowAttentionKeys) return (max_keys + kRowSpanKeys - 1) / kRowSpanKeys * kRowSpanKeys;
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max(max_keys, kLeastKeys))));
+}
 
 // store_heads(heads), then attention(attend) by its queries and over its pages: attend.q is heads.q_out, and rows and
 // pages are the same. The same bits, in one launch where a fused kernel serves the shape on the current device; q_out

@@ -21,6 +21,7 @@
 #include "kernels/rms_norm/rms_norm_rows.h"
 #include "kernels/route/route_rows.h"
 #include "tests/bench/made_up.cuh"
+#include "tests/bench/replay.cuh"
 
 namespace corvid::kernels {
 namespace {
@@ -85,41 +86,15 @@ cudaStream_t stream;
 double peak_gbs = 0;
 std::string filter;
 
-struct Times {
-  double median_us, best_us, worst_us;
-};
-
-// A card that was idle, or busy otherwise, takes some milliseconds until it is as fast as when it goes on and on.
-constexpr double kWarmMs = 50;
-
 // calls[i] launches piece i of a rotation; the time of one.
 Times measure(const std::vector<std::function<void()>>& calls) {
   calls[0]();
   check(cudaStreamSynchronize(stream), "first call");
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  for (const auto& call : calls) call();
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
-  cudaEvent_t start, end;
-  cudaEventCreate(&start), cudaEventCreate(&end);
-  std::vector<double> us;
-  for (double warm_ms = 0; us.size() < 9;) {
-    check(cudaEventRecord(start, stream), "record");
-    check(cudaGraphLaunch(exec, stream), "launch");
-    check(cudaEventRecord(end, stream), "record");
-    check(cudaEventSynchronize(end), "replay");
-    float ms = 0;
-    cudaEventElapsedTime(&ms, start, end);
-    if (warm_ms < kWarmMs)
-      warm_ms += ms;
-    else
-      us.push_back(ms * 1000 / static_cast<double>(calls.size()));
-  }
-  cudaGraphExecDestroy(exec), cudaGraphDestroy(graph);
-  std::sort(us.begin(), us.end());
-  return {us[us.size() / 2], us.front(), us.back()};
+  Times t = replay(stream, 9, [&] {
+    for (const auto& call : calls) call();
+  });
+  for (double* us : {&t.median_us, &t.best_us, &t.worst_us}) *us /= static_cast<double>(calls.size());
+  return t;
 }
 
 void report(const std::string& name, const Times& t, double bytes, double flops, float error, float allowed) {
@@ -308,15 +283,7 @@ void run() {
 }  // namespace corvid::kernels
 
 int main(int argc, char** argv) {
-  if (!corvid::kernels::cuda::available()) {
-    std::puts("SKIPPED: this machine has no GPU");
-    return 0;
-  }
-  if (argc > 1) corvid::kernels::filter = argv[1];
-  try {
-    corvid::kernels::run();
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "products_cuda: %s\n", e.what());
-    return 1;
-  }
+  using namespace corvid::kernels;
+  if (argc > 1) filter = argv[1];
+  return bench_main("products_cuda", run);
 }

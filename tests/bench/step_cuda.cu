@@ -8,7 +8,6 @@
 // turn. --apart: the norm that projections or the router read, or the heads that attention does, by a launch of its
 // own. --keys: for how many positions a step is recorded, in place of what the engine takes.
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -27,6 +26,7 @@
 #include "kernels/sparse_attention/paged.h"
 #include "kernels/store_heads/store_heads.h"
 #include "tests/bench/made_up.cuh"
+#include "tests/bench/replay.cuh"
 
 namespace corvid::kernels {
 namespace {
@@ -35,7 +35,6 @@ using cuda::check;
 
 constexpr int64_t kDim = 2048, kHeads = 32, kKvHeads = 4, kHeadDim = 128, kExperts = 128, kTopK = 8, kFfn = 768;
 constexpr int64_t kVocab = 151936, kBlock = 128, kValuesOffset = kKvHeads * kBlock * kHeadDim * 2;
-constexpr int64_t kLeastKeys = 4096;  // as in model/gpu_forward.h
 constexpr const char* kParts[] = {"norms",  "projections", "heads",   "attention",
                                   "output", "router",      "experts", "logits"};
 
@@ -233,40 +232,6 @@ class Step {
       logits_{rows_ * kVocab * 4, Device::cuda}, best_{rows_ * 4, Device::cuda};
 };
 
-// Median, best and worst of replays, when the card is warm (products_cuda.cu).
-struct Times {
-  double median_us, best_us, worst_us;
-};
-template <class Queue>
-Times replay(const Queue& queue, int times) {
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  queue();
-  check(cudaStreamEndCapture(stream, &graph), "capture");
-  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
-  cudaEvent_t start, end;
-  check(cudaEventCreate(&start), "event"), check(cudaEventCreate(&end), "event");
-  std::vector<double> us;
-  constexpr double kWarmMs = 50;
-  for (double warm_ms = 0; std::ssize(us) < times;) {
-    check(cudaEventRecord(start, stream), "record");
-    check(cudaGraphLaunch(exec, stream), "launch");
-    check(cudaEventRecord(end, stream), "record");
-    check(cudaEventSynchronize(end), "replay");
-    float ms = 0;
-    cudaEventElapsedTime(&ms, start, end);
-    if (warm_ms < kWarmMs)
-      warm_ms += ms;
-    else
-      us.push_back(ms * 1000);
-  }
-  cudaEventDestroy(start), cudaEventDestroy(end);
-  cudaGraphExecDestroy(exec), cudaGraphDestroy(graph);
-  std::sort(us.begin(), us.end());
-  return {us[us.size() / 2], us.front(), us.back()};
-}
-
 struct Options {
   DeviceFormat type = DeviceFormat::q8_0;
   std::vector<int64_t> batch = {1, 8, 32};
@@ -283,10 +248,7 @@ void run(const Options& o) {
   std::printf("%s: reads %.0f GB/s\n", device.name, peak / 1e3);
   const Weights w(o.type, o.layers);
   for (const int64_t rows : o.batch) {
-    const bool is_near = rows == 1 && o.tokens < cuda::kRowAttentionKeys;
-    const int64_t keys = o.keys > 0 ? o.keys
-                         : is_near  ? (o.tokens / kBlock + 1) * kBlock
-                                    : std::bit_ceil(static_cast<uint64_t>(std::max(o.tokens + 1, kLeastKeys)));
+    const int64_t keys = o.keys > 0 ? o.keys : cuda::keys_of_step(o.tokens + 1, rows == 1);
     Step step(w, rows, o.tokens, keys, o.apart);
     std::vector<std::set<int32_t>> chosen;
     step.queue({}, &chosen);
@@ -294,7 +256,7 @@ void run(const Options& o) {
     for (const std::set<std::string>& without : o.without) {
       std::string name;
       for (const std::string& part : without) name += " without " + part;
-      const Times t = replay([&] { step.queue(without); }, 15);
+      const Times t = replay(stream, 15, [&] { step.queue(without); });
       std::printf("%s batch %lld%s: %.0f us (%.0f..%.0f)", name_of(o.type), static_cast<long long>(rows), name.c_str(),
                   t.median_us, t.best_us, t.worst_us);
       if (without.empty())
@@ -340,14 +302,6 @@ Options parse(int argc, char** argv) {
 }  // namespace corvid::kernels
 
 int main(int argc, char** argv) {
-  if (!corvid::kernels::cuda::available()) {
-    std::puts("SKIPPED: this machine has no GPU");
-    return 0;
-  }
-  try {
-    corvid::kernels::run(corvid::kernels::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "step_cuda: %s\n", e.what());
-    return 1;
-  }
+  using namespace corvid::kernels;
+  return bench_main("step_cuda", [&] { run(parse(argc, argv)); });
 }
