@@ -72,12 +72,14 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   float sum[2][2] = {};
   // No steps for a warp without a panel, which takes part in begin()'s barrier all the same.
   const auto steps = static_cast<int>(steps_of<kFormat>(k));
-  const bool has_panel = panel < static_cast<int>(panels_of(a.gate.n));
+  const auto n_panels = static_cast<int>(panels_of(a.gate.n));
+  const bool has_panel = panel < n_panels;
   const unsigned offset = has_panel ? static_cast<unsigned>(panel) * a.up_panel : 0;
   const unsigned char* const panels[2] = {panel_of(a, a.gate.data, a.shared_gate, expert, a.up_expert, offset),
                                           panel_of(a, a.up.data, a.shared_up, expert, a.up_expert, offset)};
   stream_row<kFormat, 2, kAhead<kFormat, 2>, kAllLanes<kFormat>>(
-      panels, row, 0, padded, padded, has_panel ? warp & (n_parts - 1) : steps, steps, n_parts, sum, lane, begin);
+      panels, row, 0, padded, padded, has_panel ? warp & (n_parts - 1) : steps, steps, n_parts, sum, lane, begin,
+      stay_together(kFormat, n_parts, steps, first_panel + in_block <= n_panels));
 #pragma unroll
   for (int p = 0; p < 2; ++p)
     if (lane % 4 == 0) parts[warp][p][lane / 4] = sum[p][0], parts[warp][p][lane / 4 + 8] = sum[p][1];
@@ -85,9 +87,12 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   const int j = first_panel * static_cast<int>(kPanelRows) + thread;
   if (thread >= in_block * kPanelRows || j >= a.gate.n) return;
   float total[2] = {};
-  for (int part = 0; part < n_parts; ++part)
+#pragma unroll  // so that all are asked for before the first is added
+  for (int part = 0; part < kWarps; ++part)
+    if (part < n_parts)
 #pragma unroll
-    for (int p = 0; p < 2; ++p) total[p] += parts[(thread / kPanelRows << a.log_split) + part][p][thread % kPanelRows];
+      for (int p = 0; p < 2; ++p)
+        total[p] += parts[(thread / kPanelRows << a.log_split) + part][p][thread % kPanelRows];
   reinterpret_cast<__nv_bfloat16*>(a.m)[slot * a.gate.n + j] = __float2bfloat16_rn(activate(total[0], total[1], a.act));
 }
 
@@ -129,12 +134,20 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0], parts[warp][lane / 4 + 8] = sum[0][1];
   __syncthreads();
   if (!has_output) return;
-  float all = 0;
-  for (int s = 0; s < a.slots; ++s) {
-    if (experts[s] < 0) continue;
-    float total = 0;
-    for (int part = 0; part < n_parts; ++part) total += parts[(s << a.log_split) + part][thread];
-    all = fmaf(weights[s], total, all);
+  // All are asked for before the first is added, in as many steps as there may be warps: a loop over those that there
+  // are takes 1 us longer.
+  float each[kMostWarps], all = 0, total = 0;
+  const int warps = a.slots << a.log_split;
+#pragma unroll
+  for (int w = 0; w < kMostWarps; ++w)
+    if (w < warps) each[w] = parts[w][thread];
+#pragma unroll
+  for (int w = 0; w < kMostWarps; ++w) {
+    if (w >= warps) break;
+    total += each[w];
+    if (((w + 1) & (n_parts - 1)) != 0) continue;
+    if (const int s = w >> a.log_split; experts[s] >= 0) all = fmaf(weights[s], total, all);
+    total = 0;
   }
   a.x[j] = before + all;
 }

@@ -50,7 +50,7 @@ __global__ __launch_bounds__(kStreamThreads,
     for (int p = 0; p < kPanels; ++p) panels[p] = panel_of(a, p == 1, t.expert, panel, panel_bytes(kFormat, k));
     const int parts = 1 << log_split;
     stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>, false, kRounds>(
-        panels, x, k, warp & (parts - 1), static_cast<int>(steps_of<kFormat>(k)), parts, sum, lane, [] {});
+        panels, x, k, warp & (parts - 1), static_cast<int>(steps_of<kFormat>(k)), parts, sum, lane, [] {}, [] {});
   }
   reduce<kTiles, kPanels>(sum, log_split, [&](int row, int column, const float(&total)[kPanels]) {
     const int j = first_panel * 16 + row;

@@ -68,7 +68,7 @@ __global__ __launch_bounds__(kStreamThreads,
     const int parts = 1 << one.log_split;
     stream<kFormat, kTiles, kPanels, kAhead<kFormat, kPanels>, false, kRounds>(
         panels, x, a.k, one.first_step + (warp & (parts - 1)), one.end_step, parts, sum, lane,
-        [] { wait_for_previous(); });
+        [] { wait_for_previous(); }, [] {});
   }
   wait_for_previous();
 #pragma unroll

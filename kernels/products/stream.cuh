@@ -50,6 +50,13 @@ __device__ inline void stage(int threads, int count, uint16_t* to, const From& f
   __syncthreads();
 }
 
+// Whether the warps of a block wait for each other as they go through their parts of rows of bf16. These alternate
+// every 128 bytes, and memory is asked for 256 (load_once): what comes for the next warp is read again if that one is
+// far behind. Of M3's gate and up 431 MB were read where there are 378. whole: every warp has a panel.
+CORVID_HOST_DEVICE constexpr bool stay_together(DeviceFormat format, int n_parts, int steps, bool whole) {
+  return format == DeviceFormat::bf16 && n_parts > 1 && steps % n_parts == 0 && whole;
+}
+
 // One row of x in shared memory, of `padded` numbers: integers for q8_0, bf16 for the others.
 template <DeviceFormat kFormat>
 CORVID_HOST_DEVICE constexpr int64_t row_bytes_of(int64_t padded) {
@@ -72,17 +79,20 @@ __device__ inline void put_in_row(int padded, unsigned char* to, int i, const ui
     *reinterpret_cast<uint4*>(to + i * 2) = x;
 }
 // As stream(), of numbers [at, at + padded) of such a row of `count`. sum: of the panels' rows lane / 4 and lane / 4 +
-// 8. kAllLanes: the other columns of the tensor cores' tile repeat the row; else they are zeros.
+// 8. kAllLanes: the other columns of the tensor cores' tile repeat the row; else they are zeros. together: the
+// warps of the block wait for each other before each kSteps steps, of which they have as many.
 template <DeviceFormat kFormat, int kPanels, int kSteps, bool kAllLanes, class BeforeX>
 __device__ inline void stream_row(const unsigned char* const (&panels)[kPanels], unsigned char* row, int at, int count,
                                   int padded, int first, int end, int stride, float (&sum)[kPanels][2], int lane,
-                                  BeforeX&& before_x) {
+                                  BeforeX&& before_x, bool together = false) {
   if constexpr (is_on_grid(kFormat)) {
     stream_ints<kPanels, kSteps>(panels, IntRow{row, count, at}, first, end, stride, sum, lane, before_x);
   } else {
     float all[kPanels][1][4] = {};
     const uint16_t* const x[1] = {kAllLanes || lane < 4 ? reinterpret_cast<const uint16_t*>(row) + at : nullptr};
-    stream<kFormat, 1, kPanels, kSteps, kAllLanes>(panels, x, padded, first, end, stride, all, lane, before_x);
+    stream<kFormat, 1, kPanels, kSteps, kAllLanes>(panels, x, padded, first, end, stride, all, lane, before_x, [&] {
+      if (together) __syncthreads();
+    });
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) sum[p][0] = all[p][0][0], sum[p][1] = all[p][0][2];
   }

@@ -380,12 +380,13 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) {
 // of tile n, or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the
 // next), (lane / 4
 // + 8: ...)]. kAhead steps are in registers at a time.
-// before_x() is called when the first are on their way. kRounds: x is not on the grid of grid.cuh, and has to be.
+// before_x() is called when the first are on their way, between() before each kAhead steps. kRounds: x is not on the
+// grid of grid.cuh, and has to be.
 template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, bool kPadded = false, bool kRounds = false,
-          class BeforeX>
+          class BeforeX, class Between>
 __device__ inline void stream(const unsigned char* const (&panels)[kPanels], const uint16_t* const (&x)[kTiles],
                               int64_t k, int first, int end, int stride, float (&sum)[kPanels][kTiles][4], int lane,
-                              BeforeX&& before_x) {
+                              BeforeX&& before_x, Between&& between) {
   using S = Step<kFormat>;
   S ahead[kAhead][kPanels];
   // All of them before x where there are registers for it: a place is filled again when it has been used, else while
@@ -399,6 +400,7 @@ __device__ inline void stream(const unsigned char* const (&panels)[kPanels], con
       if (first + i * stride < end) ahead[i][p].load(panels[p], k, first + i * stride, lane);
   before_x();
   for (int step = first; step < end;) {
+    between();
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (const int next = step + (kAhead - 1) * stride; !kAll && next < end) {
