@@ -385,6 +385,10 @@ void GpuForward::queue_feed_forward(size_t i, const Batch& batch, const Place& a
   ffn.dealt = at.partials;
   ffn.rows = batch.rows;
   ffn.is_rounded = rounds(batch);
+  if (i + 1 < w_.layers.size()) {
+    const GpuWeights::Layer& next = w_.layers[i + 1];
+    ffn.next[0] = next.q, ffn.next[1] = next.k, ffn.next[2] = next.v;
+  }
   kernels::cuda::feed_forward(ffn, at.workspace, at.stream);
   mark(c_.layers[i].moe ? "experts" : "dense feed-forward");
 }

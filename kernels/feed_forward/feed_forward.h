@@ -38,6 +38,9 @@ struct FeedForward {
   const float* weights;
   float* x;
   DealtRows<void> dealt = {};  // where x is null
+  // What is read next, or nothing: of one row and experts it goes to the second-level cache while they are being chosen
+  // and memory has nothing else to do, if it is so little that it stays there while their weights pass.
+  DeviceMatrix next[3] = {};
   int64_t rows, top_k;
   int64_t first_expert = 0;
   Activation act;

@@ -27,7 +27,24 @@ struct RowExperts {
   // weights wait for what is computed of them.
   unsigned up_panel, down_panel;
   int64_t up_expert, down_expert;
+  // To be fetched to the second-level cache.
+  const unsigned char* next[3] = {};
+  int next_bytes[3] = {};
 };
+constexpr int64_t kMostFetched = 12 << 20;
+
+// A block's share of what is read next.
+__device__ void fetch_next(const RowExperts& a) {
+  constexpr int kPiece = 4096;
+  const auto blocks = static_cast<int>(gridDim.x * gridDim.y);
+  const auto block = static_cast<int>(blockIdx.y * gridDim.x + blockIdx.x);
+#pragma unroll 1
+  for (int i = 0; i < 3; ++i)
+#pragma unroll 1
+    for (int at = block * kPiece; at < a.next_bytes[i]; at += blocks * kPiece)
+      asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(a.next[i] + at),
+                   "r"(min(kPiece, a.next_bytes[i] - at)));
+}
 
 // The expert at a slot: n_experts for the shared one, -1 where it is another GPU's, 0 of a dense layer.
 __device__ int expert_at(const RowExperts& a, int slot) {
@@ -62,6 +79,7 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   const auto k = static_cast<int>(a.gate.k), padded = static_cast<int>(padded_k(kFormat, k));
   const int in_block = block_panels(a.log_split, kWarps), n_parts = 1 << a.log_split;
   const int first_panel = static_cast<int>(blockIdx.x) * in_block, panel = first_panel + (warp >> a.log_split);
+  if (thread == 0) fetch_next(a);
   wait_for_previous();
   start_next();  // now, so that the next kernel's blocks know that the ids are there
   const int expert = expert_at(a, slot);
@@ -208,6 +226,12 @@ void cuda::experts_of_row(const FeedForward& a, bool shared, uint16_t* m, CUstre
                .down_panel = static_cast<unsigned>(panel_bytes(a.experts.down.format, a.experts.down.k)),
                .up_expert = device_bytes(a.experts.gate.format, a.experts.gate.n, a.experts.gate.k),
                .down_expert = device_bytes(a.experts.down.format, a.experts.down.n, a.experts.down.k)};
+  int64_t next_bytes = 0;
+  for (const DeviceMatrix& w : a.next) next_bytes += device_bytes(w.format, w.n, w.k);
+  for (int i = 0; i < 3 && a.ids != nullptr && next_bytes <= kMostFetched; ++i) {
+    r.next[i] = static_cast<const unsigned char*>(a.next[i].data);
+    r.next_bytes[i] = static_cast<int>(device_bytes(a.next[i].format, a.next[i].n, a.next[i].k));
+  }
   r.log_split = log_split_of(panels_of(r.gate.n) * r.slots, r.gate.k);
   with_format(r.gate.format, [&]<DeviceFormat kFormat> {
     if (r.log_split <= 2)

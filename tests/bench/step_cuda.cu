@@ -206,16 +206,21 @@ class Step {
   }
   FeedForward experts(int64_t layer) {
     const Layer& l = *w_.layers[static_cast<size_t>(layer)];
-    return {.h = h_.as<uint16_t>(),
-            .experts = {l.gate.view, l.up.view, l.down.view},
-            .shared = {},
-            .ids = ids_.as<int32_t>(),
-            .weights = weights_.as(),
-            .x = x_.as(),
-            .rows = rows_,
-            .top_k = kTopK,
-            .act = {Activation::Kind::silu},
-            .is_rounded = rounds_};
+    FeedForward a{.h = h_.as<uint16_t>(),
+                  .experts = {l.gate.view, l.up.view, l.down.view},
+                  .shared = {},
+                  .ids = ids_.as<int32_t>(),
+                  .weights = weights_.as(),
+                  .x = x_.as(),
+                  .rows = rows_,
+                  .top_k = kTopK,
+                  .act = {Activation::Kind::silu},
+                  .is_rounded = rounds_};
+    if (layer + 1 < std::ssize(w_.layers)) {
+      const Layer& next = *w_.layers[static_cast<size_t>(layer + 1)];
+      a.next[0] = next.q.view, a.next[1] = next.k.view, a.next[2] = next.v.view;
+    }
+    return a;
   }
 
   const Weights& w_;
