@@ -142,7 +142,7 @@ void bench_products(const char* what, DeviceFormat format, int64_t k, const std:
   calls[0]();
   float error = 0;
   for (const Product& p : products[0]) {
-    check_product<<<8, 128, 0, stream>>>(x.as<uint16_t>(), p.w, static_cast<const __nv_bfloat16*>(p.y), rows,
+    check_product<<<8, 128, 0, stream>>>(x.as<uint16_t>(), p.w, static_cast<const __nv_bfloat16*>(p.y.of[0]), rows,
                                          errors.as<float>());
     check(cudaStreamSynchronize(stream), "check");
     error = std::max(error, largest(errors.as<float>(), 1024));

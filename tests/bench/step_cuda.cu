@@ -141,7 +141,7 @@ class Step {
     if (!has("logits")) return;
     const Product logits{w_.output.view, logits_.as<void>(), Product::Out::f32};
     cuda::products(h_.as<uint16_t>(), rows_, {&logits, 1}, workspace_.as<void>(), stream, rounds_);
-    cuda::arg_max({logits_.as(), best_.as<int32_t>(), rows_, kVocab}, stream);
+    cuda::arg_max({logits_.as(), best_.as<ArgMax::Best>(), rows_, kVocab}, stream);
   }
 
   // Bytes that a step must read.
@@ -234,7 +234,7 @@ class Step {
       attended_{rows_ * kHeads * kHeadDim * 2, Device::cuda}, k_{rows_ * kKvHeads * kHeadDim * 2, Device::cuda},
       v_{rows_ * kKvHeads * kHeadDim * 2, Device::cuda}, angles_{rows_ * kHeadDim * 4, Device::cuda},
       ids_{rows_ * kTopK * 4, Device::cuda}, weights_{rows_ * kTopK * 4, Device::cuda},
-      logits_{rows_ * kVocab * 4, Device::cuda}, best_{rows_ * 4, Device::cuda};
+      logits_{rows_ * kVocab * 4, Device::cuda}, best_{rows_ * int64_t{sizeof(ArgMax::Best)}, Device::cuda};
 };
 
 struct Options {
