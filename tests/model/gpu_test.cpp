@@ -543,6 +543,24 @@ TEST_P(GpuShareTest, EveryWeightFormatComesCloseToOneGpus) {
   }
 }
 
+// Rows that are dealt out several times over, and more of them wanted than are computed at once; of one layer, whose
+// rows nobody has added up. All experts are taken, so that there are no close calls.
+TEST_P(GpuShareTest, EveryRowOfAPromptComesCloseToOneGpus) {
+  const std::vector<Token> prompt = prompt_of(1000, 3, 250);
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < std::ssize(prompt); i += 3) positions.push_back(i);
+  for (const int64_t layers : {1, 3}) {
+    RandomShape shape{.family = &kQwen3Moe, .type = TensorType::bf16, .vocab = 250, .context = 2048, .dim = 256};
+    shape.layers = layers, shape.heads = 8, shape.kv_heads = 2, shape.head_dim = 64;
+    shape.experts = 2, shape.top_k = 2, shape.ffn = 256;
+    const auto model = Model::make_up(shape);
+    Sequence alone(engine(model), 1100), shared(engine(model, 256 << 20, GetParam()), 1100);
+    const auto wanted = alone.logits_at(prompt, positions), found = shared.logits_at(prompt, positions);
+    for (size_t i = 0; i < positions.size(); ++i)
+      EXPECT_LT(difference(wanted[i], found[i]), kCutTolerance) << layers << " layers, position " << positions[i];
+  }
+}
+
 // Greedy replies of the model that ships. Told the same tokens, so that one close call is counted once.
 TEST_P(GpuShareTest, TheModelThatShipsChoosesTheTokensThatItDoesOnOne) {
   const auto model = Model::load(std::filesystem::path(CORVID_SOURCE_DIR) / "configs/models/corvid-small.gguf");
