@@ -178,7 +178,9 @@ class GpuBackend final : public Backend {
   }
 
   void reserve(std::span<const Batch> batches) {
-    if (group_->reserve(batches)) steps_.clear();  // they have the old workspace's place
+    if (group_->has_room(batches)) return;
+    steps_.clear();  // they have the old workspace's place, which is gone even where there is no room for a larger one
+    group_->make_room(batches);
   }
 
   // A decode step of so many rows, recorded when it is first asked for.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "kernels/store_heads/store_heads.h"
@@ -158,17 +160,25 @@ bool GpuGroup::knows_spans(bool dense) {
   return false;
 }
 
-bool GpuGroup::reserve(std::span<const Batch> batches) {
-  bool has_moved = false;
+int64_t GpuGroup::Member::workspace_bytes(std::span<const Batch> batches) const {
+  int64_t bytes = 0;
+  for (const Batch& batch : batches) bytes = std::max(bytes, forward.workspace_bytes(batch, pages));
+  return bytes;
+}
+
+bool GpuGroup::has_room(std::span<const Batch> batches) {
+  bool all_have = true;
+  each([&](Member& m) { all_have = all_have && m.workspace_bytes(batches) <= m.workspace.bytes(); });
+  return all_have;
+}
+
+void GpuGroup::make_room(std::span<const Batch> batches) {
   each([&](Member& m) {
-    int64_t bytes = 0;
-    for (const Batch& batch : batches) bytes = std::max(bytes, m.forward.workspace_bytes(batch, m.pages));
+    const int64_t bytes = m.workspace_bytes(batches);
     if (bytes <= m.workspace.bytes()) return;
-    has_moved = true;
     m.workspace = Buffer();
     m.workspace = Buffer(bytes, Device::cuda);
   });
-  return has_moved;
 }
 
 void GpuGroup::queue_rows(int64_t count) {
@@ -280,11 +290,23 @@ Token GpuGroup::likeliest(int64_t row) {
   return best.place;
 }
 
+void GpuGroup::wait_for_all() {
+  std::string errors;
+  for (const auto& m : members_) {
+    try {
+      kernels::cuda::wait(m->stream);
+    } catch (const std::runtime_error& error) {
+      errors += concat(errors.empty() ? "" : "; ", "GPU ", m->gpu, ": ", error.what());
+    }
+  }
+  if (!errors.empty()) fail(errors);
+}
+
 void GpuGroup::wait() {
   const auto taken_here = std::exchange(taken_, {});
   const auto best_taken = std::exchange(best_taken_, {});
   n_staged_ = 0;
-  for (const auto& m : members_) kernels::cuda::wait(m->stream);
+  wait_for_all();
   for (const Taken& taken : taken_here) {
     for (const auto& m : members_) {
       const int64_t size = m->config.vocab_size;

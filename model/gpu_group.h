@@ -55,9 +55,10 @@ class GpuGroup {
   // Whether a step of one row has a block for each of its spans, while they are few.
   bool knows_spans(bool dense);
 
-  // Room for such batches; what was recorded before is void when it says true: a dozen times in a life, as pasts double
-  // and with the first large chunk.
-  bool reserve(std::span<const Batch> batches);
+  // Room for such batches, which is made a dozen times in a life, as pasts double and with the first large chunk. What
+  // was recorded before make_room() is void, also where there is no memory for it.
+  bool has_room(std::span<const Batch> batches);
+  void make_room(std::span<const Batch> batches);
   void queue_rows(int64_t count);         // copies rows()
   void queue_layers(const Batch& batch);  // all, but of the last only what fills the caches when there are runs
   void queue_logits(const Batch& batch);  // of a decode step, or of what queue_wanted() gave
@@ -71,7 +72,8 @@ class GpuGroup {
   // The likeliest token of a row, likewise.
   void take_best(int64_t row, Token* to);
   void queue_best(int64_t rows);  // before: behind queue_logits(), and inside what is recorded
-  // Throws std::runtime_error for the likeliest of logits that are not finite.
+  // Throws std::runtime_error for the likeliest of logits that are not finite, and where GPUs have failed, with what
+  // each of them says.
   void wait();
 
   void fill(std::span<const int32_t> slots);  // with numbers that mean nothing
@@ -81,6 +83,7 @@ class GpuGroup {
   struct Member {
     Member(const Model& model, const GpuShare& its_share, int its_gpu, CUstream_st* lent_stream, int64_t most_rows);
     GpuForward::Place place() { return {pages, workspace.as<std::byte>(), stream, partials}; }
+    int64_t workspace_bytes(std::span<const Batch> batches) const;  // that they want
 
     int gpu;
     std::unique_ptr<CUstream_st, void (*)(CUstream_st*)> own_stream;  // null: lent
@@ -100,6 +103,8 @@ class GpuGroup {
   using Norm = const float* (*)(const GpuWeights& weights, size_t layer);
   // x += the GPUs' sums, where there are several; then h = norm(x).
   void queue_sum(const Batch& batch, Norm norm, size_t layer);
+  // Where one has failed the others do, too, which wait for it: so the first error need not be the cause.
+  void wait_for_all();
   Token likeliest(int64_t row);                       // of what all have said of it
   void queue_squares(const Batch& batch);             // sums them, where they are wanted
   void queue_rest(size_t layer, const Batch& batch);  // of a layer, from attention to the norm that comes next
