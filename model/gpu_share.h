@@ -1,8 +1,7 @@
 // How several GPUs share a model (tensor parallelism): which heads, rows and columns each of them has.
 //
 //   attention     KV heads with their query heads and, where blocks are selected, their index head; of the output
-//   matrix
-//                 the columns of those heads. Each GPU has the keys and values of its heads, and all index keys.
+//                 matrix the columns of those heads. Each GPU has the keys and values of its heads, and all index keys.
 //   feed-forward  a part of the width of every expert, the shared and the dense ones too: rows of gate and up, columns
 //                 of down. So each token's work is even whatever experts it takes, and at batch 1 each GPU reads its
 //                 part of the bytes; of 8 whole experts the fuller of two GPUs would have 5.1 on average. Where a

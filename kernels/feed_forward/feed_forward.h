@@ -8,14 +8,14 @@
 //            ids == weights == nullptr: a dense layer, n_experts == top_k == 1. shared: as a dense layer, its own
 //            width.
 //   Needs    rows >= 0; dim and ffn multiples of 8; gate and up in one format; ids distinct within a row. A row's ids
-//   outside [first_expert,
-//            first_expert + n_experts) are another GPU's: they add nothing here. n_experts <= kMaxExperts.
+//            outside [first_expert, first_expert + n_experts) are another GPU's: they add nothing here.
+//            n_experts <= kMaxExperts.
 //   Dealt    above kStreamRows rows x may be null: then the sums, without what x held, go to `dealt` as bf16, rows that
 //            GPUs have dealt among them (comm/dealt_rows.h). Wants weights that products() takes so.
 //   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Up to
-//            kStreamRows rows h and m are rounded for q8_0 as in products.h. Above
-//            kStreamRows rows weights in quantised formats are rounded to bf16 as in products.h, and each routed
-//            expert's output is, too, before it is weighed and added.
+//            kStreamRows rows h and m are rounded for q8_0 as in products.h. Above that weights in quantised
+//            formats are rounded to bf16 as in products.h, and each routed expert's output is, too, before it is
+//            weighed and added.
 //   Order    no atomics. A row's bits depend on that row and its experts alone, in each of these regimes: up to
 //            kStreamRows rows in the call; above that. In the second the kernels are those of large products.
 #pragma once

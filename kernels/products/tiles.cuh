@@ -378,8 +378,8 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) {
 
 // Steps first, first + stride, ... before end, of kPanels panels, times the rows that a lane holds (x[n]: row lane / 4
 // of tile n, or null), added to sum: [panel][tile of 8 rows][(row of the panel lane / 4: row of x 2 * (lane % 4), the
-// next), (lane / 4
-// + 8: ...)]. kAhead steps are in registers at a time.
+// next), (lane / 4 + 8: ...)]. kAhead steps are in registers at a time.
+//
 // before_x() is called when the first are on their way, between() before each kAhead steps. kRounds: x is not on the
 // grid of grid.cuh, and has to be.
 template <DeviceFormat kFormat, int kTiles, int kPanels, int kAhead, bool kPadded = false, bool kRounds = false,
