@@ -15,9 +15,6 @@
 namespace corvid::model {
 namespace {
 
-using kernels::Buffer;
-using kernels::Device;
-
 constexpr int64_t kMostRows = 8192;      // of a chunk of prompts: enough for each expert to get some hundreds
 constexpr int64_t kMostSequences = 128;  // in one pass over the weights
 constexpr int64_t kLeastPages = 64;      // of the caches
@@ -323,14 +320,14 @@ int64_t free_bytes(int gpu, std::span<const int> gpus) {
 }  // namespace
 
 std::optional<std::string> gpu_obstacle(const Model& model, std::span<const int> gpus, bool selects_untrained) {
-  if (const auto obstacle = kernels::cuda::gpu_obstacle(gpus)) return obstacle;
+  if (auto obstacle = kernels::cuda::gpu_obstacle(gpus)) return obstacle;
   const Config& c = model.config();
-  if (const auto obstacle = share_obstacle(c, model.weights(), std::ssize(gpus))) return obstacle;
+  if (auto obstacle = share_obstacle(c, model.weights(), std::ssize(gpus))) return obstacle;
   const auto shares = shares_of(c, model.weights(), std::ssize(gpus));
-  if (const auto obstacle = shape_obstacle(shares.front().config(c))) return obstacle;
+  if (auto obstacle = shape_obstacle(shares.front().config(c))) return obstacle;
   if (selects_untrained && !c.has_sparse_attention())
     return concat("want a model that selects blocks for --attention sparse, found ", c.architecture());
-  if (const auto obstacle = kernels::AllReduce::obstacle(gpus)) return obstacle;
+  if (auto obstacle = kernels::AllReduce::obstacle(gpus)) return obstacle;
   const auto pages = GpuGroup::page_shares(c, shares, gpus, false);
   for (size_t i = 0; i < gpus.size(); ++i) {
     const int64_t free = free_bytes(gpus[i], gpus), wanted = bytes_wanted(model, shares[i], pages[i], free);
