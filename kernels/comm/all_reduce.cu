@@ -133,18 +133,7 @@ __global__ __launch_bounds__(kThreads, 1) void few_rows_kernel(const __grid_cons
         sum[t][2] += __uint_as_float(theirs[t].z), sum[t][3] += __uint_as_float(theirs[t].w);
       }
     }
-    float squares = 0;
-#pragma unroll
-    for (int t = 0; t < kTimes; ++t) {
-      const int i = t * kThreads + thread;
-      if (i >= pieces) continue;
-#pragma unroll
-      for (int n = 0; n < kNumbers; ++n) {
-        sum[t][n] += before[t][n];
-        squares += sum[t][n] * sum[t][n];
-      }
-      store(x + i * kNumbers, sum[t]);
-    }
+    const float squares = add_to_row<kThreads>(sum, before, pieces, x);
     const float total = block_sum<kThreads>(squares, sums);
     if (thread == 0) a.calls[row] = call;  // all have read it
     const float scale = rsqrtf(total / static_cast<float>(a.dim) + a.eps);

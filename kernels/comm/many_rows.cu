@@ -55,18 +55,7 @@ __global__ __launch_bounds__(kThreads, kTimes <= 3 ? 3 : 1) void many_rows_kerne
         if (i < pieces) add8(sum[t], mail[i]);
       }
     }
-    float squares = 0;
-#pragma unroll
-    for (int t = 0; t < kTimes; ++t) {
-      const int i = t * kThreads + thread;
-      if (i >= pieces) continue;
-#pragma unroll
-      for (int n = 0; n < kNumbers; ++n) {
-        sum[t][n] += before[t][n];
-        squares += sum[t][n] * sum[t][n];
-      }
-      store(a.x + at + i * kNumbers, sum[t]);
-    }
+    const float squares = add_to_row<kThreads>(sum, before, pieces, a.x + at);
     if (a.w == nullptr) continue;
     const float scale = rsqrtf(block_sum<kThreads>(squares, sums) / static_cast<float>(a.dim) + a.eps);
 #pragma unroll

@@ -34,6 +34,26 @@ __device__ inline void add8(float (&sum)[8], uint4 bits) {
   }
 }
 
+// A thread's pieces of a row, which its block's threads take in turns: what was `before` is added to the sums, which go
+// to x. Returns the sum of their squares.
+template <int kThreads, int kTimes, int kNumbers>
+__device__ float add_to_row(float (&sum)[kTimes][kNumbers], const float (&before)[kTimes][kNumbers], int pieces,
+                            float* x) {
+  float squares = 0;
+#pragma unroll
+  for (int t = 0; t < kTimes; ++t) {
+    const int i = t * kThreads + static_cast<int>(threadIdx.x);
+    if (i >= pieces) continue;
+#pragma unroll
+    for (int n = 0; n < kNumbers; ++n) {
+      sum[t][n] += before[t][n];
+      squares += sum[t][n] * sum[t][n];
+    }
+    store(x + i * kNumbers, sum[t]);
+  }
+  return squares;
+}
+
 // The sum over a block's threads, in each of them. `sums`: a place for each warp, free when all have come here.
 template <int kThreads>
 __device__ float block_sum(float value, float (&sums)[kThreads / 32]) {
