@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "kernels/check.h"
 #include "kernels/cuda_check.h"
 #include "kernels/launch.cuh"
@@ -316,6 +319,7 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
           " rows");
   if (rows == 0) return;
   auto* free = static_cast<unsigned char*>(workspace);
+  std::vector<WideProduct> wide;  // in bf16: together
   for (const XOrder order : {XOrder::plain, XOrder::eights, XOrder::fours}) {
     const uint16_t* ordered = order == XOrder::plain ? x : nullptr;
     for (const Product& p : all) {
@@ -326,19 +330,24 @@ void cuda::products(const uint16_t* x, int64_t rows, std::span<const Product> al
         ordered = to;
         free += ordered_bytes(rows, p.w.k);
       }
-      wide_product({.x = ordered,
-                    .positions = rows,
-                    .first = p.w,
-                    .second = {},
-                    .tiles = nullptr,
-                    .n_tiles = nullptr,
-                    .max_tiles = 0,
-                    .y = p.y,
-                    .out = wide_out(p.out),
-                    .act = {}},
-                   stream);
+      const WideProduct product{.x = ordered,
+                                .positions = rows,
+                                .first = p.w,
+                                .second = {},
+                                .tiles = nullptr,
+                                .n_tiles = nullptr,
+                                .max_tiles = 0,
+                                .y = p.y,
+                                .out = wide_out(p.out),
+                                .act = {}};
+      if (order == XOrder::plain)
+        wide.push_back(product);
+      else
+        wide_product(product, stream);
     }
   }
+  for (size_t i = 0; i < wide.size(); i += kMostWide)
+    wide_products(std::span(wide).subspan(i, std::min(wide.size() - i, size_t{kMostWide})), stream);
   if (has_ring(all, rows))
     ring_products(x, rows, all, stream);
   else

@@ -69,6 +69,11 @@ __device__ void wgmma_from_registers(float (&d)[kColumns / 2], uint32_t a0, uint
   CORVID_D88       \
   ", "             \
   "%88, %89, %90, %91, %92, %93, %94, %95"
+#define CORVID_D128                                                                              \
+  CORVID_D96                                                                                     \
+  ", "                                                                                           \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #define CORVID_8(d, at)                                                                                              \
   "+f"(d[at]), "+f"(d[at + 1]), "+f"(d[at + 2]), "+f"(d[at + 3]), "+f"(d[at + 4]), "+f"(d[at + 5]), "+f"(d[at + 6]), \
       "+f"(d[at + 7])
@@ -80,6 +85,7 @@ __device__ void wgmma_from_registers(float (&d)[kColumns / 2], uint32_t a0, uint
 #define CORVID_O80(d) CORVID_O72(d), CORVID_8(d, 72)
 #define CORVID_O88(d) CORVID_O80(d), CORVID_8(d, 80)
 #define CORVID_O96(d) CORVID_O88(d), CORVID_8(d, 88)
+#define CORVID_O128(d) CORVID_O96(d), CORVID_8(d, 96), CORVID_8(d, 104), CORVID_8(d, 112), CORVID_8(d, 120)
 #define CORVID_WGMMA(columns, registers, first, second)                                                 \
   template <>                                                                                           \
   __device__ inline void wgmma<columns>(float(&d)[registers], uint64_t a, uint64_t b) {                 \
@@ -105,6 +111,7 @@ CORVID_WGMMA(144, 72, 72, 73)
 CORVID_WGMMA(160, 80, 80, 81)
 CORVID_WGMMA(176, 88, 88, 89)
 CORVID_WGMMA(192, 96, 96, 97)
+CORVID_WGMMA(256, 128, 128, 129)
 CORVID_WGMMA_FROM_REGISTERS(32, 16, 16, 17, 18, 19, 20)
 CORVID_WGMMA_FROM_REGISTERS(64, 32, 32, 33, 34, 35, 36)
 CORVID_WGMMA_FROM_REGISTERS(128, 64, 64, 65, 66, 67, 68)
@@ -124,6 +131,8 @@ CORVID_WGMMA_FROM_REGISTERS(128, 64, 64, 65, 66, 67, 68)
 #undef CORVID_O88
 #undef CORVID_D96
 #undef CORVID_O96
+#undef CORVID_D128
+#undef CORVID_O128
 #undef CORVID_8
 #undef CORVID_WGMMA
 #undef CORVID_WGMMA_FROM_REGISTERS

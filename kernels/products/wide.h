@@ -1,6 +1,8 @@
 // Products of many rows, one or several experts: the kernels behind products() and feed_forward() above kStreamRows
 // rows.
 #pragma once
+#include <span>
+
 #include "kernels/expert_ffn/expert_ffn.h"
 #include "kernels/feed_forward/plan.h"
 #include "kernels/products/products.h"
@@ -38,8 +40,12 @@ struct WideProduct {
   XOrder order = XOrder::plain;  // of y, if that is bf16
 };
 
+constexpr int kMostWide = 6;
+
 namespace cuda {
-void wide_product(const WideProduct& a, CUstream_st* stream);
+// One product, or up to kMostWide of one x, in bf16 and without tiles, which together keep more multiprocessors busy.
+void wide_products(std::span<const WideProduct> all, CUstream_st* stream);
+inline void wide_product(const WideProduct& a, CUstream_st* stream) { wide_products({&a, 1}, stream); }
 void wide_quants(const WideProduct& a, CUstream_st* stream);  // any format but bf16
 
 // to[p] = from[rows[p]] in another order, p < *count; null: rows in their order, all `positions` of them. k is a

@@ -1,6 +1,8 @@
 // The kernel of wide.cu, for all shapes.
 #pragma once
 #include <algorithm>
+#include <limits>
+#include <span>
 
 #include "kernels/products/wide.cuh"
 #include "kernels/products/wide_write.cuh"
@@ -12,10 +14,12 @@ constexpr int kStages = 4;
 constexpr int kWeightBox = 64;  // rows of weights of an instruction
 constexpr int kWeightBoxBytes = kWeightBox * kWideStageK * 2;
 
-// kGroups warpgroups multiply, with kEach boxes of weights each and up to kMost rows of x.
-template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows>
+// kGroups warpgroups multiply, with kEach boxes of weights each and up to kMost rows of x. kMatrices: most products of
+// one x in a launch.
+template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows, int kMostMatrices>
 struct Shape {
   static constexpr Share kShare = kSharedPart;
+  static constexpr int kMatrices = kMostMatrices;
   static constexpr int kCluster = 2, kGroups = kWarpgroups, kEach = kBoxes, kMost = kMostRows;
   static constexpr int kRows = kGroups * kEach * kWeightBox;  // of weights, in a block
   static constexpr int kThreads = (kGroups + 1) * 128;
@@ -30,17 +34,33 @@ struct Shape {
   };
 };
 
+template <class S>
 struct WideArgs {
-  WideTask task;
-  CUtensorMap first, second, x;
+  WideTask tasks[S::kMatrices];  // the first has the blocks of all
+  CUtensorMap first[S::kMatrices], second, x;
+  int first_block[S::kMatrices];  // as the pieces count them
   int expert_rows;
   uint64_t w_policy, x_policy;
 };
 
+// What the plan says is there when the kernel before has ended.
+template <class S>
+__device__ int tiles_of(const WideArgs<S>& a) {
+  return a.tasks[0].n_tiles != nullptr ? *a.tasks[0].n_tiles : a.tasks[0].max_tiles;
+}
+
+struct Part : Piece {
+  int matrix;
+};
 // What of piece `i` is this block's: some of the tile's rows, maybe none, or the next block of weights.
 template <class S>
-__device__ Piece part_of(const WideTask& a, int i, int n_tiles, int rank) {
-  Piece piece = piece_of(a, i, n_tiles);
+__device__ Part part_of(const WideArgs<S>& a, int i, int n_tiles, int rank) {
+  Part piece{piece_of(a.tasks[0], i, n_tiles), 0};
+  if constexpr (S::kMatrices > 1) {
+#pragma unroll
+    for (int m = 1; m < S::kMatrices; ++m) piece.matrix += piece.block >= a.first_block[m] ? 1 : 0;
+    piece.block -= a.first_block[piece.matrix];
+  }
   if constexpr (S::kShare == Share::weights) {
     const int count = piece.tile.count, each = ((count + S::kCluster - 1) / S::kCluster + 15) / 16 * 16;
     const int from = min(rank * each, count);
@@ -52,42 +72,76 @@ __device__ Piece part_of(const WideTask& a, int i, int n_tiles, int rank) {
 }
 
 template <class S>
-__device__ void produce(const WideArgs& a, typename S::Memory& shared, int n_tiles, int rank) {
-  constexpr uint16_t kAll = (1 << S::kCluster) - 1;
-  constexpr int kSlice = kWeightBox / (S::kShare == Share::weights ? S::kCluster : 1);  // rows that this block fetches
-  Ring<kStages> at;
-  const bool is_pair = a.task.out == WideProduct::Out::activated;
-  const int clusters = static_cast<int>(gridDim.x) / S::kCluster;
-  for (int i = static_cast<int>(blockIdx.x) / S::kCluster; i < n_tiles * a.task.blocks; i += clusters) {
-    const Piece piece = part_of<S>(a.task, i, n_tiles, rank);
-    const int row = piece.tile.expert * a.expert_rows + piece.block * (is_pair ? S::kRows / 2 : S::kRows);
-    const int boxes = (piece.tile.count + kBox - 1) / kBox;
-    for (int step = 0; step < a.task.steps; ++step, at.next()) {
-      auto& s = shared.stages[at.stage];
-      uint64_t* full = &shared.full[at.stage];
-      ptx::wait(&shared.empty[at.stage], at.parity ^ 1);
-      ptx::arrive_expecting(full, S::kGroups * S::kEach * kWeightBoxBytes + boxes * kBoxBytes);
-      const int k = step * kWideStageK;
-#pragma unroll
-      for (int box = 0; box < S::kGroups * S::kEach; ++box) {
-        const CUtensorMap& from = is_pair && box % 2 == 1 ? a.second : a.first;
-        const int first = row + (is_pair ? box / 2 : box) * kWeightBox;
-        if constexpr (S::kShare == Share::weights)
-          copy_box_to(kAll, s.w[box] + rank * kSlice * kWideStageK * 2, from, k, first + rank * kSlice, full,
-                      a.w_policy);
-        else
-          copy_box(s.w[box], from, k, first, full, a.w_policy);
-      }
-      if constexpr (S::kShare == Share::x) {
-        for (int box = rank; box < boxes; box += S::kCluster)
-          copy_box_to(kAll, s.x[box], a.x, k, piece.tile.first + box * kBox, full, a.x_policy);
-      } else {
-        for (int box = 0; box < boxes; ++box)
-          copy_box(s.x[box], a.x, k, piece.tile.first + box * kBox, full, a.x_policy);
+class Producer {
+ public:
+  __device__ Producer(const WideArgs<S>& a, typename S::Memory& shared, int rank)
+      : a_(a), shared_(shared), rank_(rank), is_pair_(a.tasks[0].out == WideProduct::Out::activated) {}
+
+  __device__ void run() {
+    const int steps = a_.tasks[0].steps;
+    // Where there is no plan to wait for, the first weights come while the kernel before ends.
+    const int early = a_.tasks[0].n_tiles == nullptr ? min(kStages, steps) : 0;
+    int i = static_cast<int>(blockIdx.x) / S::kCluster;
+    if (early > 0) {
+      const Part piece = part_of<S>(a_, i, a_.tasks[0].max_tiles, rank_);
+      for (int step = 0; step < early; ++step) copy_weights(piece, step, step);
+      wait_for_previous();
+      for (int step = 0; step < early; ++step) copy_x(piece, step, step);
+    } else {
+      wait_for_previous();
+    }
+    const int n_tiles = tiles_of(a_), end = n_tiles * a_.tasks[0].blocks;
+    Ring<kStages> at;
+    for (int step = 0; step < early; ++step) at.next();
+    for (int first = early; i < end; i += static_cast<int>(gridDim.x) / S::kCluster, first = 0) {
+      const Part piece = part_of<S>(a_, i, n_tiles, rank_);
+      for (int step = first; step < steps; ++step, at.next()) {
+        ptx::wait(&shared_.empty[at.stage], at.parity ^ 1);
+        copy_weights(piece, step, at.stage);
+        copy_x(piece, step, at.stage);
       }
     }
   }
-}
+
+ private:
+  static constexpr uint16_t kAll = (1 << S::kCluster) - 1;
+  static constexpr int kSlice = kWeightBox / (S::kShare == Share::weights ? S::kCluster : 1);  // rows of this block
+
+  __device__ static int boxes_of(const Part& piece) { return (piece.tile.count + kBox - 1) / kBox; }
+  // Says what comes of both.
+  __device__ void copy_weights(const Part& piece, int step, int stage) {
+    auto& s = shared_.stages[stage];
+    uint64_t* full = &shared_.full[stage];
+    ptx::arrive_expecting(full, S::kGroups * S::kEach * kWeightBoxBytes + boxes_of(piece) * kBoxBytes);
+    const int row = piece.tile.expert * a_.expert_rows + piece.block * (is_pair_ ? S::kRows / 2 : S::kRows);
+#pragma unroll
+    for (int box = 0; box < S::kGroups * S::kEach; ++box) {
+      const CUtensorMap& from = is_pair_ && box % 2 == 1 ? a_.second : a_.first[piece.matrix];
+      const int first = row + (is_pair_ ? box / 2 : box) * kWeightBox;
+      if constexpr (S::kShare == Share::weights)
+        copy_box_to(kAll, s.w[box] + rank_ * kSlice * kWideStageK * 2, from, step * kWideStageK, first + rank_ * kSlice,
+                    full, a_.w_policy);
+      else
+        copy_box(s.w[box], from, step * kWideStageK, first, full, a_.w_policy);
+    }
+  }
+  __device__ void copy_x(const Part& piece, int step, int stage) {
+    auto& s = shared_.stages[stage];
+    uint64_t* full = &shared_.full[stage];
+    const int boxes = boxes_of(piece);
+    for (int box = S::kShare == Share::x ? rank_ : 0; box < boxes; box += S::kShare == Share::x ? S::kCluster : 1) {
+      if constexpr (S::kShare == Share::x)
+        copy_box_to(kAll, s.x[box], a_.x, step * kWideStageK, piece.tile.first + box * kBox, full, a_.x_policy);
+      else
+        copy_box(s.x[box], a_.x, step * kWideStageK, piece.tile.first + box * kBox, full, a_.x_policy);
+    }
+  }
+
+  const WideArgs<S>& a_;
+  typename S::Memory& shared_;
+  const int rank_;
+  const bool is_pair_;
+};
 
 // This warp needs the stage no more: said to all blocks that write to it.
 template <class S>
@@ -96,7 +150,8 @@ __device__ void release(typename S::Memory& shared, int stage, int lane) {
 }
 
 template <class S, int kColumns>
-__device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, const Piece& piece, Ring<kStages>& at) {
+__device__ void multiply_piece(const WideArgs<S>& a, typename S::Memory& shared, const Part& piece, Ring<kStages>& at) {
+  const WideTask& task = a.tasks[piece.matrix];
   const int thread = static_cast<int>(threadIdx.x) - 128, group = thread / 128, lane = thread % 32;
   float sum[S::kEach][kColumns / 2];
 #pragma unroll
@@ -104,7 +159,7 @@ __device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, co
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sum[m][i] = 0;
   int before = -1;
-  for (int step = 0; step < a.task.steps; ++step, at.next()) {
+  for (int step = 0; step < a.tasks[0].steps; ++step, at.next()) {
     auto& s = shared.stages[at.stage];
     ptx::wait(&shared.full[at.stage], at.parity);
     const uint64_t w = ptx::operand(ptx::shared_address(s.w[group * S::kEach])),
@@ -125,20 +180,20 @@ __device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, co
 
   // The last stage's weights of this warpgroup: when its four warps are done, the results go through there.
   unsigned char* between = shared.stages[before].w[group * S::kEach];
-  const bool is_pair = a.task.out == WideProduct::Out::activated;
+  const bool is_pair = task.out == WideProduct::Out::activated;
   const int channel = piece.block * (is_pair ? S::kRows / 2 : S::kRows) + group * (is_pair ? 1 : S::kEach) * kWeightBox;
   ptx::sync_warpgroup(group + 1);
   if (is_pair) {
     if constexpr (S::kEach == 2) {
 #pragma unroll
-      for (int i = 0; i < kColumns / 2; ++i) sum[0][i] = activate(sum[0][i], sum[1][i], a.task.act);
-      write_bf16_lines<1, kColumns>(a.task, piece.tile, channel, group, between,
+      for (int i = 0; i < kColumns / 2; ++i) sum[0][i] = activate(sum[0][i], sum[1][i], task.act);
+      write_bf16_lines<1, kColumns>(task, piece.tile, channel, group, between,
                                     *reinterpret_cast<const float(*)[1][kColumns / 2]>(&sum[0]));
     }
-  } else if (a.task.out == WideProduct::Out::bf16) {
-    write_bf16_lines<S::kEach, kColumns>(a.task, piece.tile, channel, group, between, sum);
+  } else if (task.out == WideProduct::Out::bf16) {
+    write_bf16_lines<S::kEach, kColumns>(task, piece.tile, channel, group, between, sum);
   } else {
-    write_float_lines<S::kEach, kColumns>(a.task, piece.tile, channel, group, between, sum);
+    write_float_lines<S::kEach, kColumns>(task, piece.tile, channel, group, between, sum);
   }
   ptx::fence_for_engines();
   __syncwarp();
@@ -146,51 +201,50 @@ __device__ void multiply_piece(const WideArgs& a, typename S::Memory& shared, co
 }
 
 // The next larger product that there is code for.
+template <class S>
 CORVID_HOST_DEVICE constexpr int next_columns(int columns) {
+  if (S::kMost == 256) return columns < 64 ? 64 : columns + 64;
   return columns < 64 ? 64 : columns < 128 ? 128 : columns == 160 ? 192 : columns + 16;
 }
 
 // With as few columns as do, kColumns or more.
 template <class S, int kColumns>
-__device__ void multiply_some(const WideArgs& a, typename S::Memory& shared, const Piece& piece, Ring<kStages>& at) {
+__device__ void multiply_some(const WideArgs<S>& a, typename S::Memory& shared, const Part& piece, Ring<kStages>& at) {
   if (piece.tile.count == 0) {
-    for (int step = 0; step < a.task.steps; ++step, at.next()) {
+    for (int step = 0; step < a.tasks[0].steps; ++step, at.next()) {
       ptx::wait(&shared.full[at.stage], at.parity);
       release<S>(shared, at.stage, static_cast<int>(threadIdx.x) % 32);
     }
   } else if (kColumns == S::kMost || piece.tile.count <= kColumns) {
     multiply_piece<S, kColumns>(a, shared, piece, at);
   } else if constexpr (kColumns < S::kMost) {
-    multiply_some<S, next_columns(kColumns)>(a, shared, piece, at);
+    multiply_some<S, next_columns<S>(kColumns)>(a, shared, piece, at);
   }
 }
 
 template <class S>
-__global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_constant__ WideArgs a) {
+__global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_constant__ WideArgs<S> a) {
   extern __shared__ unsigned char raw[];
   auto& shared = *reinterpret_cast<typename S::Memory*>((reinterpret_cast<uintptr_t>(raw) + 1023) / 1024 * 1024);
   if (threadIdx.x == 0) init_ring(shared.full, shared.empty, S::kCluster * S::kGroups * 4);
   const auto rank = static_cast<int>(ptx::cluster_rank());
   ptx::sync_cluster();
-  wait_for_previous();
   start_next();
-  const int n_tiles = a.task.n_tiles != nullptr ? *a.task.n_tiles : a.task.max_tiles;
   if (threadIdx.x < 128) {
     ptx::release_registers<40>();
-    if (threadIdx.x == 0) produce<S>(a, shared, n_tiles, rank);
+    if (threadIdx.x == 0) Producer<S>(a, shared, rank).run();
   } else {
-    if constexpr (S::kGroups == 2)
-      ptx::claim_registers<232>();
-    else
-      ptx::claim_registers<152>();
+    ptx::claim_registers<232>();
+    wait_for_previous();
+    const int n_tiles = tiles_of(a);
     Ring<kStages> at;
-    const int clusters = static_cast<int>(gridDim.x) / S::kCluster, end = n_tiles * a.task.blocks;
+    const int clusters = static_cast<int>(gridDim.x) / S::kCluster, end = n_tiles * a.tasks[0].blocks;
     int i = static_cast<int>(blockIdx.x) / S::kCluster;
-    Piece next = i < end ? part_of<S>(a.task, i, n_tiles, rank) : Piece{};
+    Part next = i < end ? part_of<S>(a, i, n_tiles, rank) : Part{};
     while (i < end) {
-      const Piece piece = next;
+      const Part piece = next;
       i += clusters;
-      if (i < end) next = part_of<S>(a.task, i, n_tiles, rank);  // read during this piece's products
+      if (i < end) next = part_of<S>(a, i, n_tiles, rank);  // read during this piece's products
       multiply_some<S, 32>(a, shared, piece, at);
     }
   }
@@ -213,26 +267,38 @@ int clusters_at_once(int shared_bytes) {
   return count;
 }
 
+// Of one x, at most S::kMatrices products.
 template <class S>
-void launch_wide(const WideProduct& a, int tile, CUstream_st* stream) {
-  const int64_t columns = padded_k(DeviceFormat::bf16, a.first.k), rows = panels_of(a.first.n) * kPanelRows;
+void launch_wide(std::span<const WideProduct> all, int tile, CUstream_st* stream) {
+  const WideProduct& a = all.front();
+  const int64_t columns = padded_k(DeviceFormat::bf16, a.first.k), expert_rows = panels_of(a.first.n) * kPanelRows;
   const bool is_pair = a.out == WideProduct::Out::activated;
   const auto map = [&](const DeviceMatrix& w) {
-    return map_of(w.data, columns, columns, w.n_experts * rows,
+    return map_of(w.data, columns, columns, w.n_experts * panels_of(w.n) * kPanelRows,
                   S::kShare == Share::weights ? kWeightBox / S::kCluster : kWeightBox);
   };
-  WideArgs args{.task = wide_task(a, tile, is_pair ? S::kRows / 2 : S::kRows),
-                .first = map(a.first),
-                .second = is_pair ? map(a.second) : CUtensorMap{},
-                .x = map_of(a.x, a.first.k, a.first.k, a.positions, kBox),
-                .expert_rows = static_cast<int>(rows),
-                .w_policy = kPolicyNormal,
-                .x_policy = S::kShare == Share::x && a.tiles != nullptr ? kPolicyLast : kPolicyNormal};
-  if (S::kShare == Share::weights) args.task.group = 4;
-  if (S::kShare == Share::x) args.task.blocks = (args.task.blocks + S::kCluster - 1) / S::kCluster;
+  WideArgs<S> args{.tasks = {},
+                   .first = {},
+                   .second = is_pair ? map(a.second) : CUtensorMap{},
+                   .x = map_of(a.x, a.first.k, a.first.k, a.positions, kBox),
+                   .first_block = {},
+                   .expert_rows = static_cast<int>(expert_rows),
+                   .w_policy = kPolicyNormal,
+                   .x_policy = S::kShare == Share::x && a.tiles != nullptr ? kPolicyLast : kPolicyNormal};
+  int blocks = 0;
+  for (int m = 0; m < S::kMatrices; ++m) {
+    args.first_block[m] = std::numeric_limits<int>::max();
+    if (m >= std::ssize(all)) continue;
+    args.tasks[m] = wide_task(all[m], tile, is_pair ? S::kRows / 2 : S::kRows);
+    args.first[m] = map(all[m].first);
+    args.first_block[m] = blocks;
+    blocks += S::kShare == Share::x ? (args.tasks[m].blocks + S::kCluster - 1) / S::kCluster : args.tasks[m].blocks;
+  }
+  args.tasks[0].blocks = blocks;
+  if (S::kShare == Share::weights) args.tasks[0].group = 4;
   constexpr int kSharedBytes = sizeof(typename S::Memory) + 1024;
   cuda::allow(wide_kernel<S>, kSharedBytes);
-  const int clusters = std::min(clusters_at_once<S>(kSharedBytes), args.task.max_tiles * args.task.blocks);
+  const int clusters = std::min(clusters_at_once<S>(kSharedBytes), args.tasks[0].max_tiles * blocks);
   cuda::launch("wide_product", wide_kernel<S>,
                {.grid = dim3(static_cast<unsigned>(clusters * S::kCluster)),
                 .threads = S::kThreads,
@@ -243,8 +309,8 @@ void launch_wide(const WideProduct& a, int tile, CUstream_st* stream) {
                args);
 }
 
-using SharesX = Shape<Share::x, 2, 2, 192>;
-using SharesWeights = Shape<Share::weights, 2, 2, 192>;
-using Narrow = Shape<Share::weights, 3, 1, 128>;
+using SharesX = Shape<Share::x, 2, 2, 192, 1>;
+using SharesWeights = Shape<Share::weights, 2, 2, 192, 1>;
+using Dense = Shape<Share::x, 2, 1, 256, kMostWide>;
 
 }  // namespace corvid::kernels

@@ -10,6 +10,14 @@ __device__ inline uint32_t packed(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&two);
 }
 
+// Of this warpgroup. The compiler is not to know that it is always the same: it would work out before the first piece
+// where everything of a piece goes, keep that in local memory, and read it back from far at every piece's end.
+__device__ inline int thread_of_group() {
+  int thread = static_cast<int>(threadIdx.x) % 128;
+  asm volatile("" : "+r"(thread));
+  return thread;
+}
+
 // Accesses on their way together, where there are registers for it.
 template <int kSums>
 constexpr int kAtOnce = kSums <= 320 ? 4 : 1;
@@ -21,7 +29,7 @@ template <int kEach, int kColumns>
 __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int channel, int group,
                                  unsigned char* between, const float (&sum)[kEach][kColumns / 2]) {
   constexpr int kPositions = 64, kChunks = kEach * 8, kPitch = kChunks * 16;
-  const int thread = static_cast<int>(threadIdx.x) % 128, warp = thread / 32, lane = thread % 32;
+  const int thread = thread_of_group(), warp = thread / 32, lane = thread % 32;
   const bool has_chunks = a.order == XOrder::plain && a.n % 8 == 0;
   const auto place = [&](int position, int chunk) { return position * kPitch + (chunk ^ (position & 7)) * 16; };
 #pragma unroll
@@ -67,7 +75,7 @@ template <int kEach, int kColumns>
 __device__ void write_float_lines(const WideTask& a, const ExpertTile& tile, int channel, int group,
                                   unsigned char* between, const float (&sum)[kEach][kColumns / 2]) {
   constexpr int kPositions = kEach * 32;
-  const int thread = static_cast<int>(threadIdx.x) % 128, warp = thread / 32, lane = thread % 32;
+  const int thread = thread_of_group(), warp = thread / 32, lane = thread % 32;
   auto* floats = reinterpret_cast<float*>(between);
   const auto place = [](int position, int c) { return position * 64 + (c ^ (position / 2 % 4 * 8)); };
   const bool adds = a.out == WideProduct::Out::add_f32;

@@ -229,24 +229,38 @@ TEST_F(ProductsTest, GivesARowTheSameBitsWithWeightsFromMemory) {
   }
 }
 
+// More than a launch takes, in float32 and in bf16.
 TEST_F(ProductsTest, ComputesSeveralAtOnce) {
-  for (const int64_t rows : {5, 50}) {
+  for (const int64_t rows : {5, 50, 300}) {
     const int64_t k = 512;
     const std::vector<uint16_t> x = to_bf16(random_floats(rows * k, 8));
     std::vector<std::unique_ptr<DeviceWeights>> weights;
-    for (int i = 0; i < 12; ++i)
+    for (int i = 0; i < 24; ++i)
       weights.push_back(std::make_unique<DeviceWeights>(kDeviceFormats[i % 3], 20 + 16 * i, k, uint32_t(i)));
     std::vector<std::unique_ptr<Guarded<float>>> found;
+    std::vector<std::unique_ptr<Guarded<uint16_t>>> rounded;
     std::vector<Product> products;
     Arrays on(*exec_);
     for (const auto& w : weights) {
       found.push_back(std::make_unique<Guarded<float>>(rows * w->n));
-      products.push_back({w->view, on.out(found.back()->data(), rows * w->n), Product::Out::f32});
+      rounded.push_back(std::make_unique<Guarded<uint16_t>>(rows * w->n));
+      if (found.size() % 5 == 0)
+        products.push_back({w->view, on.out(rounded.back()->data(), rows * w->n), Product::Out::bf16});
+      else
+        products.push_back({w->view, on.out(found.back()->data(), rows * w->n), Product::Out::f32});
     }
-    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, products, nullptr, exec_->stream());
+    Buffer workspace(kernels::products_workspace_bytes(products, rows) + 256, Device::cuda);
+    kernels::cuda::products(on.in(x.data(), std::ssize(x)), rows, products, workspace.as<void>(), exec_->stream());
     on.finish();
-    for (size_t i = 0; i < weights.size(); ++i)
-      EXPECT_EQ(found[i]->values(), run<float>(x, *weights[i], rows, Product::Out::f32)) << "product " << i;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const std::vector<float> alone = run<float>(x, *weights[i], rows, Product::Out::f32);
+      if (products[i].out == Product::Out::bf16) {
+        EXPECT_EQ(rounded[i]->values(), to_bf16(alone)) << "product " << i << " of " << rows << " rows";
+      } else {
+        EXPECT_EQ(found[i]->values(), alone) << "product " << i << " of " << rows << " rows";
+      }
+      found[i]->expect_guards_intact("products"), rounded[i]->expect_guards_intact("products");
+    }
   }
 }
 

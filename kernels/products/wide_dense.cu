@@ -2,6 +2,6 @@
 
 namespace corvid::kernels {
 
-template void launch_wide<Narrow>(const WideProduct&, int, CUstream_st*);
+template void launch_wide<Dense>(std::span<const WideProduct>, int, CUstream_st*);
 
 }  // namespace corvid::kernels
