@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "kernels/check.h"
@@ -193,6 +195,12 @@ bool has_twins(std::span<const int> gpus) {
   return false;
 }
 
+bool take_peers_way(std::span<const int> gpus, AllReduce::Way way) {
+  if (way == AllReduce::Way::nccl || !reach_each_other(gpus)) return false;
+  const char* const sums = std::getenv("CORVID_SUMS");
+  return way == AllReduce::Way::peers || has_twins(gpus) || sums == nullptr || std::string_view(sums) != "nccl";
+}
+
 int64_t few_bytes(int64_t gpus, int64_t few, int64_t dim) { return 2 * gpus * few * dim * 4; }
 int64_t dealt_rows(int64_t gpus, int64_t most_rows) { return Deal{static_cast<int>(gpus)}.count(most_rows, 0); }
 
@@ -285,7 +293,7 @@ struct AllReduce::Impl {
 std::optional<std::string> AllReduce::obstacle(std::span<const int> gpus) {
   if (std::ssize(gpus) > kMostGpus)
     return "want at most " + std::to_string(kMostGpus) + " GPUs, found " + std::to_string(gpus.size());
-  if (gpus.size() <= 1 || reach_each_other(gpus)) return std::nullopt;
+  if (gpus.size() <= 1 || take_peers_way(gpus, Way::automatic)) return std::nullopt;
   return Nccl::obstacle();
 }
 
@@ -297,7 +305,7 @@ AllReduce::AllReduce(std::span<const int> gpus, int64_t most_rows, int64_t dim, 
                        .most_rows = most_rows,
                        .dim = dim,
                        .few = few,
-                       .use_peers = way != Way::nccl && reach_each_other(gpus),
+                       .use_peers = take_peers_way(gpus, way),
                        .has_twins = has_twins(gpus)});
   Impl& i = *impl_;
   if (!i.use_peers) i.nccl = Nccl(gpus);

@@ -44,6 +44,8 @@ constexpr int64_t kMostReducedDim = 16384;
 
 class AllReduce {
  public:
+  // automatic: by the peers' memory where GPUs reach it, but with CORVID_SUMS=nccl in the environment through NCCL all
+  // the same, so that a whole model can be tried on it.
   enum class Way : uint8_t { automatic, peers, nccl };
 
   // Why these GPUs can't; nothing when they can. One named twice is two of them, for tests; NCCL knows no such.
