@@ -152,4 +152,11 @@ __device__ inline void store_transposed(void* to, uint32_t m0, uint32_t m1, uint
                : "memory");
 }
 
+// The same as they are: lanes 8 i to 8 i + 7 have the addresses of the rows of matrix i.
+__device__ inline void store_matrices(void* to, uint32_t m0, uint32_t m1, uint32_t m2, uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(ptx::shared_address(to)),
+               "r"(m0), "r"(m1), "r"(m2), "r"(m3)
+               : "memory");
+}
+
 }  // namespace corvid::kernels

@@ -23,6 +23,7 @@ namespace corvid::kernels {
 // Each by a file of its own, which takes the compiler a while.
 extern template void launch_wide<SharesX>(std::span<const WideProduct>, int, CUstream_st*);
 extern template void launch_wide<SharesWeights>(std::span<const WideProduct>, int, CUstream_st*);
+extern template void launch_wide<Pairs>(std::span<const WideProduct>, int, CUstream_st*);
 extern template void launch_wide<Dense>(std::span<const WideProduct>, int, CUstream_st*);
 
 void cuda::wide_products(std::span<const WideProduct> all, CUstream_st* stream) {
@@ -33,7 +34,7 @@ void cuda::wide_products(std::span<const WideProduct> all, CUstream_st* stream) 
   // One matrix for all: tiles as even as they can be.
   const int64_t tiles = (a.positions + Dense::kMost - 1) / Dense::kMost, each = (a.positions + tiles - 1) / tiles;
   const auto tile = static_cast<int>((each + 2 * kBox - 1) / (2 * kBox) * (2 * kBox));
-  if (a.out == WideProduct::Out::activated) return launch_wide<SharesWeights>(all, tile, stream);
+  if (a.out == WideProduct::Out::activated) return launch_wide<Pairs>(all, tile, stream);
   launch_wide<Dense>(all, tile, stream);
 }
 

@@ -15,9 +15,10 @@ constexpr int kWeightBox = 64;  // rows of weights of an instruction
 constexpr int kWeightBoxBytes = kWeightBox * kWideStageK * 2;
 
 // kGroups warpgroups multiply, with kEach boxes of weights each and up to kMost rows of x. kMatrices: most products of
-// one x in a launch.
-template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows, int kMostMatrices>
+// one x in a launch. kPairs: of gate and up alone, and each has rows of x for itself, and all weights.
+template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows, int kMostMatrices, bool kOfPairs = false>
 struct Shape {
+  static constexpr bool kPairs = kOfPairs;
   static constexpr Share kShare = kSharedPart;
   static constexpr int kMatrices = kMostMatrices;
   static constexpr int kCluster = 2, kGroups = kWarpgroups, kEach = kBoxes, kMost = kMostRows;
@@ -116,8 +117,10 @@ class Producer {
     const int row = piece.tile.expert * a_.expert_rows + piece.block * (is_pair_ ? S::kRows / 2 : S::kRows);
 #pragma unroll
     for (int box = 0; box < S::kGroups * S::kEach; ++box) {
-      const CUtensorMap& from = is_pair_ && box % 2 == 1 ? a_.second : a_.first[piece.matrix];
-      const int first = row + (is_pair_ ? box / 2 : box) * kWeightBox;
+      constexpr int kHalf = S::kGroups * S::kEach / 2;
+      const bool is_second = is_pair_ && (S::kPairs ? box >= kHalf : box % 2 == 1);
+      const CUtensorMap& from = is_second ? a_.second : a_.first[piece.matrix];
+      const int first = row + (!is_pair_ ? box : S::kPairs ? box % kHalf : box / 2) * kWeightBox;
       if constexpr (S::kShare == Share::weights)
         copy_box_to(kAll, s.w[box] + rank_ * kSlice * kWideStageK * 2, from, step * kWideStageK, first + rank_ * kSlice,
                     full, a_.w_policy);
@@ -200,6 +203,42 @@ __device__ void multiply_piece(const WideArgs<S>& a, typename S::Memory& shared,
   release<S>(shared, before, lane);
 }
 
+// 64 rows of x times 128 of gate and 128 of up, one behind the other, of which a thread then has the same channels.
+template <class S>
+__device__ void multiply_pairs(const WideArgs<S>& a, typename S::Memory& shared, const Part& piece, Ring<kStages>& at) {
+  const WideTask& task = a.tasks[0];
+  const int thread = static_cast<int>(threadIdx.x) - 128, group = thread / 128, lane = thread % 32;
+  constexpr int kColumns = S::kRows, kBoxes = 64 / kBox;
+  float sum[kColumns / 2];
+#pragma unroll
+  for (int i = 0; i < kColumns / 2; ++i) sum[i] = 0;
+  int before = -1;
+  for (int step = 0; step < task.steps; ++step, at.next()) {
+    auto& s = shared.stages[at.stage];
+    ptx::wait(&shared.full[at.stage], at.parity);
+    const uint64_t w = ptx::operand(ptx::shared_address(s.w)),
+                   x = ptx::operand(ptx::shared_address(s.x[group * kBoxes]));
+    ptx::begin_products();
+#pragma unroll
+    for (int k = 0; k < kWideStageK / 16; ++k) wgmma<kColumns>(sum, x + k * 2, w + k * 2);
+    ptx::commit_products();
+    ptx::wait_products<1>();
+    if (before >= 0) release<S>(shared, before, lane);
+    before = at.stage;
+  }
+  ptx::wait_products<0>();
+  ptx::arrived(sum);
+  float m[kColumns / 4];
+#pragma unroll
+  for (int i = 0; i < kColumns / 4; ++i) m[i] = activate(sum[i], sum[i + kColumns / 4], task.act);
+  ptx::sync_warpgroup(group + 1);
+  write_bf16_rows(task, piece.tile, group * 64, piece.block * (kColumns / 2), shared.stages[before].x[group * kBoxes],
+                  m);
+  ptx::fence_for_engines();
+  __syncwarp();
+  release<S>(shared, before, lane);
+}
+
 // The next larger product that there is code for.
 template <class S>
 CORVID_HOST_DEVICE constexpr int next_columns(int columns) {
@@ -210,11 +249,14 @@ CORVID_HOST_DEVICE constexpr int next_columns(int columns) {
 // With as few columns as do, kColumns or more.
 template <class S, int kColumns>
 __device__ void multiply_some(const WideArgs<S>& a, typename S::Memory& shared, const Part& piece, Ring<kStages>& at) {
-  if (piece.tile.count == 0) {
+  const int first = S::kPairs ? (static_cast<int>(threadIdx.x) - 128) / 128 * 64 : 0;  // of this warpgroup's rows
+  if (piece.tile.count <= first) {
     for (int step = 0; step < a.tasks[0].steps; ++step, at.next()) {
       ptx::wait(&shared.full[at.stage], at.parity);
       release<S>(shared, at.stage, static_cast<int>(threadIdx.x) % 32);
     }
+  } else if constexpr (S::kPairs) {
+    multiply_pairs<S>(a, shared, piece, at);
   } else if (kColumns == S::kMost || piece.tile.count <= kColumns) {
     multiply_piece<S, kColumns>(a, shared, piece, at);
   } else if constexpr (kColumns < S::kMost) {
@@ -311,6 +353,7 @@ void launch_wide(std::span<const WideProduct> all, int tile, CUstream_st* stream
 
 using SharesX = Shape<Share::x, 2, 2, 192, 1>;
 using SharesWeights = Shape<Share::weights, 2, 2, 192, 1>;
+using Pairs = Shape<Share::weights, 2, 2, 128, 1, true>;
 using Dense = Shape<Share::x, 2, 1, 256, kMostWide>;
 
 }  // namespace corvid::kernels

@@ -70,7 +70,46 @@ __device__ void write_bf16_lines(const WideTask& a, const ExpertTile& tile, int 
   }
 }
 
-// The same in float32: kEach * 32 positions of 64 channels at a time.
+// 128 channels from `channel` on of 64 positions from the tile's `first` on, where those were the first operand.
+// between: 8 KB: a warp has 16 positions of 64 channels there.
+__device__ inline void write_bf16_rows(const WideTask& a, const ExpertTile& tile, int first, int channel,
+                                       unsigned char* between, const float (&sum)[64]) {
+  const int thread = thread_of_group(), warp = thread / 32, lane = thread % 32;
+  const bool has_chunks = a.order == XOrder::plain && a.n % 8 == 0;
+  unsigned char* const own = between + warp * 16 * 128;
+  const auto place = [&](int position, int chunk) { return position * 128 + (chunk ^ (position & 7)) * 16; };
+  const RowsOfY<uint16_t> y(a, tile.first + first);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (half > 0) __syncwarp();
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int i = half * 32 + j * 8;
+      store_matrices(own + place(lane / 8 % 2 * 8 + lane % 8, j * 2 + lane / 16), packed(sum[i], sum[i + 1]),
+                     packed(sum[i + 2], sum[i + 3]), packed(sum[i + 4], sum[i + 5]), packed(sum[i + 6], sum[i + 7]));
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int at = i * 32 + lane, position = first + warp * 16 + at / 8, chunk = at % 8;
+      const int column = channel + half * 64 + chunk * 8;
+      if (position >= tile.count || column >= a.n) continue;
+      const unsigned char* const from = own + place(at / 8, chunk);
+      if (has_chunks) {
+        *reinterpret_cast<uint4*>(y[tile.first + position] + column) = *reinterpret_cast<const uint4*>(from);
+        continue;
+      }
+      for (int pair = 0; pair < 4; ++pair) {
+        const auto* two = reinterpret_cast<const uint16_t*>(from) + pair * 2;
+        uint16_t* to = y[tile.first + position] + place_of(a.order, column + pair * 2);
+        if (column + pair * 2 < a.n) to[0] = two[0];
+        if (column + pair * 2 + 1 < a.n) to[1] = two[1];
+      }
+    }
+  }
+}
+
+// As write_bf16_lines(), in float32: kEach * 32 positions of 64 channels at a time.
 template <int kEach, int kColumns>
 __device__ void write_float_lines(const WideTask& a, const ExpertTile& tile, int channel, int group,
                                   unsigned char* between, const float (&sum)[kEach][kColumns / 2]) {

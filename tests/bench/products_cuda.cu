@@ -274,7 +274,7 @@ void run() {
     }
   for (const DeviceFormat format : kFormats) {
     bench_experts({"m3", 6144, 3072, 128, 4, false}, format, {1, 8, 64, 512, 4096});
-    bench_experts({"m3 and shared", 6144, 3072, 128, 4, true}, format, {1, 8, 64});
+    bench_experts({"m3 and shared", 6144, 3072, 128, 4, true}, format, {1, 8, 64, 512, 4096});
     bench_experts({"qwen", 2048, 768, 128, 8, false}, format, {1, 8, 32, 64, 512, 4096});
   }
 }
