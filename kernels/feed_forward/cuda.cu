@@ -131,7 +131,7 @@ struct Pieces {
       take(sorted, rows * a.experts.gate.k);
       return;
     }
-    take(plan.n_tiles, 2 + shape.n_experts);
+    take(plan.n_tiles, shape.plan_numbers());
     // The smallest tiles, of which there are most: so that fewer rows never need more.
     take(plan.tiles, ExpertPlanShape{rows, a.top_k, n_experts, 8, shared}.max_tiles());
     take(plan.rows, shape.positions());
@@ -170,7 +170,10 @@ const uint16_t* in_order(const FeedForward& a, const FeedForward::Mlp& mlp, cons
   const XOrder order = x_order(mlp.gate.format);
   if (plan.rows == nullptr && order == XOrder::plain) return a.h;
   const int32_t* count = plan.rows != nullptr ? plan.n_tiles + 1 + w.shape.n_experts : nullptr;
-  cuda::sort_rows({a.h, plan.rows, count, w.sorted, positions, mlp.gate.k, order}, stream);
+  if (order == XOrder::plain)
+    cuda::copy_rows({a.h, plan.pos, w.sorted, w.shape.rows, w.shape.slots(), mlp.gate.k}, stream);
+  else
+    cuda::sort_rows({a.h, plan.rows, count, w.sorted, positions, mlp.gate.k, order}, stream);
   return w.sorted;
 }
 
@@ -252,12 +255,14 @@ void routed(const FeedForward& a, const Pieces& w, CUstream_st* stream) {
                   .n_tiles = w.plan.n_tiles,
                   .max_tiles = s.max_tiles(),
                   .tile = s.tile,
+                  .taken = w.plan.n_tiles + s.plan_numbers() - 2,
                   .y = w.m,
                   .out = WideProduct::Out::activated,
                   .act = a.act,
                   .order = x_order(e.down.format)};
     cuda::wide_product(p, stream);
     p.x = w.m, p.first = e.down, p.y = w.out, p.out = WideProduct::Out::bf16, p.order = XOrder::plain;
+    ++p.taken;
     cuda::wide_product(p, stream);
     return add_rows(a, w, reinterpret_cast<const uint16_t*>(w.out), stream);
   }

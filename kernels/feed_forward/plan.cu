@@ -90,7 +90,10 @@ __global__ void tiles_kernel(const int32_t* ids, int first_expert, ExpertPlanSha
   const auto end = static_cast<int>(total >> 32), n_tiles = static_cast<int>(total & 0xffffffffU);
   const auto rows = static_cast<int>(s.rows);
   const int shared_tiles = s.shared ? (rows + tile - 1) / tile : 0;
-  if (thread == 0) *plan.n_tiles = n_tiles + shared_tiles, first[n_experts] = end;
+  if (thread == 0) {
+    *plan.n_tiles = n_tiles + shared_tiles;
+    first[n_experts] = end, first[n_experts + 1] = first[n_experts + 2] = 0;
+  }
   for (int i = thread; i < shared_tiles; i += kThreads)
     plan.tiles[n_tiles + i] = {n_experts, end + i * tile, min(tile, rows - i * tile)};
   for (int r = thread; s.shared && r < rows; r += kThreads) {

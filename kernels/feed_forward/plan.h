@@ -17,7 +17,7 @@ struct ExpertTile {
 };
 
 struct ExpertPlan {
-  int32_t* n_tiles;   // [2 + n_experts]; behind it, the position of each expert's first pair, and the end
+  int32_t* n_tiles;   // [4 + n_experts]; behind it, the position of each expert's first pair, the end, and two zeros
   ExpertTile* tiles;  // [max_tiles]; ascending by expert
   int32_t* rows;      // [positions]: the row at a position
   int32_t* pos;       // [rows, slots]: the position of a pair, -1 where the expert is another GPU's
@@ -27,6 +27,7 @@ struct ExpertPlanShape {
   int64_t rows, top_k, n_experts, tile;
   bool shared;
 
+  int64_t plan_numbers() const { return 4 + n_experts; }  // at ExpertPlan::n_tiles
   int64_t slots() const { return top_k + (shared ? 1 : 0); }
   int64_t positions() const { return rows * slots(); }
   int64_t max_tiles() const {

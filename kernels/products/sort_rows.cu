@@ -6,25 +6,24 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// As they are: a thread takes 16 bytes of four rows.
-constexpr int kRows = 4;
-__global__ __launch_bounds__(kThreads) void copy_rows_kernel(cuda::SortRows a) {
+// A thread takes 16 bytes of two rows to all of their places.
+constexpr int kRows = 2;
+__global__ __launch_bounds__(kThreads) void copy_rows_kernel(cuda::CopyRows a) {
   wait_for_previous();
   start_next();
   const int64_t first = int64_t{blockIdx.x} * kRows, i = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * 8;
-  const int64_t end = a.count != nullptr ? *a.count : a.positions;
   if (i >= a.k) return;
   uint4 v[kRows];
 #pragma unroll
-  for (int p = 0; p < kRows; ++p) {
-    if (first + p >= end) break;
-    const int64_t row = a.rows != nullptr ? a.rows[first + p] : first + p;
-    v[p] = *reinterpret_cast<const uint4*>(a.from + row * a.k + i);
-  }
+  for (int r = 0; r < kRows; ++r)
+    if (first + r < a.rows) v[r] = *reinterpret_cast<const uint4*>(a.from + (first + r) * a.k + i);
 #pragma unroll
-  for (int p = 0; p < kRows; ++p) {
-    if (first + p >= end) break;
-    *reinterpret_cast<uint4*>(a.to + (first + p) * a.k + i) = v[p];
+  for (int r = 0; r < kRows; ++r) {
+    if (first + r >= a.rows) break;
+    for (int64_t slot = 0; slot < a.slots; ++slot) {
+      const int64_t p = a.pos[(first + r) * a.slots + slot];
+      if (p >= 0) *reinterpret_cast<uint4*>(a.to + p * a.k + i) = v[r];
+    }
   }
 }
 
@@ -57,12 +56,13 @@ __global__ __launch_bounds__(kThreads) void sort_rows_kernel(cuda::SortRows a, i
 
 }  // namespace
 
+void cuda::copy_rows(const CopyRows& a, CUstream_st* stream) {
+  const dim3 grid(static_cast<unsigned>((a.rows + kRows - 1) / kRows),
+                  static_cast<unsigned>((a.k + kThreads * 8 - 1) / (kThreads * 8)));
+  launch_dependent(copy_rows_kernel, grid, dim3(kThreads), 0, stream, a);
+}
+
 void cuda::sort_rows(const SortRows& a, CUstream_st* stream) {
-  if (a.order == XOrder::plain) {
-    const dim3 grid(static_cast<unsigned>((a.positions + kRows - 1) / kRows),
-                    static_cast<unsigned>((a.k + kThreads * 8 - 1) / (kThreads * 8)));
-    return launch_dependent(copy_rows_kernel, grid, dim3(kThreads), 0, stream, a);
-  }
   const int64_t per_row = a.k / 32;
   const dim3 grid(static_cast<unsigned>((a.positions * per_row + kThreads - 1) / kThreads));
   auto* kernel = a.order == XOrder::eights ? sort_rows_kernel<XOrder::eights> : sort_rows_kernel<XOrder::fours>;

@@ -33,7 +33,8 @@ struct WideProduct {
   const ExpertTile* tiles;     // null: one expert and all positions
   const int32_t* n_tiles;      // on the device, at most max_tiles
   int64_t max_tiles;
-  int64_t tile = 0;   // most positions of one of `tiles`, as wide_tile() says
+  int64_t tile = 0;          // most positions of one of `tiles`, as wide_tile() says
+  int32_t* taken = nullptr;  // of `tiles`: how many pieces have been handed out, 0 when the product begins
   DealtRows<void> y;  // [positions, n], float32 or (bf16, activated) bf16; without `tiles`, bf16 may be dealt out
   Out out;
   Activation act;
@@ -48,8 +49,16 @@ void wide_products(std::span<const WideProduct> all, CUstream_st* stream);
 inline void wide_product(const WideProduct& a, CUstream_st* stream) { wide_products({&a, 1}, stream); }
 void wide_quants(const WideProduct& a, CUstream_st* stream);  // any format but bf16
 
-// to[p] = from[rows[p]] in another order, p < *count; null: rows in their order, all `positions` of them. k is a
-// multiple of 8, and for orders but `plain` of 32.
+// to[p] = from[r], p = pos[r, s], which is -1 for none; k is a multiple of 8.
+struct CopyRows {
+  const uint16_t* from;
+  const int32_t* pos;
+  uint16_t* to;
+  int64_t rows, slots, k;
+};
+void copy_rows(const CopyRows& a, CUstream_st* stream);
+// to[p] = from[rows[p]] in another order than `plain`, p < *count; null: rows in their order, all `positions` of them.
+// k is a multiple of 32.
 struct SortRows {
   const uint16_t* from;
   const int32_t *rows, *count;

@@ -4,73 +4,10 @@
 #include <limits>
 #include <span>
 
-#include "kernels/products/wide.cuh"
+#include "kernels/products/wide_parts.cuh"
 #include "kernels/products/wide_write.cuh"
 
 namespace corvid::kernels {
-enum class Share : uint8_t { x, weights };  // what the blocks of a cluster have in common
-
-constexpr int kStages = 4;
-constexpr int kWeightBox = 64;  // rows of weights of an instruction
-constexpr int kWeightBoxBytes = kWeightBox * kWideStageK * 2;
-
-// kGroups warpgroups multiply, with kEach boxes of weights each and up to kMost rows of x. kMatrices: most products of
-// one x in a launch. kPairs: of gate and up alone, and each has rows of x for itself, and all weights.
-template <Share kSharedPart, int kWarpgroups, int kBoxes, int kMostRows, int kMostMatrices, bool kOfPairs = false>
-struct Shape {
-  static constexpr bool kPairs = kOfPairs;
-  static constexpr Share kShare = kSharedPart;
-  static constexpr int kMatrices = kMostMatrices;
-  static constexpr int kCluster = 2, kGroups = kWarpgroups, kEach = kBoxes, kMost = kMostRows;
-  static constexpr int kRows = kGroups * kEach * kWeightBox;  // of weights, in a block
-  static constexpr int kThreads = (kGroups + 1) * 128;
-
-  struct alignas(1024) Stage {
-    unsigned char w[kGroups * kEach][kWeightBoxBytes];
-    unsigned char x[kMost / kBox][kBoxBytes];
-  };
-  struct Memory {
-    Stage stages[kStages];
-    uint64_t full[kStages], empty[kStages];
-  };
-};
-
-template <class S>
-struct WideArgs {
-  WideTask tasks[S::kMatrices];  // the first has the blocks of all
-  CUtensorMap first[S::kMatrices], second, x;
-  int first_block[S::kMatrices];  // as the pieces count them
-  int expert_rows;
-  uint64_t w_policy, x_policy;
-};
-
-// What the plan says is there when the kernel before has ended.
-template <class S>
-__device__ int tiles_of(const WideArgs<S>& a) {
-  return a.tasks[0].n_tiles != nullptr ? *a.tasks[0].n_tiles : a.tasks[0].max_tiles;
-}
-
-struct Part : Piece {
-  int matrix;
-};
-// What of piece `i` is this block's: some of the tile's rows, maybe none, or the next block of weights.
-template <class S>
-__device__ Part part_of(const WideArgs<S>& a, int i, int n_tiles, int rank) {
-  Part piece{piece_of(a.tasks[0], i, n_tiles), 0};
-  if constexpr (S::kMatrices > 1) {
-#pragma unroll
-    for (int m = 1; m < S::kMatrices; ++m) piece.matrix += piece.block >= a.first_block[m] ? 1 : 0;
-    piece.block -= a.first_block[piece.matrix];
-  }
-  if constexpr (S::kShare == Share::weights) {
-    const int count = piece.tile.count, each = ((count + S::kCluster - 1) / S::kCluster + 15) / 16 * 16;
-    const int from = min(rank * each, count);
-    piece.tile.first += from, piece.tile.count = min(each, count - from);
-  } else {
-    piece.block = piece.block * S::kCluster + rank;
-  }
-  return piece;
-}
 
 template <class S>
 class Producer {
@@ -82,24 +19,24 @@ class Producer {
     const int steps = a_.tasks[0].steps;
     // Where there is no plan to wait for, the first weights come while the kernel before ends.
     const int early = a_.tasks[0].n_tiles == nullptr ? min(kStages, steps) : 0;
-    int i = static_cast<int>(blockIdx.x) / S::kCluster;
     if (early > 0) {
-      const Part piece = part_of<S>(a_, i, a_.tasks[0].max_tiles, rank_);
+      const Part piece = Parts<S>(a_, shared_, tiles_of(a_), rank_).now();
       for (int step = 0; step < early; ++step) copy_weights(piece, step, step);
       wait_for_previous();
       for (int step = 0; step < early; ++step) copy_x(piece, step, step);
     } else {
       wait_for_previous();
     }
-    const int n_tiles = tiles_of(a_), end = n_tiles * a_.tasks[0].blocks;
     Ring<kStages> at;
     for (int step = 0; step < early; ++step) at.next();
-    for (int first = early; i < end; i += static_cast<int>(gridDim.x) / S::kCluster, first = 0) {
-      const Part piece = part_of<S>(a_, i, n_tiles, rank_);
+    Parts<S> parts(a_, shared_, tiles_of(a_), rank_);
+    for (int first = early; parts.has_one(); parts.next(), first = 0) {
+      parts.ask();
       for (int step = first; step < steps; ++step, at.next()) {
         ptx::wait(&shared_.empty[at.stage], at.parity ^ 1);
-        copy_weights(piece, step, at.stage);
-        copy_x(piece, step, at.stage);
+        copy_weights(parts.now(), step, at.stage);
+        copy_x(parts.now(), step, at.stage);
+        if (step == min(1, steps - 1)) parts.send();
       }
     }
   }
@@ -268,7 +205,10 @@ template <class S>
 __global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_constant__ WideArgs<S> a) {
   extern __shared__ unsigned char raw[];
   auto& shared = *reinterpret_cast<typename S::Memory*>((reinterpret_cast<uintptr_t>(raw) + 1023) / 1024 * 1024);
-  if (threadIdx.x == 0) init_ring(shared.full, shared.empty, S::kCluster * S::kGroups * 4);
+  if (threadIdx.x == 0) {
+    for (uint64_t& barrier : shared.given_full) ptx::init_barrier(&barrier, 1);
+    init_ring(shared.full, shared.empty, S::kCluster * S::kGroups * 4);
+  }
   const auto rank = static_cast<int>(ptx::cluster_rank());
   ptx::sync_cluster();
   start_next();
@@ -278,17 +218,9 @@ __global__ __launch_bounds__(S::kThreads, 1) void wide_kernel(const __grid_const
   } else {
     ptx::claim_registers<232>();
     wait_for_previous();
-    const int n_tiles = tiles_of(a);
     Ring<kStages> at;
-    const int clusters = static_cast<int>(gridDim.x) / S::kCluster, end = n_tiles * a.tasks[0].blocks;
-    int i = static_cast<int>(blockIdx.x) / S::kCluster;
-    Part next = i < end ? part_of<S>(a, i, n_tiles, rank) : Part{};
-    while (i < end) {
-      const Part piece = next;
-      i += clusters;
-      if (i < end) next = part_of<S>(a, i, n_tiles, rank);  // read during this piece's products
-      multiply_some<S, 32>(a, shared, piece, at);
-    }
+    for (Parts<S> parts(a, shared, tiles_of(a), rank); parts.has_one(); parts.next())
+      multiply_some<S, 32>(a, shared, parts.now(), at);
   }
   __syncwarp();
   ptx::sync_cluster();  // others may still write here, and say that they need no more
@@ -324,6 +256,7 @@ void launch_wide(std::span<const WideProduct> all, int tile, CUstream_st* stream
                    .second = is_pair ? map(a.second) : CUtensorMap{},
                    .x = map_of(a.x, a.first.k, a.first.k, a.positions, kBox),
                    .first_block = {},
+                   .taken = a.taken,
                    .expert_rows = static_cast<int>(expert_rows),
                    .w_policy = kPolicyNormal,
                    .x_policy = S::kShare == Share::x && a.tiles != nullptr ? kPolicyLast : kPolicyNormal};
