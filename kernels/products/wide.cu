@@ -1,8 +1,9 @@
-// Rows of x times rows of weights in a block, the weights being the first operand, so that the rows of x need only be a
-// multiple of 16: 192 x 256 of experts and of pairs (gate and up), else 256 x 128. One thread feeds a ring of stages
-// through the copy engine; warpgroups multiply, each with rows of weights of its own. Blocks stay, and take piece after
-// piece, so that the next piece's stages arrive during this one's end. Results leave through shared memory, so that
-// whole lines are written.
+// Rows of weights times rows of x in a block, the weights being the first operand, so that the rows of x need only be a
+// multiple of 16: 256 x 192 of experts, else 128 x 256; and of gate and up for all rows 128 of x, as the first operand,
+// times 128 of each. One thread feeds a ring of stages through the copy engine; warpgroups multiply. Blocks stay, and
+// take piece after piece, so that the next piece's stages arrive during this one's end; of experts the next that is
+// left, as multiprocessors don't read equally fast. Results leave through shared memory, so that whole lines are
+// written.
 //
 // An instruction reads both of its operands from shared memory, so it had better be wide: of 64 x 256 it reads 10 KB in
 // 128 cycles, of 64 x 128, twice as many of them, 12 KB, and with what arrives meanwhile that is all that shared memory
