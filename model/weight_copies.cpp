@@ -1,6 +1,7 @@
 #include "model/weight_copies.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -18,6 +19,14 @@ constexpr int64_t kPiece = int64_t{1} << 20;  // read at a time: it stays in a c
 
 // Each tensor begins where a register does.
 int64_t with_padding(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Whether one kernel reads the two side by side: a gate and its up.
+bool are_paired(const Weights::LayerMatrix& gate, const Weights::LayerMatrix& up) {
+  using Layer = Weights::Layer;
+  return (gate.place == &Layer::gate && up.place == &Layer::up) ||
+         (gate.place == &Layer::expert_gate && up.place == &Layer::expert_up) ||
+         (gate.place == &Layer::shared_gate && up.place == &Layer::shared_up);
+}
 
 }  // namespace
 
@@ -44,22 +53,25 @@ std::shared_ptr<const Weights::End> WeightCopies::end() const {
 }
 
 template <class T>
-void WeightCopies::publish(std::shared_ptr<const T>& place, const T& value, const Tensor& copied) {
+void WeightCopies::publish(std::shared_ptr<const T>& place, const T& value, std::span<const Tensor> copied) {
   auto next = std::make_shared<const T>(value);
   {
     const std::lock_guard lock(mutex_);
     place.swap(next);
   }
   former_.push_back(next);
-  copied_.push_back(copied);
-  forget(copied);
+  for (const Tensor& tensor : copied) {
+    copied_.push_back(tensor);
+    forget(tensor);
+  }
 }
 
 void WeightCopies::forget(const Tensor& tensor) {
   source_.forget({static_cast<const std::byte*>(tensor.data), static_cast<size_t>(tensor.bytes())});
 }
 
-std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop) {
+std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop,
+                                                int64_t apart) {
   const auto* from = static_cast<const std::byte*>(tensor.data);
   const int64_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2], k = tensor.shape.back();
   const std::optional<Format> format = kernels::interleaved_format(tensor.format, rows, isa_);
@@ -71,8 +83,8 @@ std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte*
     const int64_t n = std::min(step, left);
     std::byte* const at = format ? rows_.data() : to;
     source_.read(from, {at, static_cast<size_t>(n)});
-    for (int64_t i = 0; format && i < n; i += sixteen) kernels::interleave(*format, at + i, k, to + i);
-    from += n, to += n, left -= n;
+    for (int64_t i = 0; format && i < n; i += sixteen) kernels::interleave(*format, at + i, k, to + i * apart);
+    from += n, to += n * apart, left -= n;
   }
   return format.value_or(tensor.format);
 }
@@ -94,15 +106,28 @@ bool WeightCopies::copy_layer(int64_t i, const std::stop_token& stop) {
     const Tensor from = vector(v);
     if (!copy_tensor(from, at, stop)) return false;
     now.*v.place = reinterpret_cast<const float*>(at);
-    publish(place, now, from);
+    publish(place, now, {&from, 1});
     at += with_padding(from.bytes());
   }
-  for (const auto& m : matrices) {
-    const Tensor from = matrix(m);
+  for (size_t m = 0; m < matrices.size(); ++m) {
+    const Tensor from = matrix(matrices[m]);
+    if (m + 1 < matrices.size() && are_paired(matrices[m], matrices[m + 1])) {
+      const Tensor up = matrix(matrices[m + 1]);
+      const int64_t sixteen = kInterleavedRows * kernels::row_bytes(from.format, from.shape.back());
+      if (up.format == from.format && kernels::interleaved_format(from.format, from.shape.end()[-2], isa_)) {
+        const auto format = copy_tensor(from, at, stop, 2);
+        if (!format || !copy_tensor(up, at + sixteen, stop, 2)) return false;
+        now.*matrices[m++].place = {at, *format};
+        now.*matrices[m].place = {};
+        publish(place, now, std::array{from, up});
+        at += with_padding(from.bytes()) + with_padding(up.bytes());
+        continue;
+      }
+    }
     const std::optional<Format> format = copy_tensor(from, at, stop);
     if (!format) return false;
-    now.*m.place = {at, *format};
-    publish(place, now, from);
+    now.*matrices[m].place = {at, *format};
+    publish(place, now, {&from, 1});
     at += with_padding(from.bytes());
   }
   return true;
@@ -116,7 +141,7 @@ bool WeightCopies::copy_end(const std::stop_token& stop) {
   if (!copy_tensor(norm, at, stop)) return false;
   const std::optional<Format> format = copy_tensor(output, at + norm_bytes, stop);
   if (!format) return false;
-  publish(end_, {reinterpret_cast<const float*>(at), {at + norm_bytes, *format}}, output);
+  publish(end_, {reinterpret_cast<const float*>(at), {at + norm_bytes, *format}}, {&output, 1});
   return true;
 }
 

@@ -50,12 +50,14 @@ class WeightCopies {
     std::vector<int64_t> shape;
     int64_t bytes() const;
   };
-  // The format that the copy is in; nothing after a stop.
-  std::optional<kernels::Format> copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop);
+  // The format that the copy is in; nothing after a stop. Rows that are interleaved, sixteen at a time, leave room for
+  // those of other matrices: each sixteen begin `apart` sixteens behind the last.
+  std::optional<kernels::Format> copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop,
+                                             int64_t apart = 1);
   bool copy_layer(int64_t i, const std::stop_token& stop);  // false after a stop
   bool copy_end(const std::stop_token& stop);
   template <class T>
-  void publish(std::shared_ptr<const T>& place, const T& value, const Tensor& copied);
+  void publish(std::shared_ptr<const T>& place, const T& value, std::span<const Tensor> copied);
   void forget(const Tensor& tensor);
 
   const Config& config_;

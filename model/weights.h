@@ -40,6 +40,7 @@ struct Weights {
     const float* router_bias = nullptr;                            // [n_experts]; null in families without
     kernels::Matrix expert_gate, expert_up, expert_down;           // [n_experts, ffn, dim] twice, [n_experts, dim, ffn]
     kernels::Matrix shared_gate, shared_up, shared_down;           // as dense
+    // In copies each gate may be the up beside it as well, which is null then (kernels/expert_ffn/expert_ffn.h).
   };
   // What comes after the layers.
   struct End {

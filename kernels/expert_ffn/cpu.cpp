@@ -38,6 +38,9 @@ void check(const ExpertFfn& a) {
     require(!is_interleaved(w.format) || n % kInterleavedRows == 0, "expert_ffn: want ", name, " a multiple of ",
             kInterleavedRows, " for ", format_name(w.format), ", found ", n);
   };
+  require(a.up.data != nullptr || a.rows == 0 || is_interleaved(a.gate.format),
+          "expert_ffn: want up, or gate and up as one in an interleaved format, found ", format_name(a.gate.format),
+          " alone");
   check_rows(a.gate, a.ffn, "ffn");
   check_rows(a.up, a.ffn, "ffn");
   check_rows(a.down, a.dim, "dim");
@@ -73,6 +76,7 @@ struct Job {
   int64_t gate_outs = 0, down_outs = 0;    // of a task
   int64_t first_gate = 0, first_down = 0;  // its tasks among all
 
+  bool is_paired() const { return a->up.data == nullptr; }  // gate and up are one matrix
   bool is_dense() const { return a->ids == nullptr; }  // what down gives is the result: weight 1, nothing to add up
   int64_t chunks() const { return plan.first_chunk[a->n_experts]; }
   int64_t gate_tiles() const { return (a->ffn + gate_outs - 1) / gate_outs; }
@@ -89,6 +93,8 @@ struct Piece {
   const char* weights(const Matrix& m, int64_t outs, int64_t k) const {
     return static_cast<const char*>(m.data) + (chunk.expert * outs + first) * row_bytes(m.format, k);
   }
+  // Of gate and up as one.
+  Piece doubled() const { return {job, chunk, 2 * first, 2 * n}; }
 };
 
 // What multiplies: the rows of a chunk.
@@ -224,23 +230,28 @@ void Phases::gate_and_up(int64_t task, int worker) {
   const cpu::Plan& plan = p.job->plan;
   const Chunk& c = p.chunk;
   const int64_t outs = p.job->gate_outs;
-  float *up = scratch_[worker], *gate = up + piece_floats_, *rest = gate + 2 * piece_floats_;
-  auto* words = reinterpret_cast<std::byte*>(gate + piece_floats_);
-  int64_t gate_stride = outs;
-  if (!plan.integer_hidden) {
-    gate = plan.hidden + c.first * a.ffn + p.first;
-    gate_stride = a.ffn;
-  }
+  float *gate = scratch_[worker], *up = gate + piece_floats_, *rest = gate + 3 * piece_floats_;
+  auto* words = reinterpret_cast<std::byte*>(gate + 2 * piece_floats_);
   const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
   const char* next = nullptr;
   if (task + 1 < n_gate_) {
     const Piece after = gate_piece(task + 1);
-    next = after.weights(after.job->a->gate, after.job->a->ffn, after.job->a->dim);
+    if (!after.job->is_paired()) next = after.weights(after.job->a->gate, after.job->a->ffn, after.job->a->dim);
   }
-  product(p, rows, a.gate, a.ffn, a.dim, gate, gate_stride, false, p.weights(a.up, a.ffn, a.dim), rest);
-  product(p, rows, a.up, a.ffn, a.dim, up, outs, false, next, rest);
+  int64_t stride = outs, step = 16;
+  if (p.job->is_paired()) {
+    stride = 2 * outs, step = 2 * kInterleavedRows;
+    product(p.doubled(), rows, a.gate, 2 * a.ffn, a.dim, gate, stride, false, next, rest);
+    up = gate + kInterleavedRows;
+  } else {
+    product(p, rows, a.gate, a.ffn, a.dim, gate, stride, false, p.weights(a.up, a.ffn, a.dim), rest);
+    product(p, rows, a.up, a.ffn, a.dim, up, stride, false, next, rest);
+  }
+  float* const hidden_x = plan.integer_hidden ? gate : plan.hidden + c.first * a.ffn + p.first;
+  const int64_t hidden_stride = plan.integer_hidden ? outs : a.ffn;
   const auto act = CORVID_PICK(isa_, activate);
-  for (int64_t r = 0; r < c.rows; ++r) act(gate + r * gate_stride, up + r * outs, p.n, a.act);
+  for (int64_t r = 0; r < c.rows; ++r)
+    act(hidden_x + r * hidden_stride, gate + r * stride, up + r * stride, p.n, step, a.act);
   if (!plan.integer_hidden) return;
   const int64_t first = p.first / cpu::kIntBlock, blocks = p.n / cpu::kIntBlock, row_bytes = int_row_bytes(p.n);
   std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);

@@ -7,8 +7,10 @@
 //   silu:       act = u * g * sigmoid(g)
 //
 //   Shapes   x, y: [rows, dim] float32; gate, up: [n_experts, ffn, dim]; down: [n_experts, dim, ffn], each in any
-//            Format; ids, weights: [rows, top_k], a row's ids in any order. Both null: one dense expert; then
-//            n_experts == top_k == 1. y overlaps nothing else; x == y is not allowed.
+//            Format, or without `up`, and `gate` both: [n_experts, ffn / 16, 2, 16, dim], sixteen rows of gate and
+//            sixteen of up in turns, in an interleaved format: one stream for the processor's prefetchers, where pieces
+//            of two matrices are read a sixth more slowly. ids, weights: [rows, top_k], a row's ids in any order. Both
+//            null: one dense expert; then n_experts == top_k == 1. y overlaps nothing else; x == y is not allowed.
 //   Needs    rows >= 0; dim, ffn >= 1 and multiples of the formats' blocks; ids in [0, n_experts), distinct within a
 //            row.
 //   Numbers  float32: |y - exact| <= expert_ffn_tolerance(dim, ffn, format) * bound, with bound = sum_e |weight| *

@@ -97,12 +97,21 @@ TEST_P(ExpertFfnTest, InterleavedWeightsGiveTheSameBits) {
       const Layer layer(160, 96, 6, 3, rows, plain_format(format));
       const std::vector<char> gate = interleaved(layer.gate, format), up = interleaved(layer.up, format),
                               down = interleaved(layer.down, format);
+      const TestWeights float_down(Format::f16, layer.down.n, layer.down.k, 5);
       ExpertFfn a = layer.args(nullptr);
       const std::vector<float> wanted = run(*exec, a);
       a.gate = {gate.data(), format}, a.up = {up.data(), format}, a.down = {down.data(), format};
       EXPECT_EQ(run(*exec, a), wanted) << layer.name();
       a.up = layer.up.view();  // formats may differ
       EXPECT_EQ(run(*exec, a), wanted) << layer.name();
+      const std::vector<char> both = paired(layer.gate, layer.up, format);
+      a.gate = {both.data(), format}, a.up = {};
+      EXPECT_EQ(run(*exec, a), wanted) << layer.name();
+      ExpertFfn floats = layer.args(nullptr);
+      floats.down = float_down.view();  // what comes between is not quantised then
+      const std::vector<float> wanted_floats = run(*exec, floats);
+      floats.gate = a.gate, floats.up = {};
+      EXPECT_EQ(run(*exec, floats), wanted_floats) << layer.name();
     }
 }
 
@@ -248,6 +257,7 @@ TEST(ExpertFfnContract, NamesWhatIsWrong) {
   throws([](Layer& layer, ExpertFfn&) { layer.ids[0] = layer.ids[1]; });
   throws([](Layer&, ExpertFfn& a) { a.ids = nullptr; });
   throws([](Layer&, ExpertFfn& a) { a.top_k = 3; });
+  throws([](Layer&, ExpertFfn& a) { a.up = {}; });
   throws([](Layer&, ExpertFfn& a) { a.ffn = 31; });
   throws([](Layer&, ExpertFfn& a) { a.dim = 31; });
 }

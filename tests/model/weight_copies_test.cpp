@@ -89,11 +89,16 @@ TEST(WeightCopies, AreInterleavedWhereTheTierLikesIt) {
     const auto vnni = model.copies(Isa::vnni);
     EXPECT_EQ(vnni->layer(1)->expert_up.data, model.weights.layers[1].expert_up.data);
     vnni->copy({});
+    const std::string_view in_gates[] = {"ffn_up", "ffn_up_exps", "ffn_up_shexp"};
     for (int64_t i = 0; i < model.config.n_layers(); ++i) {
       const auto layer = vnni->layer(i);
       const Weights::Layer& before = model.weights.layers[static_cast<size_t>(i)];
       for (const auto& m : Weights::matrices_of(model.config, i)) {
         const kernels::Matrix now = (*layer).*m.place, was = before.*m.place;
+        if (std::ranges::find(in_gates, m.name) != std::end(in_gates)) {
+          EXPECT_EQ(now.data, nullptr) << m.name;
+          continue;
+        }
         const auto wanted = kernels::interleaved_format(was.format, m.shape[m.shape.size() - 2], Isa::vnni);
         EXPECT_EQ(now.format, wanted.value_or(was.format)) << m.name;
         EXPECT_NE(now.data, was.data) << m.name;
@@ -103,7 +108,7 @@ TEST(WeightCopies, AreInterleavedWhereTheTierLikesIt) {
         EXPECT_TRUE(std::equal((*layer).*v.place, (*layer).*v.place + v.size, before.*v.place)) << v.name;
       }
     }
-    EXPECT_TRUE(is_interleaved(vnni->layer(1)->expert_up.format));
+    EXPECT_TRUE(is_interleaved(vnni->layer(1)->expert_gate.format));
     EXPECT_TRUE(is_interleaved(vnni->layer(0)->q.format));
     EXPECT_TRUE(is_interleaved(vnni->end()->output.format));
     EXPECT_EQ(model.logits(), model.wanted);

@@ -77,4 +77,15 @@ inline std::vector<char> interleaved(const TestWeights& w, kernels::Format forma
   return bytes;
 }
 
+// A gate and an up of the same shape as expert_ffn takes them as one: sixteen rows of each in turns.
+inline std::vector<char> paired(const TestWeights& gate, const TestWeights& up, kernels::Format format) {
+  const std::vector<char> a = interleaved(gate, format), b = interleaved(up, format);
+  const size_t sixteen = size_t(kernels::kInterleavedRows * kernels::row_bytes(format, gate.k));
+  std::vector<char> bytes;
+  for (size_t at = 0; at < a.size(); at += sixteen)
+    for (const auto& from : {a, b})
+      bytes.insert(bytes.end(), from.begin() + ptrdiff_t(at), from.begin() + ptrdiff_t(at + sixteen));
+  return bytes;
+}
+
 }  // namespace corvid::test
