@@ -12,7 +12,7 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kSerialNumbers = 16384;  // fewer are stored sooner than threads are woken
+constexpr int64_t kSerialNumbers = 512;  // fewer are stored sooner than threads meet: lines that are not in the cache
 constexpr float kF16Max = 65504.0F;
 constexpr float kF16Least = 0x1p-24F;
 
@@ -176,6 +176,8 @@ void store_rows(std::span<const StoreRows> all, Exec& exec) {
       for (int64_t head = 0; head < a.n_heads; ++head) runs.push_back({&a, first, end, head});
     }
   }
+  // Keys and values of a head together: mostly the thread that stores them is the one that attends to that head then.
+  std::stable_sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.head < b.head; });
   const auto store = [&](int64_t task, int) {
     const Run& run = runs[static_cast<size_t>(task)];
     const StoreRows& a = *run.a;
