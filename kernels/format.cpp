@@ -55,10 +55,10 @@ const char* format_name(Format format) {
       return "q6_k";
     case Format::f8_e4m3:
       return "f8_e4m3";
-    case Format::q8_0x16:
-      return "q8_0x16";
-    case Format::q4_0x16:
-      return "q4_0x16";
+    case Format::q8_0x96:
+      return "q8_0x96";
+    case Format::q4_0x96:
+      return "q4_0x96";
   }
   return "?";
 }
@@ -114,8 +114,8 @@ void decode_row(Format format, const void* row, int64_t n, float* out) {
       return decode_blocks<BlockQ6K>(bytes, n, out);
     case Format::f8_e4m3:
       return decode_blocks<BlockF8>(bytes, n, out);
-    case Format::q8_0x16:
-    case Format::q4_0x16:
+    case Format::q8_0x96:
+    case Format::q4_0x96:
       require(false, "decode_row: rows of ", format_name(format), " do not lie one by one");
   }
 }
@@ -145,8 +145,8 @@ void encode_row(Format format, const float* values, int64_t n, void* row) {
       return encode_blocks<BlockQ5K>(values, n, bytes);
     case Format::q6_k:
       return encode_blocks<BlockQ6K>(values, n, bytes);
-    case Format::q8_0x16:
-    case Format::q4_0x16:
+    case Format::q8_0x96:
+    case Format::q4_0x96:
     case Format::f8_e4m3:
       break;
   }

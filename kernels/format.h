@@ -5,7 +5,7 @@
 //   f8_e4m3: block fp8 of Hugging Face checkpoints, in blocks of 128 weights of a row under a float32 scale. No file
 //   has it: model/checkpoint.cpp makes it, and sees to it that there is no NaN, that scales are below 2^119, and that
 //   each 16 rows of a matrix from its first on share theirs, which the GPU's layout builds on (device_matrix.h).
-//   In memory alone too: q8_0x16 and q4_0x16, the numbers of sixteen rows of q8_0 and q4_0 side by side
+//   In memory alone too: q8_0x96 and q4_0x96, the numbers of 96 rows of q8_0 and q4_0 side by side
 //   (matmul/interleaved.h).
 #pragma once
 #include <bit>
@@ -22,18 +22,18 @@
 
 namespace corvid::kernels {
 
-enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k, f8_e4m3, q8_0x16, q4_0x16 };
+enum class Format : uint8_t { f32, f16, bf16, q8_0, q4_0, mxfp4, q4_k, q5_k, q6_k, f8_e4m3, q8_0x96, q4_0x96 };
 
 const char* format_name(Format format);
 
 // The format whose rows are interleaved; any other is itself.
 CORVID_HOST_DEVICE constexpr Format plain_format(Format format) {
-  return format == Format::q8_0x16 ? Format::q8_0 : format == Format::q4_0x16 ? Format::q4_0 : format;
+  return format == Format::q8_0x96 ? Format::q8_0 : format == Format::q4_0x96 ? Format::q4_0 : format;
 }
 constexpr bool is_interleaved(Format format) { return plain_format(format) != format; }
 
 // A matrix of weights as it lies in a model file: rows of `row_bytes(format, k)` bytes, one after the other;
-// interleaved, so many bytes times sixteen for each sixteen rows. Not owned. Any alignment is accepted.
+// interleaved, as many bytes for each group of rows together. Not owned. Any alignment is accepted.
 struct Matrix {
   const void* data = nullptr;
   Format format = Format::f32;

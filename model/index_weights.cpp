@@ -18,7 +18,7 @@ IndexWeights::IndexWeights(const Config& config, const Weights& weights, Format 
     if (stored.data == nullptr) return {};
     const Format format = index_matrix_format(stored.format, index_keys, dim);
     if (format == stored.format) return {};
-    const int64_t row_bytes = kernels::row_bytes(format, dim), sixteen = kernels::kInterleavedRows * row_bytes;
+    const int64_t row_bytes = kernels::row_bytes(format, dim);
     kernels::Buffer plain(rows * row_bytes);
     exec.pool().run(rows, [&](int64_t row, int) {
       kernels::encode_row(format, static_cast<const float*>(stored.data) + row * dim, dim,
@@ -27,8 +27,7 @@ IndexWeights::IndexWeights(const Config& config, const Weights& weights, Format 
     const auto interleaved = kernels::interleaved_format(format, rows, exec.isa());
     if (!interleaved) return {std::move(plain), format};
     kernels::Buffer in_order(plain.bytes());
-    for (int64_t at = 0; at < plain.bytes(); at += sixteen)
-      kernels::interleave(*interleaved, plain.as<char>() + at, dim, in_order.as<char>() + at);
+    kernels::interleave(*interleaved, plain.as<void>(), rows, dim, in_order.as<void>());
     return {std::move(in_order), *interleaved};
   };
   for (int64_t i = 0; i < config.n_layers(); ++i) {

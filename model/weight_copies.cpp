@@ -13,6 +13,7 @@ namespace corvid::model {
 namespace {
 
 using kernels::Format;
+using kernels::kGroupRows;
 using kernels::kInterleavedRows;
 
 constexpr int64_t kPiece = int64_t{1} << 20;  // read at a time: it stays in a cache until it is put in order
@@ -34,6 +35,10 @@ int64_t WeightCopies::Tensor::bytes() const {
   int64_t rows = 1;
   for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
   return rows * kernels::row_bytes(format, shape.back());
+}
+
+std::optional<Format> WeightCopies::interleaved_format(const Tensor& tensor) const {
+  return kernels::interleaved_format(tensor.format, tensor.shape.size() < 2 ? 1 : tensor.shape.end()[-2], isa_);
 }
 
 WeightCopies::WeightCopies(const Config& config, const Weights& weights, WeightSource source, kernels::Isa isa)
@@ -70,23 +75,49 @@ void WeightCopies::forget(const Tensor& tensor) {
   source_.forget({static_cast<const std::byte*>(tensor.data), static_cast<size_t>(tensor.bytes())});
 }
 
-std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop,
-                                                int64_t apart) {
-  const auto* from = static_cast<const std::byte*>(tensor.data);
-  const int64_t rows = tensor.shape.size() < 2 ? 1 : tensor.shape[tensor.shape.size() - 2], k = tensor.shape.back();
-  const std::optional<Format> format = kernels::interleaved_format(tensor.format, rows, isa_);
-  const int64_t sixteen = kInterleavedRows * kernels::row_bytes(tensor.format, k);
-  const int64_t step = format ? std::max<int64_t>(1, kPiece / sixteen) * sixteen : kPiece;
-  if (format) rows_.resize(static_cast<size_t>(std::max(step, std::ssize(rows_))));
-  for (int64_t left = tensor.bytes(); left > 0;) {
-    if (stop.stop_requested()) return std::nullopt;
-    const int64_t n = std::min(step, left);
-    std::byte* const at = format ? rows_.data() : to;
-    source_.read(from, {at, static_cast<size_t>(n)});
-    for (int64_t i = 0; format && i < n; i += sixteen) kernels::interleave(*format, at + i, k, to + i * apart);
-    from += n, to += n * apart, left -= n;
+bool WeightCopies::copy_as_it_lies(const Tensor& tensor, std::byte* to, const std::stop_token& stop) {
+  const auto* const from = static_cast<const std::byte*>(tensor.data);
+  for (int64_t at = 0; at < tensor.bytes(); at += kPiece) {
+    if (stop.stop_requested()) return false;
+    source_.read(from + at, {to + at, static_cast<size_t>(std::min(kPiece, tensor.bytes() - at))});
   }
-  return format.value_or(tensor.format);
+  return true;
+}
+
+bool WeightCopies::copy_interleaved(const Tensor& tensor, const Tensor* up, Format as, std::byte* to,
+                                    const std::stop_token& stop) {
+  const int64_t k = tensor.shape.back(), row = kernels::row_bytes(tensor.format, k), sixteen = kInterleavedRows * row;
+  const int64_t of_matrix = tensor.shape.end()[-2], rows = tensor.bytes() / row;  // an expert's, and of all
+  const int64_t step = std::max<int64_t>(1, kPiece / (kGroupRows * row)) * kGroupRows;
+  for (int64_t r = 0, n; r < rows; r += n) {
+    n = std::min(step, of_matrix - r % of_matrix);
+    const auto read = [&](const Tensor& from) {
+      if (stop.stop_requested()) return false;
+      rows_.resize(static_cast<size_t>(n * row));
+      source_.read(static_cast<const std::byte*>(from.data) + r * row, rows_);
+      return true;
+    };
+    if (!read(tensor)) return false;
+    if (up == nullptr) {
+      kernels::interleave(as, rows_.data(), n, k, to + r * row);
+      continue;
+    }
+    pairs_.resize(static_cast<size_t>(2 * n * row));
+    const auto put = [&](std::byte* at) {
+      for (int64_t i = 0; i < n * row; i += sixteen) std::copy_n(rows_.data() + i, sixteen, at + 2 * i);
+    };
+    put(pairs_.data());
+    if (!read(*up)) return false;
+    put(pairs_.data() + sixteen);
+    kernels::interleave(as, pairs_.data(), 2 * n, k, to + 2 * r * row);
+  }
+  return true;
+}
+
+std::optional<Format> WeightCopies::copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop) {
+  const std::optional<Format> as = interleaved_format(tensor);
+  if (!(as ? copy_interleaved(tensor, nullptr, *as, to, stop) : copy_as_it_lies(tensor, to, stop))) return std::nullopt;
+  return as.value_or(tensor.format);
 }
 
 bool WeightCopies::copy_layer(int64_t i, const std::stop_token& stop) {
@@ -113,11 +144,10 @@ bool WeightCopies::copy_layer(int64_t i, const std::stop_token& stop) {
     const Tensor from = matrix(matrices[m]);
     if (m + 1 < matrices.size() && are_paired(matrices[m], matrices[m + 1])) {
       const Tensor up = matrix(matrices[m + 1]);
-      const int64_t sixteen = kInterleavedRows * kernels::row_bytes(from.format, from.shape.back());
-      if (up.format == from.format && kernels::interleaved_format(from.format, from.shape.end()[-2], isa_)) {
-        const auto format = copy_tensor(from, at, stop, 2);
-        if (!format || !copy_tensor(up, at + sixteen, stop, 2)) return false;
-        now.*matrices[m++].place = {at, *format};
+      const std::optional<Format> as = interleaved_format(from);
+      if (as && up.format == from.format) {
+        if (!copy_interleaved(from, &up, *as, at, stop)) return false;
+        now.*matrices[m++].place = {at, *as};
         now.*matrices[m].place = {};
         publish(place, now, std::array{from, up});
         at += with_padding(from.bytes()) + with_padding(up.bytes());
@@ -156,7 +186,7 @@ void WeightCopies::copy(const std::stop_token& stop) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   for (const Tensor& tensor : copied_) forget(tensor);
-  former_ = {}, copied_ = {}, rows_ = {};
+  former_ = {}, copied_ = {}, rows_ = {}, pairs_ = {};
 }
 
 }  // namespace corvid::model

@@ -50,10 +50,14 @@ class WeightCopies {
     std::vector<int64_t> shape;
     int64_t bytes() const;
   };
-  // The format that the copy is in; nothing after a stop. Rows that are interleaved, sixteen at a time, leave room for
-  // those of other matrices: each sixteen begin `apart` sixteens behind the last.
-  std::optional<kernels::Format> copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop,
-                                             int64_t apart = 1);
+  std::optional<kernels::Format> interleaved_format(const Tensor& tensor) const;
+  // False after a stop.
+  bool copy_as_it_lies(const Tensor& tensor, std::byte* to, const std::stop_token& stop);
+  // Interleaved; `up`: of the same shape and format, sixteen rows of each in turns (kernels/expert_ffn/expert_ffn.h).
+  bool copy_interleaved(const Tensor& tensor, const Tensor* up, kernels::Format as, std::byte* to,
+                        const std::stop_token& stop);
+  // The format that the copy is in; nothing after a stop.
+  std::optional<kernels::Format> copy_tensor(const Tensor& tensor, std::byte* to, const std::stop_token& stop);
   bool copy_layer(int64_t i, const std::stop_token& stop);  // false after a stop
   bool copy_end(const std::stop_token& stop);
   template <class T>
@@ -65,7 +69,7 @@ class WeightCopies {
   WeightSource source_;
   kernels::Isa isa_;
   std::vector<kernels::Buffer> memory_;            // one for each layer, and for the end
-  std::vector<std::byte> rows_;                    // as they come from the file
+  std::vector<std::byte> rows_, pairs_;            // as they come from the file, and those of gate and up in turns
   std::vector<std::weak_ptr<const void>> former_;  // layers that passes may be in still
   std::vector<Tensor> copied_;
   mutable std::mutex mutex_;  // of the following

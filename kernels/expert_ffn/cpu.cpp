@@ -167,15 +167,17 @@ Phases::Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool)
   }
   // A task's outputs are whole blocks, as hidden's are quantised where they are made. Few rows are bound by memory,
   // which is read faster in long pieces, but every thread should have some tasks.
-  const auto outs_of = [&](const Job& job, int64_t work) {
+  const auto outs_of = [&](const Job& job, int64_t work, std::initializer_list<Matrix> matrices) {
+    for (const Matrix& m : matrices)
+      if (is_interleaved(m.format)) return kGroupRows;
     if (job.a->rows > kMaxVectors) return cpu::kIntOuts;
     const int64_t wanted = work / (kTasksPerThread * pool.threads()) / cpu::kIntBlock * cpu::kIntBlock;
     return std::clamp(wanted, cpu::kIntBlock, kMostOuts);
   };
   int64_t rest = 0;
   for (Job& job : jobs_) {
-    job.gate_outs = outs_of(job, gate_work);
-    job.down_outs = outs_of(job, down_work);
+    job.gate_outs = outs_of(job, gate_work, {job.a->gate, job.a->up});
+    job.down_outs = outs_of(job, down_work, {job.a->down});
     job.first_gate = n_gate_;
     job.first_down = n_down_;
     n_gate_ += job.chunks() * job.gate_tiles();

@@ -105,9 +105,10 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     // With few rows a task should read some 30 KB of weights, and there should be tasks for everyone. With many, the
     // weights that it unpacks should serve a good number of them.
     const int64_t few = std::min(kIntOuts, (32768 / row_bytes(a.w.format, a.k) + 16) / 16 * 16);
-    const int64_t outs = integers                 ? (a.rows <= kMaxVectors ? few : kIntOuts / 2)
-                         : is_direct(a.rows, a.k) ? few
-                                                  : tile_outs(a.k);
+    const int64_t outs = is_interleaved(a.w.format) ? kGroupRows
+                         : integers                 ? (a.rows <= kMaxVectors ? few : kIntOuts / 2)
+                         : is_direct(a.rows, a.k)   ? few
+                                                    : tile_outs(a.k);
     const int64_t rows = integers ? kIntRows : kMaxTileRows;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
     if (integers) {

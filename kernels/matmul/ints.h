@@ -50,7 +50,7 @@ struct IntTile {
 };
 
 constexpr int64_t kIntOuts = 96;  // per tile when there are many rows: a multiple of every register tile and block
-// Rows of interleaved weights (interleaved.h) that are unpacked together when there are many rows of x: whole sixteens,
+// Rows of interleaved weights (interleaved.h) that are unpacked together when there are many rows of x: of one group,
 // and whole pieces of what panels are multiplied by.
 constexpr int64_t kSeparatedRows = 48;
 constexpr int64_t separated_scratch(int64_t k) { return kSeparatedRows * row_bytes(Format::q8_0, k) / 4 + 16; }

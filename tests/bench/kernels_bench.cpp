@@ -83,9 +83,9 @@ BENCHMARK_CAPTURE(matmul, decode_q8_0, Format::q8_0)
     ->Args({1, 4096, 384})
     ->Args({1, 4096, 4096})
     ->UseRealTime();
-BENCHMARK_CAPTURE(matmul, decode_q8_0x16, Format::q8_0x16)->Args({1, 4096, 384})->Args({1, 4096, 4096})->UseRealTime();
-BENCHMARK_CAPTURE(matmul, decode_q4_0x16, Format::q4_0x16)->Args({1, 4096, 1024})->UseRealTime();
-BENCHMARK_CAPTURE(matmul, prefill_q8_0x16, Format::q8_0x16)->Args({512, 384, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q8_0x96, Format::q8_0x96)->Args({1, 4096, 384})->Args({1, 4096, 4096})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, decode_q4_0x96, Format::q4_0x96)->Args({1, 4096, 1024})->UseRealTime();
+BENCHMARK_CAPTURE(matmul, prefill_q8_0x96, Format::q8_0x96)->Args({512, 384, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q4_0, Format::q4_0)->Args({512, 1024, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q4_k, Format::q4_k)->Args({512, 1024, 1024})->UseRealTime();
 BENCHMARK_CAPTURE(matmul, prefill_q6_k, Format::q6_k)->Args({512, 1024, 1024})->UseRealTime();

@@ -94,9 +94,10 @@ TEST_P(ExpertFfnTest, InterleavedWeightsGiveTheSameBits) {
   const auto exec = GetParam().exec(2);
   for (const Format format : kInterleavedFormats)
     for (const int64_t rows : {1, 2, 5, 7, 40, 150}) {
-      const Layer layer(160, 96, 6, 3, rows, plain_format(format));
-      const std::vector<char> gate = interleaved(layer.gate, format), up = interleaved(layer.up, format),
-                              down = interleaved(layer.down, format);
+      const Layer layer(160, 224, 6, 3, rows, plain_format(format));
+      const std::vector<char> gate = interleaved(layer.gate, format, layer.ffn),
+                              up = interleaved(layer.up, format, layer.ffn),
+                              down = interleaved(layer.down, format, layer.dim);
       const TestWeights float_down(Format::f16, layer.down.n, layer.down.k, 5);
       ExpertFfn a = layer.args(nullptr);
       const std::vector<float> wanted = run(*exec, a);
@@ -104,7 +105,7 @@ TEST_P(ExpertFfnTest, InterleavedWeightsGiveTheSameBits) {
       EXPECT_EQ(run(*exec, a), wanted) << layer.name();
       a.up = layer.up.view();  // formats may differ
       EXPECT_EQ(run(*exec, a), wanted) << layer.name();
-      const std::vector<char> both = paired(layer.gate, layer.up, format);
+      const std::vector<char> both = paired(layer.gate, layer.up, format, layer.ffn);
       a.gate = {both.data(), format}, a.up = {};
       EXPECT_EQ(run(*exec, a), wanted) << layer.name();
       ExpertFfn floats = layer.args(nullptr);

@@ -184,14 +184,14 @@ TEST_P(MatmulTest, WeightsOfF8ComeOutAsTheyAre) {
   }
 }
 
-// Sixteen rows side by side: the same bits as one after the other, whose agreement with float64 is tested above.
+// Rows side by side: the same bits as one after the other, whose agreement with float64 is tested above.
 TEST_P(MatmulTest, InterleavedWeightsGiveTheSameBits) {
   if (GetParam().device == kernels::Device::cuda) GTEST_SKIP() << "for the CPU alone";
   const auto exec = GetParam().exec(2);
   std::mt19937 bits(16);
   for (const Format format : kInterleavedFormats)
     for (const int64_t k : {32, 64, 96, 128, 160, 416, 1056})
-      for (const int64_t n : {0, 16, 48, 112})
+      for (const int64_t n : {0, 16, 48, 96, 112, 160, 272})
         for (const int64_t rows : {0, 1, 2, 3, 4, 5, 6, 21, 70}) {
           const TestWeights w = random_blocks(plain_format(format), n, k, bits);
           const std::vector<char> bytes = interleaved(w, format);
@@ -227,11 +227,17 @@ TEST_P(MatmulTest, InterleavedWeightsBecomeRowsAgain) {
   std::mt19937 bits(18);
   for (const Format format : kInterleavedFormats)
     for (const int64_t k : {32, 64, 96, 128, 416}) {
-      const TestWeights w = random_blocks(plain_format(format), 16, k, bits);
-      Guarded<char> rows(std::vector<char>(w.bytes.size()));
-      kernels::separate(format, interleaved(w, format).data(), k, rows.data(), GetParam().isa);
-      rows.expect_guards_intact("separate");
-      EXPECT_EQ(rows.values(), w.bytes) << kernels::format_name(format) << ' ' << k;
+      const TestWeights w = random_blocks(plain_format(format), 144, k, bits);
+      const std::vector<char> bytes = interleaved(w, format);
+      const auto sixteen = ptrdiff_t(16 * kernels::row_bytes(w.format, k));
+      for (int64_t first = 0; first < w.n; first += 16) {
+        Guarded<char> rows(std::vector<char>(static_cast<size_t>(sixteen)));
+        kernels::separate(format, bytes.data(), first, w.n, k, rows.data(), GetParam().isa);
+        rows.expect_guards_intact("separate");
+        const auto at = w.bytes.begin() + first / 16 * sixteen;
+        EXPECT_EQ(rows.values(), std::vector<char>(at, at + sixteen))
+            << kernels::format_name(format) << ' ' << k << ", row " << first;
+      }
     }
 }
 
@@ -301,10 +307,10 @@ TEST(MatmulContract, NamesWhatIsWrong) {
   } catch (const std::invalid_argument& error) {
     EXPECT_STREQ(error.what(), "matmul: want k a multiple of 32 for q8_0, found 33");
   }
-  EXPECT_EQ(message_of([&] { wrong(1, 24, 32, Format::q8_0x16); }),
-            "matmul: want n a multiple of 16 for q8_0x16, found 24");
-  EXPECT_EQ(message_of([&] { decode_row(Format::q4_0x16, x, 32, x); }),
-            "decode_row: rows of q4_0x16 do not lie one by one");
+  EXPECT_EQ(message_of([&] { wrong(1, 24, 32, Format::q8_0x96); }),
+            "matmul: want n a multiple of 16 for q8_0x96, found 24");
+  EXPECT_EQ(message_of([&] { decode_row(Format::q4_0x96, x, 32, x); }),
+            "decode_row: rows of q4_0x96 do not lie one by one");
 }
 
 }  // namespace

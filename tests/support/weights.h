@@ -66,26 +66,26 @@ struct TestWeights {
   }
 };
 
-constexpr kernels::Format kInterleavedFormats[] = {kernels::Format::q8_0x16, kernels::Format::q4_0x16};
+constexpr kernels::Format kInterleavedFormats[] = {kernels::Format::q8_0x96, kernels::Format::q4_0x96};
 
-// The same weights as w, in the plain format, side by side.
-inline std::vector<char> interleaved(const TestWeights& w, kernels::Format format) {
+// The same weights as w, in the plain format, side by side. rows: of one matrix, if w is several.
+inline std::vector<char> interleaved(const TestWeights& w, kernels::Format format, int64_t rows = 0) {
   std::vector<char> bytes(w.bytes.size());
-  const size_t sixteen = size_t(kernels::kInterleavedRows * kernels::row_bytes(format, w.k));
-  for (size_t at = 0; at < bytes.size(); at += sixteen)
-    kernels::interleave(format, w.bytes.data() + at, w.k, bytes.data() + at);
+  if (rows == 0) rows = w.n;
+  const size_t matrix = size_t(rows * kernels::row_bytes(format, w.k));
+  for (size_t at = 0; at < bytes.size(); at += matrix)
+    kernels::interleave(format, w.bytes.data() + at, rows, w.k, bytes.data() + at);
   return bytes;
 }
 
-// A gate and an up of the same shape as expert_ffn takes them as one: sixteen rows of each in turns.
-inline std::vector<char> paired(const TestWeights& gate, const TestWeights& up, kernels::Format format) {
-  const std::vector<char> a = interleaved(gate, format), b = interleaved(up, format);
-  const size_t sixteen = size_t(kernels::kInterleavedRows * kernels::row_bytes(format, gate.k));
-  std::vector<char> bytes;
-  for (size_t at = 0; at < a.size(); at += sixteen)
-    for (const auto& from : {a, b})
-      bytes.insert(bytes.end(), from.begin() + ptrdiff_t(at), from.begin() + ptrdiff_t(at + sixteen));
-  return bytes;
+// A gate and an up of the same shape as expert_ffn takes them as one, sixteen rows of each in turns; rows: an expert's.
+inline std::vector<char> paired(const TestWeights& gate, const TestWeights& up, kernels::Format format, int64_t rows) {
+  TestWeights both(gate.format, 2 * gate.n, gate.k, 0);
+  const auto sixteen = ptrdiff_t(kernels::kInterleavedRows * kernels::row_bytes(gate.format, gate.k));
+  auto to = both.bytes.begin();
+  for (auto g = gate.bytes.begin(), u = up.bytes.begin(); g != gate.bytes.end(); g += sixteen, u += sixteen)
+    to = std::copy_n(u, sixteen, std::copy_n(g, sixteen, to));
+  return interleaved(both, format, 2 * rows);
 }
 
 }  // namespace corvid::test
