@@ -65,8 +65,11 @@ __global__ void __launch_bounds__(kThreads) choose_kernel(Part part) {
   __shared__ cuda::TopBlocksShared shared;
   const float* scores =
       reinterpret_cast<const float*>(a.workspace) + (blockIdx.y * a.n_heads + blockIdx.x) * part.stride;
+  cuda::prepare_top_blocks<kThreads>(shared);
+  __syncthreads();
+  int32_t* ids = a.ids + list * a.top_k;
   const int count = cuda::top_blocks<kThreads>(scores, nb, static_cast<int>(a.top_k), static_cast<int>(a.local_blocks),
-                                               a.ids + list * a.top_k, shared);
+                                               shared, [&](int i, int32_t id) { ids[i] = id; });
   if (threadIdx.x == 0) a.counts[list] = count;
 }
 

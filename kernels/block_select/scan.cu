@@ -12,10 +12,15 @@
 // read at different speeds (1M keys cut into 132 ranges ended after 57 to 103 us on an H100), and who is done early
 // takes another.
 //
-// What bounds it: memory from 128k keys on (1M in 92 us, 95% of its speed; e4m3 in 49, 88%), below the latency of three
-// reads that wait for each other. Tried: one or two blocks of threads on a multiprocessor with deeper rings (up to 5%
-// slower); loads straight into registers, which need the L1 cache that the next kernel's shared memory leaves little of
-// (a fifth slower). Products of e4m3 as it is: mma.sync has none on Hopper, the compiler converts as is done here.
+// What was stored long ago is on its way before the kernels before have ended: a ring on all multiprocessors, some 13
+// MB beside the attention of the layer before.
+//
+// What bounds it: memory from 128k keys on (on an H100 1M in 92 us, 95% of its speed; e4m3 in 49, 88%), below the
+// latency of three reads that wait for each other. Tried: one or two blocks of threads on a multiprocessor with deeper
+// rings (up to 5% slower), five to eight with fewer registers (3 to 5% slower at 1M); loads straight into registers,
+// which need the L1 cache that the next kernel's shared memory leaves little of (a fifth slower); more keys to the
+// second-level cache meanwhile (a tenth slower at 128k). Products of e4m3 as it is: mma.sync has none on Hopper, the
+// compiler converts as is done here.
 #include <algorithm>
 #include <type_traits>
 
@@ -30,14 +35,15 @@ namespace {
 constexpr int kDim = 128, kBlock = 128, kThreads = 128, kWarps = kThreads / 32, kKeys = kBlock / kWarps;
 constexpr int kColumns = 16;  // at most: heads times rows of a group
 constexpr int kFlush = 8;
-constexpr int kRows = kThreads;        // of a window, at most
-constexpr int kWaves = 4, kLeast = 4;  // ranges are of kLeast blocks and more, but as many as run at once at least
+constexpr int kRows = kThreads;                     // of a window, at most
+constexpr int kWaves = 4, kLeastBytes = 256 << 10;  // of a range, but there are as many as run at once at least
 
 // A warp's keys of a block.
 template <bool kE4m3>
 struct Share {
   static constexpr int kRowBytes = kE4m3 ? kDim : 2 * kDim, kBytes = kKeys * kRowBytes, kStages = kE4m3 ? 2 : 1;
   static constexpr int kSharedBytes = kWarps * kStages * kBytes, kPerMultiprocessor = 4;
+  static constexpr int kLeast = kLeastBytes / (kBlock * kRowBytes);  // blocks of a range
 };
 
 struct Scan {
@@ -49,6 +55,7 @@ struct Scan {
   float* scores;
   int64_t page_bytes, stride;
   int rows, max_pages, n_heads, top_k, local_blocks;
+  int fresh;          // so many of a sequence's last positions may not be stored yet when the kernel begins
   int group, window;  // rows that may share a pass; rows that a line of the grid serves, a multiple of group
 };
 
@@ -56,7 +63,10 @@ struct Scan {
 struct Segment {
   int64_t begin, end;
   int row, seq, columns;
+  int old;  // so many of the sequence's blocks are stored, whatever kernel is still running
 };
+
+__device__ int old_blocks(const Scan& a, int pos) { return max(0, pos + 1 - a.fresh) / kBlock; }
 
 struct Shared {
   Segment segments[kRows];
@@ -74,7 +84,7 @@ __device__ int64_t find_segments(const Scan& a, Shared& shared) {
     const int pos = a.pos[window], seen = pos < 0 ? 0 : pos / kBlock + 1;
     const int64_t blocks = seen > a.top_k ? seen - a.local_blocks : 0;
     if (t == 0) {
-      shared.segments[0] = {0, blocks, window, a.seq[window], a.n_heads};
+      shared.segments[0] = {0, blocks, window, a.seq[window], a.n_heads, old_blocks(a, pos)};
       shared.first = 0;
     }
     __syncthreads();
@@ -113,7 +123,8 @@ __device__ int64_t find_segments(const Scan& a, Shared& shared) {
   before += sum - own;
   const int64_t begin = before % kOne;
   if (blocks > 0) {
-    shared.segments[before / kOne] = {begin, begin + blocks, window + t, shared.seq[t], members * a.n_heads};
+    shared.segments[before / kOne] = {begin,         begin + blocks,      window + t,
+                                      shared.seq[t], members * a.n_heads, old_blocks(a, shared.pos[t])};
     const int64_t mine = all % kOne * blockIdx.x / gridDim.x;
     if (begin <= mine && mine < begin + blocks) shared.first = static_cast<int>(before / kOne);
   }
@@ -262,16 +273,21 @@ __global__ void __launch_bounds__(kThreads, Share<kE4m3>::kPerMultiprocessor) sc
   __shared__ Shared shared;
   if (threadIdx.x < kWarps * S::kStages) ptx::init_barrier(&barriers[threadIdx.x], 1);
   ptx::publish_barriers();
-  ptx::wait_for_earlier();
-  ptx::let_next_begin();
   const int64_t blocks = find_segments(a, shared);  // holds barriers
   const int64_t begin = blocks * blockIdx.x / gridDim.x;
   const auto warp = static_cast<int>(threadIdx.x / 32),
              n = static_cast<int>(blocks * (blockIdx.x + 1) / gridDim.x - begin);
-  if (n == 0) return;
   Range<kE4m3> range{a, shared, barriers + warp * S::kStages, rings + warp * S::kStages * S::kBytes, begin, n, 0, 0};
-  int segment = shared.first, buffer = 0;
-  for (int i = 0; i < S::kStages; ++i) range.ask_for(i, segment);
+  int segment = shared.first, buffer = 0, early = 0;
+  for (int at = segment; early < min(n, S::kStages); ++early) {
+    while (shared.segments[at].end <= begin + early) ++at;
+    if (begin + early - shared.segments[at].begin >= shared.segments[at].old) break;
+    range.ask_for(early, segment);
+  }
+  ptx::wait_for_earlier();
+  ptx::let_next_begin();
+  if (n == 0) return;
+  for (int i = early; i < S::kStages; ++i) range.ask_for(i, segment);
   for (int i = 0; i < n; ++segment) {
     const int end = static_cast<int>(min(static_cast<int64_t>(n), shared.segments[segment].end - begin));
     if (shared.segments[segment].columns <= 8)
@@ -302,6 +318,7 @@ void cuda::scan_blocks(const PagedBlockSelect& a, CUstream_st* stream) {
                   static_cast<int>(a.n_heads),
                   static_cast<int>(a.top_k),
                   static_cast<int>(a.local_blocks),
+                  static_cast<int>(r.rows),
                   group,
                   window};
   const int64_t windows = (r.decode_rows + window - 1) / window;
@@ -309,7 +326,7 @@ void cuda::scan_blocks(const PagedBlockSelect& a, CUstream_st* stream) {
   const auto start = [&]<bool kE4m3>(std::bool_constant<kE4m3>) {
     using S = Share<kE4m3>;
     const int64_t at_once = std::max<int64_t>(1, multiprocessors() * S::kPerMultiprocessor / windows);
-    const int64_t x = std::min(blocks, std::clamp<int64_t>(blocks / kLeast, at_once, kWaves * at_once));
+    const int64_t x = std::min(blocks, std::clamp<int64_t>(blocks / S::kLeast, at_once, kWaves * at_once));
     const dim3 grid(static_cast<unsigned>(x), static_cast<unsigned>(windows));
     allow(scan_kernel<kE4m3>, S::kSharedBytes);
     want_shared_memory(scan_kernel<kE4m3>);

@@ -127,6 +127,8 @@ void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* sel
   decode.stats = decode.sums + r.decode_rows * a.n_heads * max_spans * a.head_dim;
   decode.block = static_cast<int>(a.block);
   decode.top_k = static_cast<int>(a.top_k);
+  const auto pieces = static_cast<uint64_t>(a.block / kPiece);
+  decode.pieces_inverse = ((uint64_t{1} << 32) + pieces - 1) / pieces;
   decode.max_spans = static_cast<int>(max_spans);
   decode.rounds = a.rounds;
   if (select != nullptr) {

@@ -18,8 +18,9 @@ struct Decode : AttentionArgs {
   int32_t* chosen_counts;
   int64_t score_stride;
   int rows, head_dim, block, top_k, local_blocks, max_spans;
-  int fresh;    // so many of a sequence's last positions may not be stored yet when a kernel begins
-  bool rounds;  // o, as PagedAttention says
+  int fresh;                // so many of a sequence's last positions may not be stored yet when a kernel begins
+  uint64_t pieces_inverse;  // 2^32 over the pieces of a block, rounded up
+  bool rounds;              // o, as PagedAttention says
 };
 
 // Sparse attention, of blocks that are given or chosen here.

@@ -9,10 +9,12 @@
 // block of threads has a part of the tree, and sends what comes of it to those that finish the heads. The tree is the
 // same for any size of cluster, so a row's bits don't depend on the batch.
 //
-// What bounds it: at batch 1 steps that wait for each other. Of 9.5 us for 8k keys on an H100 the scan takes 2.9
-// (pages, keys, products, each some 0.7), then 0.5 pass until this kernel goes on, 1.1 with choosing, 1.7 until the
-// keys have come, 0.6 with scores, 1.0 with values, 0.6 with what others send and 0.7 with the end; 0.7 until the next
-// kernel goes on. In a batch of 32 memory (52 us, 44 at its full speed).
+// What bounds it: at batch 1 steps that wait for each other. Of 7 us for 8k keys on an H200, whose first keys are there
+// when the scan may go on, the scan takes 1.3 (queries 0.3, products 0.5, the blocks' maxima 0.4), then 0.6 pass until
+// this kernel goes on, 1.0 with choosing (1.8 of 256 scores, 3 of 8,192), 0.5 until the keys are asked for and 0.7
+// until they have come, 0.6 with scores, 0.6 with values, 0.5 with what others send and 0.4 with its sum; then the next
+// kernel goes on. Of the stalls some are for instructions, each of which runs once: there should be few. In a batch of
+// 32 memory (42 us alone, 68% of its peak).
 //
 // Tried: two units for each of 8 blocks of threads at batch 1 (2 us more); three units ahead in 192 KB, so that one
 // block of threads has a multiprocessor to itself, as for clusters with 32 KB for what is sent (20 us instead of 16 at
@@ -24,111 +26,15 @@
 #include "kernels/block_select/top_blocks.cuh"
 #include "kernels/launch.cuh"
 #include "kernels/sparse_attention/decode_tile.cuh"
+#include "kernels/sparse_attention/sums_tree.cuh"
 
 namespace corvid::kernels {
 namespace {
 
-using decode::Decode, decode::chunk_at, decode::weight;
+using namespace decode;
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps, kUnitKeys = kWarps * kPiece;
 constexpr int kLeaves = 16;  // of the tree; the most blocks of threads of a cluster
-
-// Sums over some keys, for kH heads and kN dimensions of each.
-template <int kH, int kN>
-struct Part {
-  float most[kH], total[kH], acc[kH][kN];
-
-  __device__ void clear() {
-#pragma unroll
-    for (int h = 0; h < kH; ++h) {
-      most[h] = -INFINITY;
-      total[h] = 0;
-#pragma unroll
-      for (int n = 0; n < kN; ++n) acc[h][n] = 0;
-    }
-  }
-};
-
-// Written so that every place that combines rounds alike.
-template <int kH, int kN>
-__device__ Part<kH, kN> combine(const Part<kH, kN>& a, const Part<kH, kN>& b, float scale_log2) {
-  Part<kH, kN> sum;
-#pragma unroll
-  for (int h = 0; h < kH; ++h) {
-    sum.most[h] = fmaxf(a.most[h], b.most[h]);
-    const float of_a = weight(a.most[h], sum.most[h], scale_log2), of_b = weight(b.most[h], sum.most[h], scale_log2);
-    sum.total[h] = fmaf(a.total[h], of_a, __fmul_rn(b.total[h], of_b));
-#pragma unroll
-    for (int n = 0; n < kN; ++n) sum.acc[h][n] = fmaf(a.acc[h][n], of_a, __fmul_rn(b.acc[h][n], of_b));
-  }
-  return sum;
-}
-
-// Parts that come in order are combined two and two, these again two and two, and so on: after 2^n of them `last` is
-// the whole. Of parts that wait, those of the first kOwn levels are in registers, the others in `store`, which has a
-// place for each of this thread's numbers in a row of kThreads.
-template <int kH, int kN>
-struct Tree {
-  static constexpr int kOwn = 2, kWords = kH * (2 + kN);
-  Part<kH, kN> waiting[kOwn], last;
-  float* store;
-  int n = 0;
-
-  __device__ float* place(int level, int word) const { return store + ((level - kOwn) * kWords + word) * kThreads; }
-  // After the last one nothing waits.
-  __device__ void add(float scale_log2, bool is_last) {
-    int level = 0;
-#pragma unroll
-    for (int own = 0; own < kOwn; ++own)
-      if (level == own && (n >> own) % 2 == 1) {
-        last = combine(waiting[own], last, scale_log2);
-        ++level;
-      } else if (level == own) {
-        waiting[own] = last;
-      }
-    if (level == kOwn) {
-#pragma unroll 1
-      for (; (n >> level) % 2 == 1; ++level) {
-        Part<kH, kN> other;
-#pragma unroll
-        for (int h = 0; h < kH; ++h) {
-          other.most[h] = *place(level, h * (2 + kN));
-          other.total[h] = *place(level, h * (2 + kN) + 1);
-#pragma unroll
-          for (int i = 0; i < kN; ++i) other.acc[h][i] = *place(level, h * (2 + kN) + 2 + i);
-        }
-        last = combine(other, last, scale_log2);
-      }
-      if (!is_last)
-#pragma unroll
-        for (int h = 0; h < kH; ++h) {
-          *place(level, h * (2 + kN)) = last.most[h];
-          *place(level, h * (2 + kN) + 1) = last.total[h];
-#pragma unroll
-          for (int i = 0; i < kN; ++i) *place(level, h * (2 + kN) + 2 + i) = last.acc[h][i];
-        }
-    }
-    ++n;
-  }
-};
-
-// The combination of kRanks parts that are there at once, as a tree would add them.
-template <int kRanks, int kN>
-__device__ Part<1, kN> whole_of(const float* acc, int stride, const float2* stats, float scale_log2) {
-  Part<1, kN> parts[kRanks];
-#pragma unroll
-  for (int i = 0; i < kRanks; ++i) {
-    parts[i].most[0] = stats[i].x;
-    parts[i].total[0] = stats[i].y;
-#pragma unroll
-    for (int n = 0; n < kN; ++n) parts[i].acc[0][n] = acc[i * stride + n];
-  }
-#pragma unroll
-  for (int width = 1; width < kRanks; width *= 2)
-#pragma unroll
-    for (int i = 0; i < kRanks; i += 2 * width) parts[i] = combine(parts[i], parts[i + width], scale_log2);
-  return parts[0];
-}
 
 // kIsOne: there are kLeaves blocks of threads with one unit each.
 template <int kDim, bool kIsOne>
@@ -194,15 +100,16 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
     const int nb = pos < 0 ? 0 : pos / a.block + 1;
     if (nb <= kMost)
       for (int i = t; i < nb; i += kThreads) table[i] = __ldcg(pages + i);
+    cuda::prepare_top_blocks<kThreads>(top);
+    __syncthreads();
     ptx::wait_for_earlier();
-    ptx::let_next_begin();
-    count =
-        cuda::top_blocks<kThreads>(a.scores + list * a.score_stride, nb, a.top_k, a.local_blocks, shared.chosen, top);
-    if (t < count) shared.slots[t] = nb <= kMost ? table[shared.chosen[t]] : __ldcg(pages + shared.chosen[t]);
-    if (rank == 0) {
-      for (int i = t; i < a.top_k; i += kThreads) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = shared.chosen[i];
-      if (t == 0) a.chosen_counts[list] = count;
-    }
+    count = cuda::top_blocks<kThreads>(a.scores + list * a.score_stride, nb, a.top_k, a.local_blocks, top,
+                                       [&](int i, int32_t id) {
+                                         shared.chosen[i] = id;
+                                         if (id >= 0) shared.slots[i] = nb <= kMost ? table[id] : __ldcg(pages + id);
+                                         if (rank == 0) a.chosen[static_cast<int64_t>(list) * a.top_k + i] = id;
+                                       });
+    if (rank == 0 && t == 0) a.chosen_counts[list] = count;
   } else {
     ptx::let_next_begin();
     if (pos >= 0) count = a.counts[list];
@@ -211,17 +118,22 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
       shared.chosen[t] = id;
       shared.slots[t] = __ldcg(pages + id);
     }
+    __syncthreads();
   }
-  __syncthreads();
 
   // This block of threads has the leaves [rank, rank + 1) * kLeaves / ranks. Of their units some may not exist.
-  const int per_block = a.block / kPiece, pieces = count * per_block, all_units = (pieces + kWarps - 1) / kWarps;
+  const int per_block = a.block / kPiece;
+  const auto block_of = [&](int piece) {
+    return static_cast<int>(static_cast<uint64_t>(piece) * a.pieces_inverse >> 32);
+  };
+  const int pieces = count * per_block, all_units = (pieces + kWarps - 1) / kWarps;
   const int first_unit = rank * (kLeaves / ranks) * units_of_leaf;
   const int real = min(kLeaves / ranks * units_of_leaf, all_units - first_unit);  // may be negative
   // This warp's piece of a unit: its first position, or behind all if there is none.
   const auto position_of = [&](int unit) {
     const int n = (first_unit + unit) * kWarps + warp;
-    return n < pieces ? shared.chosen[n / per_block] * a.block + n % per_block * kPiece : 0x7fffffff - kPiece;
+    const int at = block_of(n);
+    return n < pieces ? shared.chosen[at] * a.block + (n - at * per_block) * kPiece : 0x7fffffff - kPiece;
   };
   // Where the last unit's keys have been: line i * ranks + r is rank r's sums of head i * ranks + this rank.
   auto& received = *reinterpret_cast<float(*)[kLeaves][kDim]>(ring);
@@ -231,10 +143,11 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
   const auto load = [&](const std::byte* base, int unit, uint32_t to) {
     const int n = (first_unit + unit) * kWarps + warp;
     if (unit < real) {
-      const int64_t offset = n < pieces
-                                 ? shared.slots[n / per_block] * a.page_bytes +
-                                       (static_cast<int64_t>(kv_head) * a.block + n % per_block * kPiece) * 2 * kDim
-                                 : 0;
+      const int at = block_of(n);
+      const int64_t offset =
+          n < pieces ? shared.slots[at] * a.page_bytes +
+                           (static_cast<int64_t>(kv_head) * a.block + (n - at * per_block) * kPiece) * 2 * kDim
+                     : 0;
       load_piece<kDim>(base + offset, position_of(unit), pos, to, warp);
     }
     ptx::commit_copies();
@@ -319,8 +232,10 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
 
   load(a.keys, 0, keys);
   load(a.values, 0, values_of(0));
+  // Only now, so that what the next kernel asks for comes behind these.
+  if (a.scores != nullptr) ptx::let_next_begin();
   if (ranks > 1 && real <= 0) ptx::cluster_arrive();
-  Tree<2, kN> tree;
+  Tree<2, kN, kThreads> tree;
   if constexpr (kIsOne) {
     tree.last.clear();
     if (real > 0) tree.last = combine(tree.last, attend(0), a.scale_log2);
@@ -367,22 +282,22 @@ __global__ void __launch_bounds__(kThreads, 2) sparse_kernel(Decode a, int units
       ptx::send(to, ptx::shared_address(&shared.received_stats[at]), stats, &shared.arrival);
     }
   }
-  // A warp for a head.
-  const int head = warp * ranks + rank;
-  if (head >= group) return;
-  ptx::wait_for_cluster(&shared.arrival, 0);
-  const float* acc = &received[warp * ranks][kN * lane];
-  const float2* stats = &shared.received_stats[warp * ranks];
-  const Part<1, kN> whole = ranks == 2   ? whole_of<2, kN>(acc, kDim, stats, a.scale_log2)
-                            : ranks == 4 ? whole_of<4, kN>(acc, kDim, stats, a.scale_log2)
-                            : ranks == 8 ? whole_of<8, kN>(acc, kDim, stats, a.scale_log2)
-                                         : whole_of<16, kN>(acc, kDim, stats, a.scale_log2);
-#pragma unroll
-  for (int n = 0; n < kTiles; ++n) {
-    const uint32_t two = ptx::pack_bf16(__fdiv_rn(whole.acc[0][2 * n], whole.total[0]),
-                                        __fdiv_rn(whole.acc[0][2 * n + 1], whole.total[0]));
-    *reinterpret_cast<uint32_t*>(a.o + (line + head) * kDim + kDim / 8 * (lane / 4) + 8 * n + 2 * (lane % 4)) =
-        pos < 0 ? 0 : two;
+  // A thread for a dimension of a head.
+  const int at = t % kDim, dim = kDim / 8 * (at / (4 * kN)) + at % kN / 2 * 8 + at % (4 * kN) / kN * 2 + at % 2;
+  if (t / kDim * ranks + rank < group) ptx::wait_for_cluster(&shared.arrival, 0);
+#pragma unroll 1
+  for (int n = t / kDim; n * ranks + rank < group; n += kThreads / kDim) {
+    const float* acc = &received[n * ranks][at];
+    const float2* stats = &shared.received_stats[n * ranks];
+    Part<1, 1> whole;
+    if constexpr (kIsOne)
+      whole = whole_of<kLeaves, 1>(acc, kDim, stats, a.scale_log2);
+    else
+      whole = ranks == 2   ? whole_of<2, 1>(acc, kDim, stats, a.scale_log2)
+              : ranks == 4 ? whole_of<4, 1>(acc, kDim, stats, a.scale_log2)
+                           : whole_of<8, 1>(acc, kDim, stats, a.scale_log2);
+    const uint32_t bits = ptx::pack_bf16(__fdiv_rn(whole.acc[0][0], whole.total[0]), 0);
+    a.o[(line + n * ranks + rank) * kDim + dim] = pos < 0 ? uint16_t{0} : static_cast<uint16_t>(bits);
   }
 }
 
@@ -391,7 +306,10 @@ void start(const Decode& a, int ranks, int units_of_leaf, CUstream_st* stream) {
   using S = Shared<kDim, kIsOne>;
   static_assert(S::kRingBytes >= static_cast<int>(sizeof(cuda::TopBlocksShared)));
   // Of more than four leaves some parts wait in shared memory.
-  const int levels = ranks == 1 ? 2 : ranks == 2 ? 1 : 0, bytes_of_level = Tree<2, kDim / 32>::kWords * kThreads * 4;
+  const int levels = ranks == 1   ? 2
+                     : ranks == 2 ? 1
+                                  : 0,
+            bytes_of_level = Tree<2, kDim / 32, kThreads>::kWords * kThreads * 4;
   const int bytes = S::kRingBytes + (kIsOne ? 0 : levels * bytes_of_level);
   const auto kernel = sparse_kernel<kDim, kIsOne>;
   cuda::allow(kernel, S::kRingBytes + (kIsOne ? 0 : 2 * bytes_of_level));
