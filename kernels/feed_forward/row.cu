@@ -75,16 +75,22 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   extern __shared__ __align__(16) unsigned char row[];
   __shared__ float parts[kWarps][2][kPanelRows];
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
-  const auto slot = static_cast<int>(blockIdx.y);
+  // The shared expert first: its weights, as a dense layer's, are on their way while experts are being chosen.
+  const auto y = static_cast<int>(blockIdx.y), slot = y == 0 ? a.slots - 1 : y - 1;
   const auto k = static_cast<int>(a.gate.k), padded = static_cast<int>(padded_k(kFormat, k));
   const int in_block = block_panels(a.log_split, kWarps), n_parts = 1 << a.log_split;
   const int first_panel = static_cast<int>(blockIdx.x) * in_block, panel = first_panel + (warp >> a.log_split);
+  const bool is_known = a.ids == nullptr || (a.shared_gate != nullptr && slot + 1 == a.slots);
   if (thread == 0) fetch_next(a);
-  wait_for_previous();
-  start_next();  // now, so that the next kernel's blocks know that the ids are there
+  const auto wait = [] {
+    wait_for_previous();
+    start_next();  // now, so that the next kernel's blocks know that the ids are there
+  };
+  if (!is_known) wait();
   const int expert = expert_at(a, slot);
   if (expert < 0) return;
   const auto begin = [&] {
+    if (is_known) wait();
     stage_row<kFormat>(kWarps * 32, padded, row, [&](int i) { return i < k ? a.h + i : nullptr; });
   };
   float sum[2][2] = {};
@@ -172,24 +178,31 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
 
 // In q8_0 both want the division between L1 and shared memory that attention's kernels have, or they wait for each
 // other to leave a multiprocessor: 80 us a step of Qwen3-30B-A3B.
+template <DeviceFormat kFormat>
+void launch(void (*kernel)(RowExperts), dim3 grid, unsigned threads, int64_t bytes, const RowExperts& a,
+            CUstream_st* stream) {
+  cuda::allow(kernel, kMostRowBytes);
+  if (kFormat == DeviceFormat::q8_0) {
+    cuda::want_shared_memory(kernel);
+    launch_dependent(kernel, grid, dim3(threads), static_cast<size_t>(bytes), stream, a);
+  } else {
+    launch_with_cache(kernel, grid, dim3(threads), static_cast<size_t>(bytes), stream, a);
+  }
+}
+
 template <DeviceFormat kFormat, int kWarps>
 void launch_up(const RowExperts& a, CUstream_st* stream) {
   const int64_t panels = panels_of(a.gate.n), in_block = block_panels(a.log_split, kWarps);
-  const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.gate.k));
-  cuda::allow(up_kernel<kFormat, kWarps>, kMostRowBytes);
-  if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(up_kernel<kFormat, kWarps>);
-  launch_dependent(up_kernel<kFormat, kWarps>,
-                   dim3(static_cast<unsigned>((panels + in_block - 1) / in_block), static_cast<unsigned>(a.slots)),
-                   dim3(kWarps * 32), static_cast<size_t>(bytes), stream, a);
+  launch<kFormat>(up_kernel<kFormat, kWarps>,
+                  dim3(static_cast<unsigned>((panels + in_block - 1) / in_block), static_cast<unsigned>(a.slots)),
+                  kWarps * 32, row_bytes_of<kFormat>(padded_k(kFormat, a.gate.k)), a, stream);
 }
 
 template <DeviceFormat kFormat>
 void launch_down(const RowExperts& a, CUstream_st* stream) {
-  const int64_t bytes = row_bytes_of<kFormat>(a.slots * padded_k(kFormat, a.down.k));
-  cuda::allow(down_kernel<kFormat>, kMostRowBytes);
-  if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(down_kernel<kFormat>);
-  launch_dependent(down_kernel<kFormat>, dim3(static_cast<unsigned>(panels_of(a.down.n))),
-                   dim3(static_cast<unsigned>(a.slots << a.log_split) * 32), static_cast<size_t>(bytes), stream, a);
+  launch<kFormat>(down_kernel<kFormat>, dim3(static_cast<unsigned>(panels_of(a.down.n))),
+                  static_cast<unsigned>(a.slots << a.log_split) * 32,
+                  row_bytes_of<kFormat>(a.slots * padded_k(kFormat, a.down.k)), a, stream);
 }
 
 int log_split_of_down(const DeviceMatrix& down, int64_t slots) {

@@ -72,12 +72,10 @@ void launch(const ExpertStream& a, CUstream_st* stream) {
   const int log_split = log_split_for(a.first, a.top_k);
   const int64_t groups = (panels + block_panels(log_split) - 1) / block_panels(log_split);
   const dim3 grid(static_cast<unsigned>(groups), static_cast<unsigned>(a.max_tiles));
-  if (a.tile == 8)
-    launch_dependent(experts_kernel<kFormat, 1, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
-  else if (a.tile == 16)
-    launch_dependent(experts_kernel<kFormat, 2, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
-  else
-    launch_dependent(experts_kernel<kFormat, 4, kPanels, kRounds>, grid, dim3(kStreamThreads), 0, stream, a, log_split);
+  launch_with_cache(a.tile == 8    ? experts_kernel<kFormat, 1, kPanels, kRounds>
+                    : a.tile == 16 ? experts_kernel<kFormat, 2, kPanels, kRounds>
+                                   : experts_kernel<kFormat, 4, kPanels, kRounds>,
+                    grid, dim3(kStreamThreads), 0, stream, a, log_split);
 }
 
 }  // namespace

@@ -163,14 +163,19 @@ auto stream_kernel_of(int tiles) {
                       : stream_kernel<kFormat, 8, kRounds>;
 }
 
+// is_small: not worth a change of what L1 has.
 template <DeviceFormat kFormat>
-void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
+void launch(const StreamProducts& a, int blocks, CUstream_st* stream, bool is_small = false) {
   if constexpr (kFormat == DeviceFormat::q8_0 || kFormat == DeviceFormat::bf16) {
     if (const int64_t bytes = row_bytes_of<kFormat>(padded_k(kFormat, a.k)); a.rows == 1 && bytes <= kMostRowBytes) {
       auto* kernel = a.norm != nullptr ? row_kernel<kFormat, true> : row_kernel<kFormat, false>;
+      const dim3 grid(static_cast<unsigned>(blocks));
       if (kFormat == DeviceFormat::q8_0) cuda::want_shared_memory(kernel);
-      return launch_dependent(kernel, dim3(static_cast<unsigned>(blocks)), dim3(kStreamThreads),
-                              static_cast<size_t>(bytes), stream, a);
+      if (kFormat == DeviceFormat::q8_0 || is_small)
+        launch_dependent(kernel, grid, dim3(kStreamThreads), static_cast<size_t>(bytes), stream, a);
+      else
+        launch_with_cache(kernel, grid, dim3(kStreamThreads), static_cast<size_t>(bytes), stream, a);
+      return;
     }
   }
   const int tiles = tiles_of(a.rows);
@@ -178,7 +183,10 @@ void launch(const StreamProducts& a, int blocks, CUstream_st* stream) {
   auto* kernel = stream_kernel_of<kFormat, false>(tiles);
   if constexpr (is_on_grid(kFormat))
     if (!a.is_rounded) kernel = stream_kernel_of<kFormat, true>(tiles);
-  launch_dependent(kernel, grid, dim3(kStreamThreads), 0, stream, a);
+  if (is_small)
+    launch_dependent(kernel, grid, dim3(kStreamThreads), 0, stream, a);
+  else
+    launch_with_cache(kernel, grid, dim3(kStreamThreads), 0, stream, a);
 }
 
 template <DeviceFormat kFormat>
@@ -282,7 +290,7 @@ void cuda::split_product(const uint16_t* x, int64_t rows, const DeviceMatrix& w,
   require(!rounds || rows <= 8, "split_product: want at most 8 rows to round, found ", rows);
   const StreamProducts a = split_of(x, rows, w, y);
   const int blocks = kSplits * split_blocks(w, rows);
-  if (!rounds) return launch<DeviceFormat::bf16>(a, blocks, stream);
+  if (!rounds) return launch<DeviceFormat::bf16>(a, blocks, stream, true);
   launch_dependent(stream_kernel<DeviceFormat::bf16, 1, true>, dim3(static_cast<unsigned>(blocks)),
                    dim3(kStreamThreads), 0, stream, a);
 }
@@ -296,7 +304,7 @@ void cuda::norm_split_product(const RmsNormRows& norm, const DeviceMatrix& w, fl
   }
   StreamProducts a = split_of(nullptr, 1, w, y);
   a.sums = norm.x, a.norm = norm.w, a.eps = norm.eps, a.h = norm.h, a.rounds = rounds;
-  launch<DeviceFormat::bf16>(a, blocks, stream);
+  launch<DeviceFormat::bf16>(a, blocks, stream, true);
 }
 
 void cuda::norm_products(const RmsNormRows& norm, std::span<const Product> all, void* workspace, CUstream_st* stream) {

@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, span = static_cast<int>(blockIdx.x);
   const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y), pos = a.pos[row];
   const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
-  if (pos < 0 || first >= all) return ptx::wait_for_earlier();
+  if (pos < 0) return ptx::wait_for_earlier();
+  if (first >= all) return;  // the row's other blocks wait
   const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
   const int32_t* pages = a.pages + static_cast<int64_t>(a.seq[row]) * a.max_pages;
   Sums<kDim> sums;
@@ -78,23 +79,53 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
       [&](int head, float2 stats) { reinterpret_cast<float2*>(a.stats)[(line + head) * a.max_spans + span] = stats; });
 }
 
+// A block for each head and 64 of its dimensions. All that it adds up is on its way at once, as the spans of a long row
+// that are read when they are added take 15 us; and its loops stay short, as their instructions come from far.
+constexpr int kMergeThreads = 64;
+constexpr int merge_bytes(int spans) { return spans * (kMergeThreads * 4 + 8); }
+
 template <int kDim>
-__global__ void __launch_bounds__(kThreads) merge_kernel(Decode a) {
+__global__ void __launch_bounds__(kMergeThreads) merge_kernel(Decode a) {
+  extern __shared__ __align__(16) float sums[];  // [max_spans, kMergeThreads], then each span's stats
+  constexpr int kBlocks = kDim / kMergeThreads;  // of a head
   ptx::let_next_begin();
-  const int t = static_cast<int>(threadIdx.x), head = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
-  const int pos = a.pos[row];
+  const int t = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.y), pos = a.pos[row];
+  const int head = static_cast<int>(blockIdx.x) / kBlocks, at = static_cast<int>(blockIdx.x) % kBlocks * kMergeThreads;
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + head;
   const auto n = static_cast<int>(spans(pos + 1));
+  auto* const stats = reinterpret_cast<float2*>(sums + a.max_spans * kMergeThreads);
+  const auto* const stats_from = reinterpret_cast<const float2*>(a.stats) + line * a.max_spans;
   ptx::wait_for_earlier();
   if (pos < 0) {
-    if (t < kDim) a.o[line * kDim + t] = 0;
+    a.o[line * kDim + at + t] = 0;
     return;
   }
-  if (t >= kDim) return;
-  const float o = merge_spans<kMaxSpans, 24>(
-      n, a.scale_log2, [&](int i) { return reinterpret_cast<const float2*>(a.stats)[line * a.max_spans + i]; },
-      [&, sums = a.sums + line * a.max_spans * kDim + t](int i) { return sums[i * kDim]; });
-  a.o[line * kDim + t] = output_bits(o, a.rounds);
+  constexpr int kLanes = kMergeThreads / 4;  // of a span, 16 bytes each
+  const float* from = a.sums + (line * a.max_spans + t / kLanes) * kDim + at + t % kLanes * 4;
+  uint32_t to = ptx::shared_address(sums + 4 * t);
+#pragma unroll 4
+  for (int i = t / kLanes; i < n; i += 4, from += 4 * kDim, to += 16 * kMergeThreads) ptx::copy_async(to, from);
+  ptx::commit_copies();
+  float most = -INFINITY;
+#pragma unroll 4
+  for (int i = t % 32; i < n; i += 32) most = fmaxf(most, stats_from[i].x);
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
+#pragma unroll 1
+  for (int i = t; i < n; i += kMergeThreads) {
+    const float2 of = stats_from[i];
+    stats[i] = make_float2(weight(of.x, most, a.scale_log2), of.y);
+  }
+  ptx::wait_copies<0>();
+  __syncthreads();
+  float total = 0, sum = 0;
+#pragma unroll 8
+  for (int i = 0; i < n; ++i) {
+    const float2 of = stats[i];
+    total = fmaf(of.x, of.y, total);
+    sum = fmaf(of.x, sums[i * kMergeThreads + t], sum);
+  }
+  a.o[line * kDim + at + t] = output_bits(sum / total, a.rounds);
 }
 
 template <int kDim>
@@ -108,8 +139,11 @@ void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* s
   cuda::launch("dense attention", dense_kernel<kDim>,
                {dim3(static_cast<unsigned>(decode.max_spans), kv_heads, rows), kThreads, bytes, stream, 1, true},
                decode);
+  cuda::allow(merge_kernel<kDim>, merge_bytes(kMaxSpans));
   cuda::launch("dense attention's merge", merge_kernel<kDim>,
-               {dim3(static_cast<unsigned>(a.n_heads), rows), kThreads, 0, stream, 1, true}, decode);
+               {dim3(static_cast<unsigned>(a.n_heads * kDim / kMergeThreads), rows), kMergeThreads,
+                static_cast<size_t>(merge_bytes(decode.max_spans)), stream, 1, true},
+               decode);
 }
 
 }  // namespace

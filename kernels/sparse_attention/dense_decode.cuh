@@ -168,45 +168,22 @@ __device__ void merge_warps(const Decode& a, Sums<kDim>& sums, Merged<kDim>& mer
   }
 }
 
-// One dimension of a head's n spans, at most kMost, as one: stats_of(span) is its greatest score and total weight,
-// sum_of(span) its sum in this thread's dimension. All lanes of a warp call it, for one head. The first kFirst sums are
-// on their way while their weights are made.
-template <int kMost, int kFirst, class StatsOf, class SumOf>
+// One dimension of a head's n spans, at most 32, as one: stats_of(span) is its greatest score and total weight,
+// sum_of(span) its sum in this thread's dimension. All lanes of a warp call it, for one head.
+template <class StatsOf, class SumOf>
 __device__ float merge_spans(int n, float scale_log2, const StatsOf& stats_of, const SumOf& sum_of) {
-  static_assert(kMost % 32 == 0 && kFirst <= 32);
-  constexpr int kEach = kMost / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  float2 stats[kEach];
-#pragma unroll
-  for (int j = 0; j < kEach; ++j) stats[j] = 32 * j + lane < n ? stats_of(32 * j + lane) : make_float2(-INFINITY, 0);
-  float few[kFirst + 1];  // of none too
-#pragma unroll
-  for (int i = 0; i < kFirst; ++i) few[i] = i < n ? sum_of(i) : 0;
-  float most = stats[0].x;
-#pragma unroll
-  for (int j = 1; j < kEach; ++j) most = fmaxf(most, stats[j].x);
+  const float2 stats = lane < n ? stats_of(lane) : make_float2(-INFINITY, 0);
+  float most = stats.x;
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(ptx::kAll, most, step));
+  const float own_factor = weight(stats.x, most, scale_log2);
   float total = 0, sum = 0;
-  const auto add = [&](float factor, float more_total, float more) {
-    total = fmaf(factor, more_total, total);
-    sum = fmaf(factor, more, sum);
-  };
-#pragma unroll
-  for (int j = 0; j < kEach; ++j) {
-    if (32 * j >= n) break;
-    const float own_factor = weight(stats[j].x, most, scale_log2);
-    const auto from = [&](float own, int i) { return __shfl_sync(ptx::kAll, own, i); };
-    int i = 0;
-    if (j == 0) {
-#pragma unroll
-      for (; i < kFirst; ++i) {
-        const float factor = from(own_factor, i), more_total = from(stats[0].y, i);
-        if (i < n) add(factor, more_total, few[i]);
-      }
-    }
 #pragma unroll 4
-    for (; i < min(32, n - 32 * j); ++i) add(from(own_factor, i), from(stats[j].y, i), sum_of(32 * j + i));
+  for (int i = 0; i < n; ++i) {
+    const float factor = __shfl_sync(ptx::kAll, own_factor, i);
+    total = fmaf(factor, __shfl_sync(ptx::kAll, stats.y, i), total);
+    sum = fmaf(factor, sum_of(i), sum);
   }
   return sum / total;
 }

@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
     const char* const sums = shared + kInbox + i * inbox;
     const auto* const stats = reinterpret_cast<const float2*>(sums + a.max_spans * kDim * 4);
     o = n == 0 ? uint16_t{0}
-               : output_bits(merge_spans<32, 0>(
+               : output_bits(merge_spans(
                                  n, a.scale_log2, [&](int span) { return stats[span]; },
                                  [&](int span) { return reinterpret_cast<const float*>(sums)[span * kDim + t]; }),
                              a.rounds);

@@ -181,16 +181,19 @@ __global__ void __launch_bounds__(64) head_squares_kernel(const HeadSquares a) {
   if (!is_q && lane < kHeadSquares) a.sums[row * kHeadSquares + lane] = 0;
 }
 
+// Positions are no concern of the kernel before, so angles are made while it may still run.
 __global__ void row_angles_kernel(const RowAngles a) {
   const int64_t half = a.rotary_dim / 2, i = threadIdx.x + int64_t{blockIdx.x} * blockDim.x;
   start_next();
+  const int64_t row = i / half, pair = i % half;
+  double s = 0, c = 0;
+  if (i < a.rows * half) {
+    const int32_t pos = a.pos[row] < 0 ? 0 : a.pos[row];
+    const double angle = double(pos) * pow(a.theta, -2.0 * double(pair) / double(a.rotary_dim));
+    sincos(angle, &s, &c);
+  }
   wait_for_previous();
   if (i >= a.rows * half) return;
-  const int64_t row = i / half, pair = i % half;
-  const int32_t pos = a.pos[row] < 0 ? 0 : a.pos[row];
-  const double angle = double(pos) * pow(a.theta, -2.0 * double(pair) / double(a.rotary_dim));
-  double s = 0, c = 0;
-  sincos(angle, &s, &c);
   a.cos_sin[row * a.rotary_dim + pair] = static_cast<float>(c);
   a.cos_sin[row * a.rotary_dim + half + pair] = static_cast<float>(s);
 }
