@@ -1,11 +1,13 @@
 // Dense attention of decode rows: few queries, each with keys of its own to read once, so the bytes are all that
 // counts. The heads that share a kv head are the 16 rows of a tensor-core tile (rows that aren't there are zeros). A
 // warp works alone, on pieces of 16 keys that it copies ahead into a ring of its own; its sums, by online softmax, meet
-// the other warps' at the end. A row's keys are cut into spans, whose length follows from the row's own length alone; a
-// span's sums go to memory, and a second kernel merges them in order.
+// the other warps' at the end. A row's keys are cut into spans, whose length follows from the row's own length and the
+// kv heads alone; a span's sums go to memory, and a second kernel merges them in order.
 //
-// What bounds it: memory, from some 100 MB on. Tried: rows of 256 bytes by the copy engine (1M keys 1,485 us instead of
-// 1,430).
+// What bounds it: memory, from some 100 MB on; before, what blocks take to begin and to end, and the merge. Tried: rows
+// of 256 bytes by the copy engine (1M keys 1,485 us instead of 1,430 on an H100); for four kv heads 128 and 256 spans
+// (131,072 keys 99 and 103 us instead of 91 on an H200, 8,192 both 24.5 instead of 21); rings of two or four stages (5
+// us more); going through a piece once before the first has come, so that its instructions are near (90 to 92, and 21).
 #include <algorithm>
 
 #include "kernels/block_select/scores.h"
@@ -61,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) dense_kernel(Decode a) {
   ptx::let_next_begin();
   const int t = static_cast<int>(threadIdx.x), warp = t / 32, span = static_cast<int>(blockIdx.x);
   const int row = static_cast<int>(blockIdx.z), kv_head = static_cast<int>(blockIdx.y), pos = a.pos[row];
-  const int length = span_pieces(pos + 1), first = span * length, all = (pos + kPiece) / kPiece;
+  const int length = span_pieces(pos + 1, a.n_kv_heads), first = span * length, all = (pos + kPiece) / kPiece;
   if (pos < 0) return ptx::wait_for_earlier();
   if (first >= all) return;  // the row's other blocks wait
   const int here = min(length, all - first), pieces = here > warp ? (here - warp + kWarps - 1) / kWarps : 0;
@@ -92,7 +94,7 @@ __global__ void __launch_bounds__(kMergeThreads) merge_kernel(Decode a) {
   const int t = static_cast<int>(threadIdx.x), row = static_cast<int>(blockIdx.y), pos = a.pos[row];
   const int head = static_cast<int>(blockIdx.x) / kBlocks, at = static_cast<int>(blockIdx.x) % kBlocks * kMergeThreads;
   const int64_t line = static_cast<int64_t>(row) * a.n_heads + head;
-  const auto n = static_cast<int>(spans(pos + 1));
+  const auto n = static_cast<int>(spans(pos + 1, a.n_kv_heads));
   auto* const stats = reinterpret_cast<float2*>(sums + a.max_spans * kMergeThreads);
   const auto* const stats_from = reinterpret_cast<const float2*>(a.stats) + line * a.max_spans;
   ptx::wait_for_earlier();
@@ -150,7 +152,7 @@ void launch_decode(const PagedAttention& a, const Decode& decode, CUstream_st* s
 
 void cuda::decode_attention(const PagedAttention& a, const PagedBlockSelect* select, CUstream_st* stream) {
   const PagedRows& r = a.rows;
-  const int64_t max_spans = most_spans(r.max_keys);
+  const int64_t max_spans = most_spans(r.max_keys, a.n_kv_heads);
   Decode decode{attention_args(a)};
   decode.rows = static_cast<int>(r.decode_rows);
   decode.fresh = static_cast<int>(r.rows);

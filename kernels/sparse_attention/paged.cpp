@@ -9,7 +9,8 @@ bool can_round(const PagedAttention& a) { return can_decode(a) && a.ids == nullp
 
 int64_t attention_workspace(const PagedAttention& a, bool is_sparse) {
   const auto of_spans = [&](int64_t rows, int64_t max_keys) {
-    return is_sparse || !can_decode(a) ? 0 : rows * a.n_heads * most_spans(max_keys) * (a.head_dim + 2) * 4;
+    return is_sparse || !can_decode(a) ? 0
+                                       : rows * a.n_heads * most_spans(max_keys, a.n_kv_heads) * (a.head_dim + 2) * 4;
   };
   int64_t bytes = of_spans(a.rows.decode_rows, a.rows.max_keys);
   for (const PrefillRun& run : a.rows.runs) {

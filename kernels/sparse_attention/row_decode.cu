@@ -101,7 +101,8 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
   const int t = static_cast<int>(threadIdx.x), warp = t / 32;
   const auto rank = static_cast<int>(blockIdx.x), blocks = static_cast<int>(gridDim.x);
   const auto kv_head = static_cast<int>(blockIdx.y);
-  const int group = a.n_heads / a.n_kv_heads, pos = a.pos[0], n = pos < 0 ? 0 : static_cast<int>(spans(pos + 1));
+  const int group = a.n_heads / a.n_kv_heads, pos = a.pos[0],
+            n = pos < 0 ? 0 : static_cast<int>(spans(pos + 1, a.n_kv_heads));
   const int own_heads = group > rank ? (group - rank + blocks - 1) / blocks : 0;
   ptx::let_next_begin();
   if (n > a.max_spans) __trap();  // blocks that are not there would be waited for
@@ -176,7 +177,7 @@ __global__ void __launch_bounds__(kThreads) row_kernel(const __grid_constant__ R
 unsigned blocks_of(int64_t max_spans) { return static_cast<unsigned>(std::max<int64_t>(2, max_spans)); }
 
 cuda::Launch launch_of(const PagedAttention& a, CUstream_st* stream) {
-  const int64_t max_spans = most_spans(a.rows.max_keys);
+  const int64_t max_spans = most_spans(a.rows.max_keys, a.n_kv_heads);
   const unsigned blocks = blocks_of(max_spans);
   const int64_t own_heads = (a.n_heads / a.n_kv_heads + blocks - 1) / blocks;
   return {.grid = dim3(blocks, static_cast<unsigned>(a.n_kv_heads)),
@@ -214,7 +215,7 @@ void cuda::attend_row(const StoreHeads& s, const PagedAttention& a, CUstream_st*
   static_cast<AttentionArgs&>(r) = attention_args(a);
   r.rows = 1, r.head_dim = kDim, r.rounds = a.rounds;
   r.block = static_cast<int>(a.block);
-  r.max_spans = static_cast<int>(most_spans(a.rows.max_keys));
+  r.max_spans = static_cast<int>(most_spans(a.rows.max_keys, a.n_kv_heads));
   r.new_q = s.q.data, r.new_k = s.k.data, r.new_v = s.v.data;
   r.q_norm = s.q_norm, r.k_norm = s.k_norm, r.cos_sin = s.cos_sin;
   r.to_keys = s.pages_base, r.to_values = s.pages_base + s.values_offset;
