@@ -95,6 +95,11 @@ struct Piece {
   }
   // Of gate and up as one.
   Piece doubled() const { return {job, chunk, 2 * first, 2 * n}; }
+  // What is read first for outputs of gate, and of up.
+  const char* gate_weights() const {
+    const ExpertFfn& a = *job->a;
+    return job->is_paired() ? doubled().weights(a.gate, 2 * a.ffn, a.dim) : weights(a.gate, a.ffn, a.dim);
+  }
 };
 
 // What multiplies: the rows of a chunk.
@@ -236,10 +241,7 @@ void Phases::gate_and_up(int64_t task, int worker) {
   auto* words = reinterpret_cast<std::byte*>(gate + 2 * piece_floats_);
   const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
   const char* next = nullptr;
-  if (task + 1 < n_gate_) {
-    const Piece after = gate_piece(task + 1);
-    if (!after.job->is_paired()) next = after.weights(after.job->a->gate, after.job->a->ffn, after.job->a->dim);
-  }
+  if (task + 1 < n_gate_) next = gate_piece(task + 1).gate_weights();
   int64_t stride = outs, step = 16;
   if (p.job->is_paired()) {
     stride = 2 * outs, step = 2 * kInterleavedRows;

@@ -29,6 +29,11 @@ struct Cut {
   const Matmul* a;
   int64_t rows, outs, out_tiles, first_task;
   const std::byte* x;  // a.x in integers, if they are multiplied as such
+
+  int64_t first_out(int64_t task) const { return (task - first_task) % out_tiles * outs; }
+  const char* weights(int64_t task) const {
+    return static_cast<const char*>(a->w.data) + first_out(task) * row_bytes(a->w.format, a->k);
+  }
 };
 
 // An x that has to be in integers, once for all products that share it.
@@ -139,16 +144,18 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     run_tasks(inputs[i].groups(), serial, pool, run);
   }
 
-  const auto tile = tile_function(isa);
-  run_tasks(tasks, serial, pool, [&](int64_t task, int worker) {
+  const auto cut_of = [&](int64_t task) -> const Cut& {
     size_t c = n_cuts - 1;
     while (cuts[c].first_task > task) --c;
-    const Cut& cut = cuts[c];
+    return cuts[c];
+  };
+  const auto tile = tile_function(isa);
+  run_tasks(tasks, serial, pool, [&](int64_t task, int worker) {
+    const Cut& cut = cut_of(task);
     const Matmul& a = *cut.a;
-    const int64_t local = task - cut.first_task;
-    const int64_t j = local % cut.out_tiles * cut.outs, r = local / cut.out_tiles * cut.rows;
+    const int64_t j = cut.first_out(task), r = (task - cut.first_task) / cut.out_tiles * cut.rows;
     const int64_t rows = std::min(cut.rows, a.rows - r), outs = std::min(cut.outs, a.n - j);
-    const char* w = static_cast<const char*>(a.w.data) + j * row_bytes(a.w.format, a.k);
+    const char* w = cut.weights(task);
     float* y = a.y + r * a.n + j;
     if (cut.x == nullptr) {
       const float* x[kMaxTileRows];
@@ -160,7 +167,7 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
     } else {
       const std::byte* x[kMaxVectors];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
-      const char* next = j + outs < a.n ? w + outs * row_bytes(a.w.format, a.k) : nullptr;
+      const char* next = task + 1 < tasks ? cut_of(task + 1).weights(task + 1) : nullptr;
       int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
     }
   });
