@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/gpu.h"
 #include "kernels/store_heads/store_heads.h"
 #include "tests/support/backends.h"
 #include "tests/support/paged_case.h"
@@ -95,16 +96,26 @@ Outcome store_and_choose(const PagedCase& c, bool waits) {
   select.workspace = choosing.as<std::byte>();
   attend.workspace = attending.as<std::byte>();
   kernels::cuda::row_angles({heads.pos, cos_sin, rows, s.head_dim, 1e6}, exec.stream());
-  // Each lets the next kernel in at once, and then waits for the one before: so the rows are stored late.
+  // Each lets the next kernel in at once, and then waits for the one before: so the rows are stored late. From a graph,
+  // as queueing one by one is slower than the kernels are.
   constexpr int64_t kSlow = 256, kSlowWidth = 128;
   const std::vector<int32_t> far(size_t(kSlow), 2'000'000'003);
   kernels::Buffer slow(kSlow * kSlowWidth * 4, kernels::Device::cuda);
   const int32_t* const far_on = in(far);
-  for (int i = 0; i < 12; ++i)
-    kernels::cuda::row_angles({far_on, slow.as<float>(), kSlow, kSlowWidth, 1e6}, exec.stream());
-  kernels::cuda::store_heads(heads, exec.stream());
-  if (waits) kernels::cuda::wait(exec.stream());
-  kernels::cuda::select_and_attend(select, attend, exec.stream());
+  const auto store = [&] {
+    for (int i = 0; i < 12; ++i)
+      kernels::cuda::row_angles({far_on, slow.as<float>(), kSlow, kSlowWidth, 1e6}, exec.stream());
+    kernels::cuda::store_heads(heads, exec.stream());
+  };
+  const auto choose = [&] { kernels::cuda::select_and_attend(select, attend, exec.stream()); };
+  if (waits) {
+    store();
+    kernels::cuda::wait(exec.stream());
+    choose();
+  } else {
+    kernels::Graph(exec.stream(), [&] { store(), choose(); }).launch(exec.stream());
+    kernels::cuda::wait(exec.stream());
+  }
   on.finish();
   return out;
 }
