@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Dense attention through PyTorch on the same GPU as msa_cuda: what others reach, for docs/performance.md.
+"""Dense attention through PyTorch on the same GPU as msa_cuda: what others reach, for docs/gpu.md.
 
     python3 tests/bench/cuda_peers.py [PATTERN]
 

@@ -2,7 +2,7 @@
 """Our products beside PyTorch's on the same GPU, in one run:  cuda_products.py [PROGRAM | --from FILE] [--print]
 
 Runs products_cuda (PROGRAM, by default build/release/tests/bench/products_cuda) and then cuda_products_peers.py, or
-reads what both have printed from FILE, and writes the table in docs/performance.md (--print: prints it)."""
+reads what both have printed from FILE, and writes the table in docs/gpu.md (--print: prints it)."""
 import argparse
 import re
 import subprocess
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parents[1] / "docs/performance.md"
+PAGE = HERE.parents[1] / "docs/gpu.md"
 BEGIN, END = "<!-- tests/bench/cuda_products.py writes from here -->", "<!-- to here: products -->"
 LINE = re.compile(r"(?P<name>.+?)\s+(?P<us>[\d.]+) us (?:\(\S+\) +)?\s*(?P<mb>[\d.]+) MB\s+(?P<gbs>\d+) GB/s"
                   r"(?:\s+(?P<share>\d+)%)?\s+(?P<tflops>[\d.]+) TFLOP/s(?P<rest>.*)")

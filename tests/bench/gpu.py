@@ -2,7 +2,7 @@
 
 Runs `corvid model bench` on models made up at the sizes of released ones: four layers of MiniMax-M3, over the context,
 with its sparse attention, with the same heads attending to everything, and with MiniMax-M2's; Qwen3-30B-A3B whole.
---from takes the JSON of such runs from files instead. Writes the tables and the plot in docs/performance.md (--print:
+--from takes the JSON of such runs from files instead. Writes the tables and the plot in docs/gpu.md (--print:
 prints the tables)."""
 import argparse
 import json
@@ -190,7 +190,7 @@ def main():
     if arguments.print:
         print(markdown(runs))
         return
-    page = DOCS / "performance.md"
+    page = DOCS / "gpu.md"
     text = page.read_text()
     if BEGIN not in text or END not in text:
         sys.exit(f"{page}: want the lines {BEGIN} and {END}")

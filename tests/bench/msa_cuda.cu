@@ -1,5 +1,5 @@
 // Block selection and attention on a GPU, at the shapes of MiniMax M3 (and M2's for comparison): every cell of the
-// tables in docs/performance.md. Each cell's answer is checked first, at a size that a plain loop can check; then graph
+// tables in docs/gpu.md. Each cell's answer is checked first, at a size that a plain loop can check; then graph
 // replays over copies of the cache that together are larger than L2 are timed, several replays in a graph. A line of
 // JSON a cell: median and spread in microseconds, bytes that must be read, and their share of the read bandwidth that
 // this program measures on the same GPU at the start.
