@@ -16,8 +16,8 @@ M3 = ["--random", "minimax-m3-full:layers=4,dense_layers=1", *COMMON]
 RUNS = [
     [*M3, "--prompt", "8192", "--depth", ",".join(map(str, DEPTHS)), "--attention", "sparse,dense,m2"],
     [*M3, "--prompt", "0", "--depth", ",".join(map(str, DEPTHS)), "--index-type", "e4m3"],
-    *(["--random", f"qwen3-30b-a3b:type={kind}", "--prompt", "0", "--depth", "1024", "--batch", "1,8,32", *COMMON]
-      for kind in ("q8_0", "q4_k")),
+    *(["--random", f"qwen3-30b-a3b:type={kind}", "--prompt", "0", "--depth", "1024", "--batch", batch, *COMMON]
+      for kind, batch in (("q8_0", "1,8,32"), ("q4_k", "1,8,32"), ("bf16", "1"))),
 ]
 BEGIN, END = "<!-- script/bench gpu writes from here -->", "<!-- to here: gpu -->"
 PLOT = "![a step's time over the context](gpu.svg)"
