@@ -71,15 +71,19 @@ def joined(runs):
     return list(found.values())
 
 
-def step_table(run):
+def step_table(runs):
+    """Of runs of one architecture."""
     rows = []
-    for result in steps(run):
-        step = result["step"]
-        parts = ", ".join(f"{p['name']} {1000 * p['ms']:,.0f}" for p in sorted(step["parts"], key=lambda p: -p["ms"])
-                          if p["ms"] > 0.02 * step["ms"])
-        rows.append([f"{result['attention']}, {result['depth']:,} tokens, batch {result['batch']}",
-                     f"{1000 * step['ms']:,.0f}", f"{step['bytes'] / 1e6:,.0f}", f"{100 * step['memory_share']:.0f}%",
-                     f"{result['tokens_per_second']:,.0f}", parts])
+    for run in runs:
+        kind = run["model"].split()[-1]
+        index = ", e4m3 index" if run.get("index_type") == "e4m3" else ""
+        for result in steps(run):
+            step = result["step"]
+            slowest = sorted(step["parts"], key=lambda p: -p["ms"])
+            parts = ", ".join(f"{p['name']} {1000 * p['ms']:,.0f}" for p in slowest if p["ms"] > 0.02 * step["ms"])
+            rows.append([f"{kind}, {result['attention']}{index}, {result['depth']:,} tokens, batch {result['batch']}",
+                         f"{1000 * step['ms']:,.0f}", f"{step['bytes'] / 1e6:,.0f}", f"{100 * step['memory_share']:.0f}%",
+                         f"{result['tokens_per_second']:,.0f}", parts])
     return table(["a step of", "µs", "MB", "reached", "tokens per second, from outside", "parts, µs"], rows)
 
 
@@ -89,39 +93,31 @@ def ratio_table(run):
     for ratio in run.get("ratios", []):
         if ratio["batch"] == 1:
             cells.setdefault(ratio["depth"], {})[ratio["phase"], ratio["of"]] = ratio
+    speeds = {result["depth"]: result["tokens_per_second"] for result in run["results"]
+              if result["phase"] == "prefill" and result["attention"] == "sparse"}
     rows = []
     for depth, by_case in sorted(cells.items()):
-        row = [f"{depth:,}"]
+        row = [f"{depth:,}", f"{speeds[depth]:,.0f}" if depth in speeds else ""]
         for of in ("dense", "m2"):
             decode, prefill = by_case.get(("decode", of), {}), by_case.get(("prefill", of), {})
             row += [f"{value:.2f}" if value else "" for value in
                     (decode.get("step"), decode.get("attention"), prefill.get("time"))]
         rows.append(row)
-    return table(["tokens before", "M3's heads: step", "attention alone", "prefill", "M2's heads: step",
-                  "attention alone", "prefill"], rows)
-
-
-def prefill_table(run):
-    speeds = {}
-    for result in run["results"]:
-        if result["phase"] == "prefill":
-            speeds.setdefault(result["depth"], {})[result["attention"]] = result["tokens_per_second"]
-    kinds = [kind for kind in ("sparse", "dense", "m2") if any(kind in by_kind for by_kind in speeds.values())]
-    return table(["tokens before", *kinds], [[f"{depth:,}", *(f"{by_kind.get(kind, 0):,.0f}" for kind in kinds)]
-                                             for depth, by_kind in sorted(speeds.items())]) if speeds else ""
+    return table(["tokens before", "prefill, tokens per second", "M3's heads: step", "attention alone", "prefill",
+                  "M2's heads: step", "attention alone", "prefill"], rows)
 
 
 def markdown(runs):
     speeds = [result["memory_bytes_per_second"] for run in runs for result in run["results"]]
     lines = [f"{runs[0]['gpu']}; memory read at {min(speeds) / 1e12:.2f} to {max(speeds) / 1e12:.2f} TB/s."]
-    for run in runs:
-        index = ", index keys in " + run["index_type"] if run.get("index_type", "bf16") != "bf16" else ""
-        lines += ["", f"**{run['model']}**{index}", "", step_table(run)]
-        if run.get("ratios"):
-            lines += ["", "Attending to everything takes so many times as long, by M3's heads (64 over 4) and M2's (48 "
-                      "over 8); of attention alone for a layer, its two marks included:", "", ratio_table(run)]
-        if prefill := prefill_table(run):
-            lines += ["", "Prefill of 8,192 tokens, tokens per second:", "", prefill]
+    for architecture in dict.fromkeys(run["architecture"] for run in runs):
+        of_it = [run for run in runs if run["architecture"] == architecture]
+        lines += ["", f"**{architecture}**", "", step_table(of_it)]
+        for run in of_it:
+            if run.get("ratios"):
+                lines += ["", "Prefill of 8,192 tokens by chosen blocks; and attending to everything takes so many times as "
+                          "long, by M3's heads (64 over 4) and M2's (48 over 8); of attention alone for a layer, its two "
+                          "marks included:", "", ratio_table(run)]
     if curve(runs, "sparse"):
         lines += ["", PLOT]
     return "\n".join(lines)
