@@ -16,8 +16,6 @@ using kernels::Format;
 using kernels::kGroupRows;
 using kernels::kInterleavedRows;
 
-constexpr int64_t kPiece = int64_t{1} << 20;  // read at a time: it stays in a cache until it is put in order
-
 // Each tensor begins where a register does.
 int64_t with_padding(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -41,8 +39,9 @@ std::optional<Format> WeightCopies::interleaved_format(const Tensor& tensor) con
   return kernels::interleaved_format(tensor.format, tensor.shape.size() < 2 ? 1 : tensor.shape.end()[-2], isa_);
 }
 
-WeightCopies::WeightCopies(const Config& config, const Weights& weights, WeightSource source, kernels::Isa isa)
-    : config_(config), weights_(weights), source_(std::move(source)), isa_(isa) {
+WeightCopies::WeightCopies(const Config& config, const Weights& weights, WeightSource source, kernels::Isa isa,
+                           int64_t piece)
+    : config_(config), weights_(weights), source_(std::move(source)), isa_(isa), piece_(piece) {
   for (const Weights::Layer& layer : weights.layers) layers_.push_back(std::make_shared<const Weights::Layer>(layer));
   end_ = std::make_shared<const Weights::End>(Weights::End{weights.output_norm, weights.output});
 }
@@ -77,9 +76,9 @@ void WeightCopies::forget(const Tensor& tensor) {
 
 bool WeightCopies::copy_as_it_lies(const Tensor& tensor, std::byte* to, const std::stop_token& stop) {
   const auto* const from = static_cast<const std::byte*>(tensor.data);
-  for (int64_t at = 0; at < tensor.bytes(); at += kPiece) {
+  for (int64_t at = 0; at < tensor.bytes(); at += piece_) {
     if (stop.stop_requested()) return false;
-    source_.read(from + at, {to + at, static_cast<size_t>(std::min(kPiece, tensor.bytes() - at))});
+    source_.read(from + at, {to + at, static_cast<size_t>(std::min(piece_, tensor.bytes() - at))});
   }
   return true;
 }
@@ -88,7 +87,7 @@ bool WeightCopies::copy_interleaved(const Tensor& tensor, const Tensor* up, Form
                                     const std::stop_token& stop) {
   const int64_t k = tensor.shape.back(), row = kernels::row_bytes(tensor.format, k), sixteen = kInterleavedRows * row;
   const int64_t of_matrix = tensor.shape.end()[-2], rows = tensor.bytes() / row;  // an expert's, and of all
-  const int64_t step = std::max<int64_t>(1, kPiece / (kGroupRows * row)) * kGroupRows;
+  const int64_t step = std::max<int64_t>(1, piece_ / (kGroupRows * row)) * kGroupRows;
   for (int64_t r = 0, n; r < rows; r += n) {
     n = std::min(step, of_matrix - r % of_matrix);
     const auto read = [&](const Tensor& from) {

@@ -30,9 +30,10 @@ struct WeightSource {
 // layer() and end() are for any thread, copy() for one, once.
 class WeightCopies {
  public:
-  // `source` has all of `weights`, which must outlive this, as the config's.
+  // `source` has all of `weights`, which must outlive this, as the config's. It is read some `piece` bytes at a time,
+  // which stay in a cache until they are put in order.
   WeightCopies(const Config& config, const Weights& weights, WeightSource source,
-               kernels::Isa isa = kernels::best_isa());
+               kernels::Isa isa = kernels::best_isa(), int64_t piece = int64_t{1} << 20);
 
   // Copies all but the embedding, of which a token reads one row; tied, it is copied as the output matrix. Passes use
   // each tensor's copy from their next layer on, and what was mapped of it is forgotten, so that memory holds but few
@@ -68,6 +69,7 @@ class WeightCopies {
   const Weights& weights_;
   WeightSource source_;
   kernels::Isa isa_;
+  int64_t piece_;
   std::vector<kernels::Buffer> memory_;            // one for each layer, and for the end
   std::vector<std::byte> rows_, pairs_;            // as they come from the file, and those of gate and up in turns
   std::vector<std::weak_ptr<const void>> former_;  // layers that passes may be in still

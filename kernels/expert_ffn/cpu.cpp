@@ -170,8 +170,9 @@ Phases::Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool)
     gate_work += job.chunks() * job.a->ffn;
     down_work += job.chunks() * job.a->dim;
   }
-  // A task's outputs are whole blocks, as hidden's are quantised where they are made. Few rows are bound by memory,
-  // which is read faster in long pieces, but every thread should have some tasks.
+  // A task's outputs are whole blocks, as hidden's are quantised where they are made, and whole groups of interleaved
+  // weights. Few rows are bound by memory, which is read faster in long pieces, but every thread should have some
+  // tasks.
   const auto outs_of = [&](const Job& job, int64_t work, std::initializer_list<Matrix> matrices) {
     for (const Matrix& m : matrices)
       if (is_interleaved(m.format)) return kGroupRows;

@@ -12,7 +12,7 @@
 namespace corvid::kernels {
 namespace {
 
-constexpr int64_t kSerialNumbers = 512;  // fewer are stored sooner than threads meet: lines that are not in the cache
+constexpr int64_t kSerialNumbers = 512;  // fewer are stored sooner than threads meet, even where lines are cold
 constexpr float kF16Max = 65504.0F;
 constexpr float kF16Least = 0x1p-24F;
 
@@ -48,8 +48,8 @@ struct Place {
 using Numbers = std::array<float, kQ8Block>;  // a piece of a row, with zeros behind its end
 using Halves = std::array<uint16_t, kQ8Block>;
 
-// The loops below have no branches and a length that is known, so that the compiler makes vectors of them: a token's
-// keys and values are stored by one thread while the others wait.
+// The loops below have no branches and a length that is known, so that the compiler makes vectors of them: the next
+// kernel waits for what a token stores.
 constexpr int32_t kInfinity = 0x7f800000;
 int32_t magnitude(float x) { return std::bit_cast<int32_t>(x) & 0x7fffffff; }
 int32_t largest_magnitude(const Numbers& x) {

@@ -61,6 +61,12 @@ CORVID_INLINE __m512i broadcast(const std::byte* four) {
   return _mm512_set1_epi32(bytes);
 }
 
+// The line of the cache so many bytes from `at`, which may be another object's, or nobody's.
+CORVID_INLINE void fetch(const char* at, int64_t ahead) {
+  _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + static_cast<uintptr_t>(ahead)),
+               _MM_HINT_T0);
+}
+
 // separate(), sixteen registers at a time as far as there are so many: returns the first block that is left.
 template <Format F>
 int64_t separate_some(const char* from, const InterleavedPlace& place, int64_t k, char* rows) {
@@ -142,7 +148,7 @@ CORVID_INLINE void add_block(const Rows<R>& row, int64_t x, const char* scales, 
     CORVID_UNROLL
     for (int c = 0; c < C; ++c) {
       const char* at = registers + i * step + 64 * c;
-      _mm_prefetch(at + ahead, _MM_HINT_T0);
+      fetch(at, ahead);
       bytes[c] = _mm512_loadu_si512(at);
     }
     if constexpr (F == Format::q8_0x96) {
@@ -177,6 +183,9 @@ void product_of_group(const Rows<R>& row, const IntTile& t, int64_t j) {
   const int64_t sixteens = Sixteens == 0 ? (t.n - j) / kInterleavedRows : Sixteens;
   const InterleavedPlace at = interleaved_place(F, j, t.n, t.k);
   const char *scales = t.w + at.scales, *end = t.w + t.n * row_bytes(F, t.k);
+  // Whole blocks, so that what is read next is fetched from its beginning.
+  const int64_t blocks_ahead = (kAhead + at.block - 1) / at.block * at.block;
+  const auto behind_end = static_cast<int64_t>(reinterpret_cast<uintptr_t>(t.next) - reinterpret_cast<uintptr_t>(end));
   __m512 sums[R][kSixteens];
   CORVID_UNROLL
   for (auto& of_row : sums) {
@@ -184,9 +193,9 @@ void product_of_group(const Rows<R>& row, const IntTile& t, int64_t j) {
     for (__m512& sum : of_row) sum = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < t.k / kQ8Block; ++b, scales += at.block) {
-    int64_t ahead = kAhead;
-    if (scales + kAhead >= end) ahead = t.next == nullptr ? 0 : t.next - end + kAhead;
-    for (int64_t i = 0; i < 32 * sixteens; i += 64) _mm_prefetch(scales + i + ahead, _MM_HINT_T0);
+    const bool is_inside = end - scales > blocks_ahead;
+    const int64_t ahead = is_inside ? blocks_ahead : t.next == nullptr ? 0 : behind_end + blocks_ahead;
+    for (int64_t i = 0; i < 32 * sixteens; i += 64) fetch(scales + i, ahead);
     const char* registers = scales + (at.registers - at.scales);
     int64_t c = 0;
     for (; c + kC <= sixteens; c += kC)

@@ -1,5 +1,6 @@
 // Weights of q8_0 and q4_0 in the order in which products of a few rows want them: registers that hold the same columns
-// of sixteen rows, and 96 rows side by side, so that what the columns are multiplied by is fetched for six registers.
+// of sixteen rows, and 96 rows side by side, so that what the columns are multiplied by is loaded once for up to six
+// registers.
 // Then a lane's sum is an output's, nothing is shuffled, and weights are read in one stream instead of many. Formats
 // q8_0x96 and q4_0x96; the rows take the bytes that they took before, with the same numbers in them, and every product
 // has the bits of the plain format's.

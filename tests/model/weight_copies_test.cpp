@@ -60,7 +60,7 @@ class Small {
     return found;
   }
 
-  // Copies that read by `read`, or from memory.
+  // Copies that read by `read`, or from memory; in pieces, of which matrices have several.
   std::shared_ptr<WeightCopies> copies(Isa isa, std::function<void()> before_read = {},
                                        std::function<void(std::span<const std::byte>)> forget = {}) {
     const auto read = [before_read](const std::byte* from, std::span<std::byte> to) {
@@ -68,7 +68,7 @@ class Small {
       std::copy_n(from, to.size(), to.data());
     };
     if (!forget) forget = [](std::span<const std::byte>) {};
-    weights.copies = std::make_shared<WeightCopies>(config, weights, WeightSource{read, forget}, isa);
+    weights.copies = std::make_shared<WeightCopies>(config, weights, WeightSource{read, forget}, isa, 4096);
     return weights.copies;
   }
 
@@ -116,6 +116,28 @@ TEST(WeightCopies, AreInterleavedWhereTheTierLikesIt) {
     EXPECT_EQ(model.weights.layer(1)->expert_up.format, plain);
     EXPECT_EQ(model.logits(), model.wanted);
   }
+}
+
+TEST(WeightCopies, AGateAndAnUpOfDifferentFormatsStayApart) {
+  Small model(kMiniMaxM3);
+  const int64_t dim = model.config.dim, rows = model.config.n_experts * model.config.expert_ffn;
+  const int64_t from_bytes = kernels::row_bytes(Format::q8_0, dim), to_bytes = kernels::row_bytes(Format::q4_0, dim);
+  kernels::Matrix& up = model.weights.layers[1].expert_up;
+  ASSERT_EQ(up.format, Format::q8_0);
+  std::vector<float> row(static_cast<size_t>(dim));
+  std::vector<char> rounded(static_cast<size_t>(rows * to_bytes));
+  for (int64_t r = 0; r < rows; ++r) {
+    kernels::decode_row(up.format, static_cast<const char*>(up.data) + r * from_bytes, dim, row.data());
+    kernels::encode_row(Format::q4_0, row.data(), dim, rounded.data() + r * to_bytes);
+  }
+  up = {rounded.data(), Format::q4_0};
+  const std::vector<float> wanted = model.logits();
+  EXPECT_NE(wanted, model.wanted);
+  const auto copies = model.copies(Isa::vnni);
+  copies->copy({});
+  EXPECT_EQ(copies->layer(1)->expert_gate.format, Format::q8_0x96);
+  EXPECT_EQ(copies->layer(1)->expert_up.format, Format::q4_0x96);
+  EXPECT_EQ(model.logits(), wanted);
 }
 
 // A pass before everything that is read: so with every number of tensors copied.
