@@ -20,14 +20,19 @@ using cpu::tile_outs;
 namespace corvid::kernels {
 namespace {
 
-constexpr size_t kMaxTogether = 16;      // products per meeting of the threads
-constexpr int64_t kIntRows = 256;        // of a task's products in integers; a multiple of kPanelRows
+constexpr size_t kMaxTogether = 16;  // products per meeting of the threads
+constexpr int64_t kIntRows = 256;    // of a task's products in integers; a multiple of kPanelRows
+// Up to so many rows are multiplied with interleaved weights as they are, kMaxVectors at a time, while the weights stay
+// in a cache: sooner than a panel, most of which would be empty.
+constexpr int64_t kMostVectors = 3 * cpu::kMaxVectors;
+static_assert(kMostVectors <= cpu::kPanelRows);
 constexpr int64_t kSerialWork = 20'000;  // multiply-adds below which waking a thread costs more than the work
 
 // How one product is cut into tasks.
 struct Cut {
   const Matmul* a;
   int64_t rows, outs, out_tiles, first_task;
+  bool in_panels;
   const std::byte* x;  // a.x in integers, if they are multiplied as such
 
   int64_t first_out(int64_t task) const { return (task - first_task) % out_tiles * outs; }
@@ -39,25 +44,27 @@ struct Cut {
 // An x that has to be in integers, once for all products that share it.
 struct Quantised {
   const float* x;
-  int64_t rows, k, offset;
+  int64_t rows, k;
+  bool in_panels;  // else at most kPanelRows rows
+  int64_t offset = 0;
 
-  bool in_panels() const { return rows > cpu::kMaxVectors; }
-  int64_t groups() const { return in_panels() ? (rows + cpu::kPanelRows - 1) / cpu::kPanelRows : 1; }
-  int64_t bytes() const { return in_panels() ? groups() * cpu::int_panel_bytes(k) : rows * cpu::int_row_bytes(k); }
+  bool is_of(const Quantised& b) const { return x == b.x && rows == b.rows && k == b.k && in_panels == b.in_panels; }
+  int64_t groups() const { return in_panels ? (rows + cpu::kPanelRows - 1) / cpu::kPanelRows : 1; }
+  int64_t bytes() const { return in_panels ? groups() * cpu::int_panel_bytes(k) : rows * cpu::int_row_bytes(k); }
 };
 
 // Group g of a's rows: a panel, or all the rows as they are. `scratch` holds the rows of a panel.
 void quantise(const Quantised& a, int64_t g, const cpu::IntFunctions& ints, std::byte* out, std::byte* scratch) {
   const int64_t first = g * cpu::kPanelRows, rows = std::min(cpu::kPanelRows, a.rows - first);
   const int64_t bytes = cpu::int_row_bytes(a.k);
-  std::byte* to = a.in_panels() ? scratch : out;
+  std::byte* to = a.in_panels ? scratch : out;
   const std::byte* row[cpu::kPanelRows];
   for (int64_t r = 0; r < rows; ++r) {
     std::byte* at = to + r * bytes;
     ints.quantize(a.x + (first + r) * a.k, 0, a.k / cpu::kIntBlock, at, a.k);
     row[r] = at;
   }
-  if (a.in_panels()) ints.pack(row, rows, a.k, out + g * cpu::int_panel_bytes(a.k));
+  if (a.in_panels) ints.pack(row, rows, a.k, out + g * cpu::int_panel_bytes(a.k));
 }
 
 void check(const Matmul& a) {
@@ -116,17 +123,20 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
                                                     : tile_outs(a.k);
     const int64_t rows = integers ? kIntRows : kMaxTileRows;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
+    const bool in_panels = a.rows > (is_interleaved(a.w.format) && isa >= Isa::vnni ? kMostVectors : kMaxVectors);
     if (integers) {
+      Quantised input{a.x, a.rows, a.k, in_panels};
       size_t i = 0;
-      while (i < n_inputs && (inputs[i].x != a.x || inputs[i].rows != a.rows || inputs[i].k != a.k)) ++i;
+      while (i < n_inputs && !inputs[i].is_of(input)) ++i;
       if (i == n_inputs) {
-        inputs[n_inputs++] = {a.x, a.rows, a.k, bytes};
-        bytes += inputs[i].bytes();
+        input.offset = bytes;
+        inputs[n_inputs++] = input;
+        bytes += input.bytes();
         scratch_floats = std::max(scratch_floats, kPanelRows * int_row_bytes(a.k) / int64_t{sizeof(float)});
       }
       input_of[n_cuts] = i;
     }
-    cuts[n_cuts++] = {&a, rows, outs, out_tiles, tasks, nullptr};
+    cuts[n_cuts++] = {&a, rows, outs, out_tiles, tasks, in_panels, nullptr};
     tasks += out_tiles * ((a.rows + rows - 1) / rows);
     work += a.rows * a.n * a.k;
     scratch_floats = std::max(scratch_floats, integers ? int_scratch(a.k) : tile_scratch(a.k));
@@ -161,14 +171,17 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       const float* x[kMaxTileRows];
       for (int64_t i = 0; i < rows; ++i) x[i] = a.x + (r + i) * a.k;
       tile({x, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, scratch[worker]);
-    } else if (a.rows > kMaxVectors) {
+    } else if (cut.in_panels) {
       const std::byte* panels = cut.x + r / kPanelRows * int_panel_bytes(a.k);
       int_product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, isa, scratch[worker]);
     } else {
-      const std::byte* x[kMaxVectors];
-      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
       const char* next = task + 1 < tasks ? cut_of(task + 1).weights(task + 1) : nullptr;
-      int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
+      const std::byte* x[kMostVectors];
+      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
+      for (int64_t i = 0, n; i < rows; i += n, y += n * a.n) {
+        n = std::min(kMaxVectors, rows - i);
+        int_product({x + i, nullptr, w, y, n, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
+      }
     }
   });
 }
