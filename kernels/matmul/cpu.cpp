@@ -20,12 +20,8 @@ using cpu::tile_outs;
 namespace corvid::kernels {
 namespace {
 
-constexpr size_t kMaxTogether = 16;  // products per meeting of the threads
-constexpr int64_t kIntRows = 256;    // of a task's products in integers; a multiple of kPanelRows
-// Up to so many rows are multiplied with interleaved weights as they are, kMaxVectors at a time, while the weights stay
-// in a cache: sooner than a panel, most of which would be empty.
-constexpr int64_t kMostVectors = 3 * cpu::kMaxVectors;
-static_assert(kMostVectors <= cpu::kPanelRows);
+constexpr size_t kMaxTogether = 16;      // products per meeting of the threads
+constexpr int64_t kIntRows = 256;        // of a task's products in integers; a multiple of kPanelRows
 constexpr int64_t kSerialWork = 20'000;  // multiply-adds below which waking a thread costs more than the work
 
 // How one product is cut into tasks.
@@ -123,7 +119,7 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
                                                     : tile_outs(a.k);
     const int64_t rows = integers ? kIntRows : kMaxTileRows;
     const int64_t out_tiles = (a.n + outs - 1) / outs;
-    const bool in_panels = a.rows > (is_interleaved(a.w.format) && isa >= Isa::vnni ? kMostVectors : kMaxVectors);
+    const bool in_panels = a.rows > max_vectors(a.w.format, isa);
     if (integers) {
       Quantised input{a.x, a.rows, a.k, in_panels};
       size_t i = 0;
@@ -176,12 +172,9 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       int_product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, isa, scratch[worker]);
     } else {
       const char* next = task + 1 < tasks ? cut_of(task + 1).weights(task + 1) : nullptr;
-      const std::byte* x[kMostVectors];
+      const std::byte* x[kPanelRows];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
-      for (int64_t i = 0, n; i < rows; i += n, y += n * a.n) {
-        n = std::min(kMaxVectors, rows - i);
-        int_product({x + i, nullptr, w, y, n, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
-      }
+      int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
     }
   });
 }

@@ -229,7 +229,13 @@ void product(const IntTile& t) {
   static_assert(cpu::kMaxVectors == 5);
   constexpr void (*kOfRows[])(const IntTile&) = {&product_of_rows<F, 1>, &product_of_rows<F, 2>, &product_of_rows<F, 3>,
                                                  &product_of_rows<F, 4>, &product_of_rows<F, 5>};
-  kOfRows[t.rows - 1](t);
+  IntTile part = t;
+  for (int64_t r = 0; r < t.rows; r += cpu::kMaxVectors) {
+    part.vectors = t.vectors + r;
+    part.y = t.y + r * t.y_stride;
+    part.rows = std::min(cpu::kMaxVectors, t.rows - r);
+    kOfRows[part.rows - 1](part);
+  }
 }
 
 }  // namespace

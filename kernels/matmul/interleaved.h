@@ -1,9 +1,8 @@
 // Weights of q8_0 and q4_0 in the order in which products of a few rows want them: registers that hold the same columns
 // of sixteen rows, and 96 rows side by side, so that what the columns are multiplied by is loaded once for up to six
-// registers.
-// Then a lane's sum is an output's, nothing is shuffled, and weights are read in one stream instead of many. Formats
-// q8_0x96 and q4_0x96; the rows take the bytes that they took before, with the same numbers in them, and every product
-// has the bits of the plain format's.
+// registers. Then a lane's sum is an output's, nothing is shuffled, and weights are read in one stream instead of many.
+// Formats q8_0x96 and q4_0x96; the rows take the bytes that they took before, with the same numbers in them, and every
+// product has the bits of the plain format's.
 //
 //   For each group of 96 rows, of which a matrix's, or an expert's, last has what whole sixteens are left; for each
 //   block of 32 columns:
@@ -59,6 +58,13 @@ void separate(Format format, const void* interleaved, int64_t first, int64_t n, 
               Isa isa) noexcept;
 
 namespace cpu {
+
+// Rows of x that int_product takes as they are. With interleaved weights that is sooner than a panel, most of which
+// would be empty, for more of them: kMaxVectors at a time, while the weights stay in a cache.
+constexpr int64_t max_vectors(Format format, Isa isa) {
+  return is_interleaved(format) && isa >= Isa::vnni ? 3 * kMaxVectors : kMaxVectors;
+}
+static_assert(max_vectors(Format::q8_0x96, Isa::vnni) <= kPanelRows);
 
 // IntFunctions::product for any format, interleaved ones too: then t.w begins a group, and t.n is a multiple of sixteen
 // that ends one. Where the tier has no products of its own for them, or rows are many, the weights are put into rows

@@ -19,11 +19,7 @@ using kernels::PagedBlockSelect;
 using kernels::PagedRows;
 using kernels::PrefillRun;
 
-struct Result {
-  std::vector<int32_t> ids, counts;
-  std::vector<uint16_t> o;
-  bool operator==(const Result&) const = default;
-};
+using Result = PagedResult;
 
 enum class How { select, dense, sparse, fused, rounded };
 
@@ -41,25 +37,9 @@ Result run(const PagedCase& c, How how, const Result* given = nullptr) {
   Guarded<uint16_t> o(c.rows() * s.n_heads * s.head_dim, 0);
   if (given != nullptr) std::copy(given->ids.begin(), given->ids.end(), ids.data());
   if (given != nullptr) std::copy(given->counts.begin(), given->counts.end(), counts.data());
-  PagedBlockSelect select{rows,
-                          in(c.index_q),
-                          pool + c.index_offset,
-                          c.page_bytes,
-                          on.out(ids.data(), ids.size()),
-                          on.out(counts.data(), counts.size()),
-                          s.n_index_heads,
-                          s.index_dim,
-                          s.block,
-                          s.top_k,
-                          s.local_blocks,
-                          s.format};
-  PagedAttention attend{rows,          in(c.q),
-                        pool,          pool + c.value_offset,
-                        c.page_bytes,  select.ids,
-                        select.counts, on.out(o.data(), o.size()),
-                        s.n_heads,     s.n_kv_heads,
-                        s.head_dim,    s.block,
-                        s.top_k,       1 / std::sqrt(static_cast<float>(s.head_dim))};
+  PagedBlockSelect select =
+      c.select(rows, in(c.index_q), pool, on.out(ids.data(), ids.size()), on.out(counts.data(), counts.size()));
+  PagedAttention attend = c.attend(rows, in(c.q), pool, select.ids, select.counts, on.out(o.data(), o.size()));
   if (how == How::dense || how == How::rounded) attend.ids = attend.counts = nullptr;
   attend.rounds = how == How::rounded;
   std::vector<std::byte> poison(size_t(block_select_workspace(select)) + 128, std::byte{0x7f});

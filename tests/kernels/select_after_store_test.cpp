@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/gpu.h"
 #include "kernels/store_heads/store_heads.h"
@@ -13,15 +12,9 @@
 namespace corvid::test {
 namespace {
 
-struct Outcome {
-  std::vector<int32_t> ids, counts;
-  std::vector<uint16_t> o;
-  bool operator==(const Outcome&) const = default;
-};
-
 // Stores the last rows of a sequence, whose places hold NaN, and lets them choose and attend; `waits`: with the GPU
 // idle in between.
-Outcome store_and_choose(const PagedCase& c, bool waits) {
+PagedResult store_and_choose(const PagedCase& c, bool waits) {
   const PagedShape& s = c.shape;
   kernels::Exec exec(kernels::Device::cuda);
   Arrays on(exec);
@@ -40,8 +33,8 @@ Outcome store_and_choose(const PagedCase& c, bool waits) {
                               index_k(size_t(rows * s.index_dim), kernels::f32_to_bf16(1));
   std::vector<uint16_t> q_out(c.q.size()), index_q_out(index_q.size());
   std::vector<float> angles(size_t(rows * s.head_dim));
-  Outcome out{std::vector<int32_t>(size_t(rows * s.n_index_heads * s.top_k)),
-              std::vector<int32_t>(size_t(rows * s.n_index_heads)), std::vector<uint16_t>(c.q.size())};
+  PagedResult out{std::vector<int32_t>(size_t(rows * s.n_index_heads * s.top_k)),
+                  std::vector<int32_t>(size_t(rows * s.n_index_heads)), std::vector<uint16_t>(c.q.size())};
 
   kernels::StoreHeads heads{};
   heads.q = {in(c.q), s.n_heads * s.head_dim};
@@ -65,32 +58,11 @@ Outcome store_and_choose(const PagedCase& c, bool waits) {
   heads.index_e4m3 = s.format == kernels::IndexFormat::e4m3;
 
   const kernels::PagedRows batch{heads.seq, heads.pos, heads.pages, rows, c.max_pages, rows, c.max_keys, {}};
-  kernels::PagedBlockSelect select{batch,
-                                   heads.index_q_out,
-                                   heads.pages_base + c.index_offset,
-                                   c.page_bytes,
-                                   on.out(out.ids.data(), std::ssize(out.ids)),
-                                   on.out(out.counts.data(), std::ssize(out.counts)),
-                                   s.n_index_heads,
-                                   s.index_dim,
-                                   s.block,
-                                   s.top_k,
-                                   s.local_blocks,
-                                   s.format};
-  kernels::PagedAttention attend{batch,
-                                 heads.q_out,
-                                 heads.pages_base,
-                                 heads.pages_base + c.value_offset,
-                                 c.page_bytes,
-                                 select.ids,
-                                 select.counts,
-                                 on.out(out.o.data(), std::ssize(out.o)),
-                                 s.n_heads,
-                                 s.n_kv_heads,
-                                 s.head_dim,
-                                 s.block,
-                                 s.top_k,
-                                 1 / std::sqrt(static_cast<float>(s.head_dim))};
+  kernels::PagedBlockSelect select =
+      c.select(batch, heads.index_q_out, heads.pages_base, on.out(out.ids.data(), std::ssize(out.ids)),
+               on.out(out.counts.data(), std::ssize(out.counts)));
+  kernels::PagedAttention attend = c.attend(batch, heads.q_out, heads.pages_base, select.ids, select.counts,
+                                            on.out(out.o.data(), std::ssize(out.o)));
   kernels::Buffer choosing(block_select_workspace(select), kernels::Device::cuda),
       attending(attention_workspace(attend, true) + 128, kernels::Device::cuda);
   select.workspace = choosing.as<std::byte>();
@@ -133,7 +105,7 @@ TEST(SelectAfterStoreTest, KeysStoredJustBeforeAreSeen) {
       for (int64_t j = n - rows; j < n; ++j)
         std::fill_n(c.slot(0, j) + c.index_offset + j % 128 * 128 * (format == kernels::IndexFormat::bf16 ? 2 : 1),
                     128 * (format == kernels::IndexFormat::bf16 ? 2 : 1), std::byte{0x7f});
-      const Outcome wanted = store_and_choose(c, true);
+      const PagedResult wanted = store_and_choose(c, true);
       for (int i = 0; i < 20; ++i) ASSERT_EQ(store_and_choose(c, false), wanted) << rows << " rows, time " << i;
       if (rows == 1) continue;
       for (int64_t h = 0; h < s.n_index_heads; ++h) {

@@ -1,8 +1,10 @@
 // Sequences in the GPU's pages, and the same ones in the CPU's for the float64 references.
 #pragma once
+#include <cmath>
 #include <cstring>
 #include <memory>
 
+#include "kernels/block_select/paged.h"
 #include "kernels/sparse_attention/paged.h"
 #include "tests/support/pages.h"
 #include "tests/support/weights.h"
@@ -19,6 +21,13 @@ struct PagedShape {
 struct HostSequence {
   int64_t n_keys;
   Pages pages, index;
+};
+
+// What rows chose and attended to.
+struct PagedResult {
+  std::vector<int32_t> ids, counts;
+  std::vector<uint16_t> o;
+  bool operator==(const PagedResult&) const = default;
 };
 
 // Rows of a batch over sequences of the given lengths. Every slot that is never stored is NaN, and a page table's
@@ -108,6 +117,22 @@ struct PagedCase {
   }
 
   int64_t rows() const { return static_cast<int64_t>(seq.size()); }
+
+  // What rows with these queries choose, of pages at `base`, and attend to; all in device memory, without workspaces.
+  kernels::PagedBlockSelect select(const kernels::PagedRows& of, const uint16_t* queries, const std::byte* base,
+                                   int32_t* ids, int32_t* counts) const {
+    const PagedShape& s = shape;
+    return {of,      queries, base + index_offset, page_bytes, ids, counts, s.n_index_heads, s.index_dim,
+            s.block, s.top_k, s.local_blocks,      s.format};
+  }
+  kernels::PagedAttention attend(const kernels::PagedRows& of, const uint16_t* queries, const std::byte* base,
+                                 const int32_t* ids, const int32_t* counts, uint16_t* o) const {
+    const PagedShape& s = shape;
+    const float scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+    return {of, queries,   base,         base + value_offset, page_bytes, ids,     counts,
+            o,  s.n_heads, s.n_kv_heads, s.head_dim,          s.block,    s.top_k, scale};
+  }
+
   std::vector<float> floats(const std::vector<uint16_t>& bf16, int64_t row, int64_t width) const {
     std::vector<float> out;
     for (int64_t i = row * width; i < (row + 1) * width; ++i) out.push_back(kernels::bf16_to_f32(bf16[size_t(i)]));
