@@ -9,6 +9,7 @@
 #include "kernels/block_select/top_scores.h"
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
+#include "kernels/simd/soon.h"
 
 namespace corvid::kernels {
 namespace {
@@ -154,6 +155,7 @@ void score_blocks(const Tile& tile, int64_t b0, int64_t b1, const Scorer& scorer
       }
     }
     const std::byte* ahead = b + 1 < tile.most ? a.key_pages[b + 1].first : nullptr;
+    if (b + 2 < tile.most) fetch_soon(a.key_pages[b + 2].first, key_head_bytes(a.format, a.dim, a.block));
     if (n > 0) scorer.score(s.queries, n, a.key_pages[b].first, a.format, a.dim, a.block, s.decoded, s.score_of, ahead);
   }
 }

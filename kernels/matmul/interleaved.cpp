@@ -193,8 +193,11 @@ void product_of_group(const Rows<R>& row, const IntTile& t, int64_t j) {
     for (__m512& sum : of_row) sum = _mm512_setzero_ps();
   }
   for (int64_t b = 0; b < t.k / kQ8Block; ++b, scales += at.block) {
-    const bool is_inside = end - scales > blocks_ahead;
-    const int64_t ahead = is_inside ? blocks_ahead : t.next == nullptr ? 0 : behind_end + blocks_ahead;
+    const auto from_here = [&](int64_t bytes) {
+      return end - scales > bytes ? bytes : t.next == nullptr ? 0 : behind_end + bytes;
+    };
+    const int64_t ahead = from_here(blocks_ahead);
+    fetch(scales, from_here(kPageAhead));
     for (int64_t i = 0; i < 32 * sixteens; i += 64) fetch(scales + i, ahead);
     const char* registers = scales + (at.registers - at.scales);
     int64_t c = 0;

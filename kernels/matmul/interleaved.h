@@ -27,6 +27,7 @@ constexpr int64_t kGroupRows = 96;        // pieces of a matrix that are multipl
 // So many bytes ahead of what is multiplied weights are fetched: the processor follows a stream by itself, but not far
 // enough while it multiplies as well (docs/performance.md).
 constexpr int64_t kAhead = 6144;
+constexpr int64_t kPageAhead = 16384;
 
 // Registers of a block of sixteen rows.
 constexpr int64_t fours_of(Format format) { return format == Format::q8_0x96 ? 8 : 4; }

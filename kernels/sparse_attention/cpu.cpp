@@ -8,6 +8,7 @@
 
 #include "kernels/check.h"
 #include "kernels/simd/arena.h"
+#include "kernels/simd/soon.h"
 #include "kernels/sparse_attention/sparse_attention.h"
 
 namespace corvid::kernels {
@@ -263,6 +264,8 @@ class Walk {
     if (next.keys != nullptr) {
       next_keys = {next.keys, key_bytes};
       next_values = {next.values, value_bytes};
+      fetch_soon(next.keys, key_bytes);
+      fetch_soon(next.values, value_bytes);
     }
     const PageFunctions* f = tier_->pages;
     // What is read next is fetched while this is multiplied: in registers the values follow the keys, else the next
