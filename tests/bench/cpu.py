@@ -61,7 +61,8 @@ def build_peer(cache):
 
 
 class Figures:
-    """All samples, by file, program and case; a case is (phase, tokens, depth), or ("first_token_ms",), ("peak_bytes",)."""
+    """All samples, by file, program and case; a case is (phase, tokens, depth), ("cost", cache type, depth),
+    ("first_token_ms",) or ("peak_bytes",)."""
 
     def __init__(self):
         self.samples, self.bytes, self.about = {}, {}, {}
@@ -84,9 +85,23 @@ class Figures:
         self.about = kept["about"]
 
 
+def bench(corvid, file, threads, prompts, gen, depths, *options):
+    return json.loads(run(corvid, "model", "bench", file, "--prompt", prompts, "--gen", gen, "--depth",
+                          ",".join(map(str, depths)), "--repeat", 1, "--threads", threads, "--output", "json", *options))
+
+
+def add_costs(found, file, cache_type, out):
+    """What a token at a depth takes, as a multiple of one at depth 0 in the same process: the memory's speed goes up and
+    down within minutes, so quotients of medians would compare its moods."""
+    speeds = {result["depth"]: result["tokens_per_second"] for result in out["results"] if result["phase"] == "decode"}
+    for depth, speed in speeds.items():
+        if depth > 0 and 0 in speeds:
+            found.add(file.stem, CORVID, ("cost", cache_type, depth), speeds[0] / speed)
+
+
 def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
-    out = json.loads(run(corvid, "model", "bench", file, "--prompt", prompts, "--gen", gen, "--depth",
-                         ",".join(map(str, depths)), "--repeat", 1, "--threads", threads, "--output", "json"))
+    out = bench(corvid, file, threads, prompts, gen, depths)
+    add_costs(found, file, "f16", out)
     for result in out["results"]:
         case = (result["phase"], result["tokens"], result["depth"])
         found.add(file.stem, CORVID, case, result["tokens_per_second"])
@@ -130,8 +145,10 @@ def measure(arguments, cache, found):
                 print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
                 deep = DEPTHS[1:] if arguments.full else DEPTHS[-1:]  # where llama.cpp's prefill is measured too
                 if arguments.cases != "long":
-                    measure_corvid(found, corvid, file, threads, 512, gen, [0, DEPTHS[-1]], True)
-                    measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-1], False)
+                    measure_corvid(found, corvid, file, threads, 512, gen, [0, *DEPTHS[-2:]], True)
+                    measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-2], False)
+                    small = bench(corvid, file, threads, 0, gen, [0, *DEPTHS[-2:]], "--cache-type", "q8_0")
+                    add_costs(found, file, "q8_0", small)
                     for program in (FLASH, PLAIN):
                         measure_peer(found, peer, program, file, threads, short, True)
                 if arguments.cases != "short":

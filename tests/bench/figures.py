@@ -61,6 +61,15 @@ HEAD = ["tokens per second", "corvid", "llama.cpp, flash attention", "llama.cpp,
         "memory's limit", "reached"]
 
 
+def cost_of_depth(found, file):
+    """Sentences on what depth costs, by how keys and values are kept."""
+    costs = {case[1:]: samples for (name, _, case), samples in found.samples.items() if name == file and case[0] == "cost"}
+    for cache_type in dict.fromkeys(cache_type for cache_type, _ in costs):
+        parts = [f"{statistics.median(samples):.2f} ({min(samples):.2f} to {max(samples):.2f}) at {depth:,}"
+                 for (of, depth), samples in costs.items() if of == cache_type]
+        yield f"A token's time in multiples of one at depth 0, keys and values in {cache_type}: {', '.join(parts)}."
+
+
 def markdown(found, threads):
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("model name")), ": " + platform.machine())
     lines = [f"{flags.split(':', 1)[1].strip()}, {threads} threads, tier {found.about['tier']}; memory read at "
@@ -69,6 +78,7 @@ def markdown(found, threads):
     for file in dict.fromkeys(name for name, _, _ in found.samples):
         lines += ["", f"**{file}**", "", "| " + " | ".join(HEAD) + " |", "| --- " + "| ---: " * (len(HEAD) - 1) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows_of(found, file)]
+        lines += ["", *cost_of_depth(found, file)]
     return "\n".join(lines)
 
 
