@@ -87,21 +87,21 @@ class Figures:
 
 def bench(corvid, file, threads, prompts, gen, depths, *options):
     return json.loads(run(corvid, "model", "bench", file, "--prompt", prompts, "--gen", gen, "--depth",
-                          ",".join(map(str, depths)), "--repeat", 1, "--threads", threads, "--output", "json", *options))
+                          ",".join(map(str, depths)), "--threads", threads, "--output", "json", *options))
 
 
-def add_costs(found, file, cache_type, out):
+def measure_costs(found, corvid, file, threads, gen):
     """What a token at a depth takes, as a multiple of one at depth 0 in the same process: the memory's speed goes up and
     down within minutes, so quotients of medians would compare its moods."""
-    speeds = {result["depth"]: result["tokens_per_second"] for result in out["results"] if result["phase"] == "decode"}
-    for depth, speed in speeds.items():
-        if depth > 0 and 0 in speeds:
-            found.add(file.stem, CORVID, ("cost", cache_type, depth), speeds[0] / speed)
+    for cache_type in ("f16", "q8_0"):
+        out = bench(corvid, file, threads, 0, gen, [0, *DEPTHS[-2:]], "--repeat", 3, "--cache-type", cache_type)
+        speeds = {result["depth"]: result["tokens_per_second"] for result in out["results"]}
+        for depth in DEPTHS[-2:]:
+            found.add(file.stem, CORVID, ("cost", cache_type, depth), speeds[0] / speeds[depth])
 
 
 def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
-    out = bench(corvid, file, threads, prompts, gen, depths)
-    add_costs(found, file, "f16", out)
+    out = bench(corvid, file, threads, prompts, gen, depths, "--repeat", 1)
     for result in out["results"]:
         case = (result["phase"], result["tokens"], result["depth"])
         found.add(file.stem, CORVID, case, result["tokens_per_second"])
@@ -145,10 +145,9 @@ def measure(arguments, cache, found):
                 print(f"{file.stem}: round {round_ + 1}", file=sys.stderr, flush=True)
                 deep = DEPTHS[1:] if arguments.full else DEPTHS[-1:]  # where llama.cpp's prefill is measured too
                 if arguments.cases != "long":
-                    measure_corvid(found, corvid, file, threads, 512, gen, [0, *DEPTHS[-2:]], True)
-                    measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-2], False)
-                    small = bench(corvid, file, threads, 0, gen, [0, *DEPTHS[-2:]], "--cache-type", "q8_0")
-                    add_costs(found, file, "q8_0", small)
+                    measure_corvid(found, corvid, file, threads, 512, gen, [0, DEPTHS[-1]], True)
+                    measure_corvid(found, corvid, file, threads, 0, gen, DEPTHS[1:-1], False)
+                    measure_costs(found, corvid, file, threads, gen)
                     for program in (FLASH, PLAIN):
                         measure_peer(found, peer, program, file, threads, short, True)
                 if arguments.cases != "short":
