@@ -161,11 +161,11 @@ Phases::Phases(std::span<const ExpertFfn> all, Isa isa, Pool& pool)
   for (const ExpertFfn& a : all)
     if (a.rows > 0) jobs_.push_back({&a});
   Arena size;
-  for (Job& job : jobs_) job.plan.lay_out(*job.a, size);
+  for (Job& job : jobs_) job.plan.lay_out(*job.a, isa, size);
   Arena arena(pool.workspace<std::byte>(size.bytes()));
   int64_t gate_work = 0, down_work = 0;
   for (Job& job : jobs_) {
-    job.plan.lay_out(*job.a, arena);
+    job.plan.lay_out(*job.a, isa, arena);
     job.plan.sort_pairs(*job.a);
     gate_work += job.chunks() * job.a->ffn;
     down_work += job.chunks() * job.a->dim;
@@ -200,17 +200,17 @@ void Phases::quantise() {
     const ExpertFfn& a = *job.a;
     const cpu::Plan& plan = job.plan;
     if (!plan.integer_x) continue;
-    const int64_t rows_per_task = a.rows <= kMaxVectors ? a.rows : kPanelRows;
+    const int64_t rows_per_task = a.rows <= plan.most_vectors ? a.rows : kPanelRows;
     pool_.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
       for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
         std::byte* row = plan.x_rows + r * int_row_bytes(a.dim);
         ints_.quantize(a.x + r * a.dim, 0, a.dim / cpu::kIntBlock, row, a.dim);
       }
     });
-    if (a.rows <= kMaxVectors) continue;  // no expert has so many
+    if (a.rows <= plan.most_vectors) continue;  // no expert has more
     pool_.run(job.chunks(), [&](int64_t task, int) {
       const Chunk c = plan.chunk(a, task);
-      for (int64_t r = 0; c.in_panels() && r < c.rows; r += kPanelRows)
+      for (int64_t r = 0; c.in_panels && r < c.rows; r += kPanelRows)
         ints_.pack(plan.x_words + c.first + r, std::min(kPanelRows, c.rows - r), a.dim,
                    plan.x_panels + (c.first_panel + r / kPanelRows) * int_panel_bytes(a.dim));
     });
@@ -223,8 +223,8 @@ void Phases::product(const Piece& p, const Rows& rows, const Matrix& m, int64_t 
   const char* w = p.weights(m, outs, k);
   if (in_integers(m.format))
     return cpu::int_product(
-        {c.in_panels() ? nullptr : rows.vectors, rows.panels, w, y, c.rows, p.n, k, y_stride, m.format, add, next},
-        isa_, rest);
+        {c.in_panels ? nullptr : rows.vectors, rows.panels, w, y, c.rows, p.n, k, y_stride, m.format, add, next}, isa_,
+        rest);
   const cpu::TileFn tile = cpu::tile_function(isa_);
   for (int64_t i = 0, step = cpu::is_direct(c.rows, k) ? p.n : cpu::tile_outs(k); i < p.n; i += step)
     tile({rows.floats, w + i * row_bytes(m.format, k), y + i, c.rows, std::min(step, p.n - i), k, y_stride, m.format,
@@ -259,10 +259,10 @@ void Phases::gate_and_up(int64_t task, int worker) {
     act(hidden_x + r * hidden_stride, gate + r * stride, up + r * stride, p.n, step, a.act);
   if (!plan.integer_hidden) return;
   const int64_t first = p.first / cpu::kIntBlock, blocks = p.n / cpu::kIntBlock, row_bytes = int_row_bytes(p.n);
-  std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
+  std::byte* hidden = plan.hidden_panels + c.first_panel * plan.hidden_panel_bytes(a);
   const std::byte* row[kPanelRows];
   for (int64_t r = 0; r < c.rows; ++r) {
-    if (!c.in_panels()) {
+    if (!c.in_panels) {
       ints_.quantize(gate + r * outs, first, blocks, hidden + r * int_row_bytes(a.ffn), a.ffn);
       continue;
     }
@@ -280,9 +280,9 @@ void Phases::down(int64_t task, int worker) {
   const ExpertFfn& a = *p.job->a;
   const cpu::Plan& plan = p.job->plan;
   const Chunk& c = p.chunk;
-  const std::byte* hidden = plan.hidden_panels + c.first_panel * int_panel_bytes(a.ffn);
-  const std::byte* vectors[kMaxVectors];
-  for (int64_t r = 0; r < kMaxVectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
+  const std::byte* hidden = plan.hidden_panels + c.first_panel * plan.hidden_panel_bytes(a);
+  const std::byte* vectors[kPanelRows];
+  for (int64_t r = 0; r < plan.most_vectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
   const char* next = nullptr;
   if (task + 1 < n_down_) {
     const Piece after = down_piece(task + 1);

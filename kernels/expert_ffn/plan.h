@@ -5,16 +5,17 @@
 #include <cstdint>
 
 #include "kernels/expert_ffn/expert_ffn.h"
+#include "kernels/matmul/interleaved.h"
 #include "kernels/matmul/ints.h"
 #include "kernels/matmul/tile.h"
 #include "kernels/simd/arena.h"
 
 namespace corvid::kernels::cpu {
 
-// The pairs [first, first + rows) of one expert: at most kMaxTileRows.
+// The pairs [first, first + rows) of one expert: at most kMaxTileRows. Few are multiplied as they are, more in panels.
 struct Chunk {
   int64_t expert, first, rows, first_panel;
-  bool in_panels() const { return rows > kMaxVectors; }
+  bool in_panels;
 };
 
 // A pair is one row at one of its experts. Pairs are sorted by expert, then row, so that an expert's rows lie together.
@@ -22,10 +23,11 @@ struct Chunk {
 //   x --gather--> hidden [pairs, ffn] --> out [pairs, dim] --weighted, expert ascending--> y
 //
 // What weights in block formats multiply is in integers instead (matmul/ints.h): x is quantised once a row, hidden as
-// it is made. A chunk's panels have room for its rows as they are, where these are few.
+// it is made. The first of a chunk's panels has room for its rows as they are, where these are few.
 struct Plan {
   int64_t pairs;
   bool integer_x, integer_hidden;  // some, or all, of the products that read them are in integers
+  int64_t most_vectors;            // rows of a chunk that are multiplied as they are
   int64_t* first_pair;             // [n_experts + 1]
   int64_t* pair_of;                // [rows, top_k], a row's pairs by ascending expert
   float* weight_of;                // [pairs]
@@ -40,8 +42,16 @@ struct Plan {
   std::byte* x_panels;        // [panels]
   std::byte* hidden_panels;   // [panels]
 
-  void lay_out(const ExpertFfn& a, Arena& arena) {
+  // Of hidden, or of most_vectors rows of it as they are.
+  int64_t hidden_panel_bytes(const ExpertFfn& a) const {
+    return std::max(int_panel_bytes(a.ffn), most_vectors * int_row_bytes(a.ffn));
+  }
+
+  void lay_out(const ExpertFfn& a, Isa isa, Arena& arena) {
     pairs = a.rows * a.top_k;
+    most_vectors = kPanelRows;
+    for (const Matrix& m : {a.gate, a.up, a.down})
+      if (m.data != nullptr) most_vectors = std::min(most_vectors, max_vectors(m.format, isa));
     integer_x = in_integers(a.gate.format) || in_integers(a.up.format);
     integer_hidden = in_integers(a.down.format);
     const int64_t panels = std::min(pairs, pairs / kPanelRows + a.n_experts);
@@ -64,7 +74,7 @@ struct Plan {
     auto* const shared = arena.take<std::byte>(std::max(lay_out_x(Arena()), out_bytes));
     lay_out_x(Arena(shared));
     out = reinterpret_cast<float*>(shared);
-    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * int_panel_bytes(a.ffn) : 0);
+    hidden_panels = arena.take<std::byte>(integer_hidden ? panels * hidden_panel_bytes(a) : 0);
   }
 
   // Counting sort by expert; rows stay in order.
@@ -94,8 +104,8 @@ struct Plan {
   Chunk chunk(const ExpertFfn& a, int64_t i) const {
     const int64_t expert = std::upper_bound(first_chunk, first_chunk + a.n_experts + 1, i) - first_chunk - 1;
     const int64_t skipped = (i - first_chunk[expert]) * kMaxTileRows, first = first_pair[expert] + skipped;
-    return {expert, first, std::min(kMaxTileRows, first_pair[expert + 1] - first),
-            first_panel[expert] + skipped / kPanelRows};
+    const int64_t rows = std::min(kMaxTileRows, first_pair[expert + 1] - first);
+    return {expert, first, rows, first_panel[expert] + skipped / kPanelRows, rows > most_vectors};
   }
 };
 
