@@ -9,7 +9,8 @@
 //            width.
 //   Needs    rows >= 0; dim and ffn multiples of 8; gate and up in one format; ids distinct within a row. A row's ids
 //            outside [first_expert, first_expert + n_experts) are another GPU's: they add nothing here.
-//            n_experts <= kMaxExperts.
+//            n_experts <= kMaxExperts. ids, where there are any, may come of the kernel just before, but h then does
+//            not: one row is read while that kernel still runs, if it has waited for those before it itself.
 //   Dealt    above kStreamRows rows x may be null: then the sums, without what x held, go to `dealt` as bf16, rows that
 //            GPUs have dealt among them (comm/dealt_rows.h). Wants weights that products() takes so.
 //   Numbers  float32 sums of products of bf16 numbers, m rounded to bf16 once; x is float32 throughout. Up to

@@ -82,16 +82,21 @@ __global__ __launch_bounds__(kWarps * 32, 16 / kWarps) void up_kernel(const __gr
   const int first_panel = static_cast<int>(blockIdx.x) * in_block, panel = first_panel + (warp >> a.log_split);
   const bool is_known = a.ids == nullptr || (a.shared_gate != nullptr && slot + 1 == a.slots);
   if (thread == 0) fetch_next(a);
+  const auto stage_h = [&] {
+    stage_row<kFormat>(kWarps * 32, padded, row, [&](int i) { return i < k ? a.h + i : nullptr; });
+  };
   const auto wait = [] {
     wait_for_previous();
     start_next();  // now, so that the next kernel's blocks know that the ids are there
   };
-  if (!is_known) wait();
+  if (!is_known) {
+    stage_h();  // the kernel before makes the ids alone
+    wait();
+  }
   const int expert = expert_at(a, slot);
   if (expert < 0) return;
   const auto begin = [&] {
-    if (is_known) wait();
-    stage_row<kFormat>(kWarps * 32, padded, row, [&](int i) { return i < k ? a.h + i : nullptr; });
+    if (is_known) wait(), stage_h();
   };
   float sum[2][2] = {};
   // No steps for a warp without a panel, which takes part in begin()'s barrier all the same.
@@ -131,18 +136,29 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   const auto panel = static_cast<int>(blockIdx.x);
   const auto k = static_cast<int>(a.down.k), padded = static_cast<int>(padded_k(kFormat, k));
   start_next();
-  if (thread < a.slots) {  // the ids are no concern of the kernel before
-    experts[thread] = expert_at(a, thread);
+  const int expert = expert_at(a, slot);                         // the ids are no concern of the kernel before
+  const bool has_own_row = is_on_grid(kFormat) && n_parts == 1;  // then a warp waits for no other until the end
+  if (thread < a.slots) {
     const bool is_whole = a.weights == nullptr || (a.shared_down != nullptr && thread + 1 == a.slots);
-    weights[thread] = is_whole ? 1.0F : a.weights[thread];
+    const float weight = is_whole ? 1.0F : a.weights[thread];  // asked for with the id
+    experts[thread] = expert_at(a, thread);
+    weights[thread] = experts[thread] < 0 ? 0.0F : weight;
   }
-  __syncthreads();
+  if (!has_own_row) __syncthreads();
   const int j = panel * static_cast<int>(kPanelRows) + thread;
   const bool has_output = thread < kPanelRows && j < a.down.n;
   float before = 0;
   const auto begin = [&] {
     wait_for_previous();
     if (has_output) before = a.x[j];
+    if constexpr (is_on_grid(kFormat))
+      if (has_own_row) {
+        put_ints(IntRow{rows, a.slots * padded}, slot * padded, (slot + 1) * padded, lane, 32, [&](int i) {
+          const int column = i - slot * padded;
+          return expert >= 0 && column < k ? a.m + slot * k + column : nullptr;
+        });
+        return __syncwarp();
+      }
     stage_row<kFormat>(static_cast<int>(blockDim.x), a.slots * padded, rows, [&](int i) -> const uint16_t* {
       const int s = i / padded, column = i % padded;
       return i == 0 || (column < k && experts[s] >= 0) ? a.m + s * k + column : nullptr;
@@ -150,8 +166,8 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   };
   float sum[1][2] = {};
   const auto steps = static_cast<int>(steps_of<kFormat>(k));
-  const bool has_expert = experts[slot] >= 0;  // else no steps, but begin()'s barrier
-  const unsigned char* const panels[1] = {down_panel_of(a, has_expert ? experts[slot] : 0, panel)};
+  const bool has_expert = expert >= 0;  // else no steps, but begin()'s barrier
+  const unsigned char* const panels[1] = {down_panel_of(a, has_expert ? expert : 0, panel)};
   stream_row<kFormat, 1, kAhead<kFormat, 1>, kAllLanes<kFormat>>(panels, rows, slot * padded, a.slots * padded, padded,
                                                                  has_expert ? warp & (n_parts - 1) : steps, steps,
                                                                  n_parts, sum, lane, begin);
@@ -159,19 +175,18 @@ __global__ __launch_bounds__(kMostWarps * 32, 1) void down_kernel(const __grid_c
   __syncthreads();
   if (!has_output) return;
   // All are asked for before the first is added, in as many steps as there may be warps: a loop over those that there
-  // are takes 1 us longer.
-  float each[kMostWarps], all = 0, total = 0;
+  // are takes 1 us longer. A slot without an expert adds 0 times 0.
+  float each[kMostWarps], by[kMostWarps], all = 0, total = 0;
   const int warps = a.slots << a.log_split;
 #pragma unroll
   for (int w = 0; w < kMostWarps; ++w)
-    if (w < warps) each[w] = parts[w][thread];
+    if (w < warps) each[w] = parts[w][thread], by[w] = weights[w >> a.log_split];
 #pragma unroll
   for (int w = 0; w < kMostWarps; ++w) {
     if (w >= warps) break;
     total += each[w];
     if (((w + 1) & (n_parts - 1)) != 0) continue;
-    if (const int s = w >> a.log_split; experts[s] >= 0) all = fmaf(weights[s], total, all);
-    total = 0;
+    all = fmaf(by[w], total, all), total = 0;
   }
   a.x[j] = before + all;
 }

@@ -140,9 +140,13 @@ __global__ __launch_bounds__(kStreamThreads, 2) void row_kernel(const __grid_con
   if (lane % 4 == 0) parts[warp][lane / 4] = sum[0][0], parts[warp][lane / 4 + 8] = sum[0][1];
   __syncthreads();
   if (!has_output) return;
-  float total = 0;
-  for (int part = 0; part < n_parts; ++part)
-    total += parts[(thread / kPanelRows << one.log_split) + part][thread % kPanelRows];
+  float each[kStreamWarps], total = 0;
+#pragma unroll  // so that all are asked for before the first is added
+  for (int part = 0; part < kStreamWarps; ++part)
+    if (part < n_parts) each[part] = parts[(thread / kPanelRows << one.log_split) + part][thread % kPanelRows];
+#pragma unroll
+  for (int part = 0; part < kStreamWarps; ++part)
+    if (part < n_parts) total += each[part];
   if (one.out == Product::Out::bf16)
     static_cast<__nv_bfloat16*>(one.y)[j] = __float2bfloat16_rn(total);
   else

@@ -90,22 +90,29 @@ __device__ inline void put_ints(const IntRow& to, int i, const uint4& x) {
   if (i % 32 == 0) to.units()[i / 32] = __uint_as_float(e == 0x7f80U ? 0x7fffffffU : unit);  // NaN and infinities
 }
 
-// All threads of a block: from(i) says where numbers i to i + 7 come from, null for zeros.
+// Numbers begin to end of a row, multiples of 256, by `threads` threads of whole warps, this being number `thread`:
+// from(i) says where numbers i to i + 7 come from, null for zeros. Not through L1, which may hold what was there before
+// where nothing has been waited for.
 template <class From>
-__device__ inline void stage_ints(int threads, const IntRow& to, const From& from) {
+__device__ inline void put_ints(const IntRow& to, int begin, int end, int thread, int threads, const From& from) {
   constexpr int kAtOnce = 4;
-  for (int first = static_cast<int>(threadIdx.x) * 8; first < to.numbers; first += threads * 8 * kAtOnce) {
+  for (int first = begin + thread * 8; first < end; first += threads * 8 * kAtOnce) {
     uint4 x[kAtOnce];
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
       const int i = first + n * threads * 8;
-      const uint16_t* const at = i < to.numbers ? from(i) : nullptr;
-      x[n] = at != nullptr ? *reinterpret_cast<const uint4*>(at) : uint4{};
+      const uint16_t* const at = i < end ? from(i) : nullptr;
+      x[n] = at != nullptr ? __ldcg(reinterpret_cast<const uint4*>(at)) : uint4{};
     }
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n)
-      if (const int i = first + n * threads * 8; i < to.numbers) put_ints(to, i, x[n]);
+      if (const int i = first + n * threads * 8; i < end) put_ints(to, i, x[n]);
   }
+}
+// The whole row, by all threads of a block.
+template <class From>
+__device__ inline void stage_ints(int threads, const IntRow& to, const From& from) {
+  put_ints(to, 0, to.numbers, static_cast<int>(threadIdx.x), threads, from);
   __syncthreads();
 }
 

@@ -46,7 +46,7 @@ __global__ __launch_bounds__(kThreads) void route_kernel(Route a) {
   const int all = (n + 31) / 32 * 32;  // of whole warps
 
   wait_for_previous();
-  start_next();
+  start_next();  // behind the wait: the experts' kernel reads h, which the one before this may have written
 #pragma unroll 1
   for (int e = thread; e < end; e += kThreads) {
     float logit = e < n ? 0 : -CUDART_INF_F;
@@ -142,7 +142,7 @@ __global__ __launch_bounds__(32) void route_warp_kernel(Route a) {
   const int n = static_cast<int>(a.n_experts), top_k = static_cast<int>(a.top_k);
   const int lane = static_cast<int>(threadIdx.x), first = lane * 4;
   wait_for_previous();
-  start_next();
+  start_next();                                                                   // as above
   float score[4] = {-CUDART_INF_F, -CUDART_INF_F, -CUDART_INF_F, -CUDART_INF_F};  // logits at first
   if (first < n) {
     const float* const from = a.logits + blockIdx.x * kThirds * a.n_experts + first;

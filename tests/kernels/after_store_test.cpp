@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/feed_forward/feed_forward.h"
 #include "kernels/gpu.h"
 #include "kernels/store_heads/store_heads.h"
 #include "tests/support/backends.h"
@@ -224,6 +225,53 @@ TEST_F(AfterStoreTest, ARowThatStoresAndAttendsSeesWhatWasProjectedJustBefore) {
   for (const int64_t n : {96, 97, 1025, 1664})
     Rows({32, 4, 128, 4, 64, 128, 4}, n, 1)
         .expect_the_same(Reader::store_and_attend, {Late::projection}, std::to_string(n) + " keys");
+}
+
+// One row's experts begin while they are still being chosen, a dense layer while its row is being made.
+TEST_F(AfterStoreTest, ExpertsSeeWhatIsMadeJustBefore) {
+  constexpr int64_t kDim = 2048, kFfn = 768, kExperts = 4, kTopK = 2;
+  for (const kernels::DeviceFormat format : {kernels::DeviceFormat::bf16, kernels::DeviceFormat::q8_0})
+    for (const bool is_routed : {true, false}) {
+      const int64_t n = is_routed ? kExperts : 1;
+      const DeviceWeights gate(format, kFfn, kDim, 1, n), up(format, kFfn, kDim, 2, n), down(format, kDim, kFfn, 3, n);
+      const std::vector<uint16_t> h = to_bf16(random_floats(kDim, 4));
+      const std::vector<int32_t> ids{1, 3, 0, 0};  // kTopK, and what fills 16 bytes up
+      const std::vector<float> weights{0.25F, 0.75F, 0, 0};
+      std::vector<float> found[2];
+      for (const bool is_late : {false, true}) {
+        std::vector<uint16_t> early_h = h;
+        std::vector<int32_t> early_ids{0, 2, 0, 0};
+        std::vector<float> early_weights{1, 1, 0, 0};
+        if (!is_routed) std::ranges::fill(early_h, uint16_t{0x7fc0});
+        kernels::Exec exec(kernels::Device::cuda);
+        Arrays on(exec);
+        std::vector<float>& x = found[is_late ? 1 : 0] = std::vector<float>(size_t(kDim), 1);
+        std::vector<DeviceCopy> copies;
+        const auto made = [&](auto& early, const auto& late) {
+          auto* const to = on.out(early.data(), std::ssize(early));
+          copies.push_back({to, on.in(late.data(), std::ssize(late)), std::ssize(late) * int64_t{sizeof(late[0])}});
+          return to;
+        };
+        kernels::FeedForward a{};
+        a.h = made(early_h, h);
+        const int32_t* const chosen = made(early_ids, ids);
+        const float* const weighed = made(early_weights, weights);
+        a.experts = {gate.view, up.view, down.view};
+        a.x = on.out(x.data(), std::ssize(x));
+        a.rows = 1, a.top_k = is_routed ? kTopK : 1;
+        if (is_routed) a.ids = chosen, a.weights = weighed;
+        kernels::Buffer workspace(feed_forward_workspace_bytes(a, 1), kernels::Device::cuda);
+        const kernels::Graph graph(exec.stream(), [&] {
+          copy_late(copies, exec.stream());
+          if (is_late) kernels::cuda::feed_forward(a, workspace.as<void>(), exec.stream());
+        });
+        graph.launch(exec.stream());
+        exec.wait();
+        if (!is_late) kernels::cuda::feed_forward(a, workspace.as<void>(), exec.stream());
+        on.finish();
+      }
+      EXPECT_TRUE(found[1] == found[0]) << int(format) << (is_routed ? ", routed" : ", dense");
+    }
 }
 
 }  // namespace
