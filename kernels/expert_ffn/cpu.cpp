@@ -281,7 +281,7 @@ void Phases::down(int64_t task, int worker) {
   const cpu::Plan& plan = p.job->plan;
   const Chunk& c = p.chunk;
   const std::byte* hidden = plan.hidden_panels + c.first_panel * plan.hidden_panel_bytes(a);
-  const std::byte* vectors[kPanelRows];
+  const std::byte* vectors[cpu::kMostVectors];
   for (int64_t r = 0; r < plan.most_vectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
   const char* next = nullptr;
   if (task + 1 < n_down_) {

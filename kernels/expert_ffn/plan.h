@@ -23,7 +23,7 @@ struct Chunk {
 //   x --gather--> hidden [pairs, ffn] --> out [pairs, dim] --weighted, expert ascending--> y
 //
 // What weights in block formats multiply is in integers instead (matmul/ints.h): x is quantised once a row, hidden as
-// it is made. The first of a chunk's panels has room for its rows as they are, where these are few.
+// it is made. A chunk's panels have room for its rows as they are, where these are few.
 struct Plan {
   int64_t pairs;
   bool integer_x, integer_hidden;  // some, or all, of the products that read them are in integers
@@ -42,14 +42,14 @@ struct Plan {
   std::byte* x_panels;        // [panels]
   std::byte* hidden_panels;   // [panels]
 
-  // Of hidden, or of most_vectors rows of it as they are.
+  // Of hidden, or of as many of its rows as they are.
   int64_t hidden_panel_bytes(const ExpertFfn& a) const {
-    return std::max(int_panel_bytes(a.ffn), most_vectors * int_row_bytes(a.ffn));
+    return std::max(int_panel_bytes(a.ffn), std::min(most_vectors, kPanelRows) * int_row_bytes(a.ffn));
   }
 
   void lay_out(const ExpertFfn& a, Isa isa, Arena& arena) {
     pairs = a.rows * a.top_k;
-    most_vectors = kPanelRows;
+    most_vectors = kMostVectors;
     for (const Matrix& m : {a.gate, a.up, a.down})
       if (m.data != nullptr) most_vectors = std::min(most_vectors, max_vectors(m.format, isa));
     integer_x = in_integers(a.gate.format) || in_integers(a.up.format);

@@ -41,19 +41,19 @@ struct Cut {
 struct Quantised {
   const float* x;
   int64_t rows, k;
-  bool in_panels;  // else at most kPanelRows rows
+  bool in_panels;  // or as rows
   int64_t offset = 0;
 
   bool is_of(const Quantised& b) const { return x == b.x && rows == b.rows && k == b.k && in_panels == b.in_panels; }
-  int64_t groups() const { return in_panels ? (rows + cpu::kPanelRows - 1) / cpu::kPanelRows : 1; }
+  int64_t groups() const { return (rows + cpu::kPanelRows - 1) / cpu::kPanelRows; }
   int64_t bytes() const { return in_panels ? groups() * cpu::int_panel_bytes(k) : rows * cpu::int_row_bytes(k); }
 };
 
-// Group g of a's rows: a panel, or all the rows as they are. `scratch` holds the rows of a panel.
+// Group g of a's rows: a panel, or as many rows as they are. `scratch` holds the rows of a panel.
 void quantise(const Quantised& a, int64_t g, const cpu::IntFunctions& ints, std::byte* out, std::byte* scratch) {
   const int64_t first = g * cpu::kPanelRows, rows = std::min(cpu::kPanelRows, a.rows - first);
   const int64_t bytes = cpu::int_row_bytes(a.k);
-  std::byte* to = a.in_panels ? scratch : out;
+  std::byte* to = a.in_panels ? scratch : out + first * bytes;
   const std::byte* row[cpu::kPanelRows];
   for (int64_t r = 0; r < rows; ++r) {
     std::byte* at = to + r * bytes;
@@ -172,8 +172,8 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       int_product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, isa, scratch[worker]);
     } else {
       const char* next = task + 1 < tasks ? cut_of(task + 1).weights(task + 1) : nullptr;
-      const std::byte* x[kPanelRows];
-      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + i * int_row_bytes(a.k);
+      const std::byte* x[kMostVectors];
+      for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + (r + i) * int_row_bytes(a.k);
       int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);
     }
   });

@@ -63,7 +63,8 @@ CORVID_INLINE __m512i broadcast(const std::byte* four) {
 
 // The line of the cache so many bytes from `at`, which may be another object's, or nobody's.
 CORVID_INLINE void fetch(const char* at, int64_t ahead) {
-  _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(at) + static_cast<uintptr_t>(ahead)),
+  _mm_prefetch(reinterpret_cast<const char*>(  // NOLINT(performance-no-int-to-ptr): see above
+                   reinterpret_cast<uintptr_t>(at) + static_cast<uintptr_t>(ahead)),
                _MM_HINT_T0);
 }
 
@@ -147,7 +148,7 @@ CORVID_INLINE void add_block(const Rows<R>& row, int64_t x, const char* scales, 
     __m512i bytes[C];
     CORVID_UNROLL
     for (int c = 0; c < C; ++c) {
-      const char* at = registers + i * step + 64 * c;
+      const char* at = registers + i * step + int64_t{64} * c;
       fetch(at, ahead);
       bytes[c] = _mm512_loadu_si512(at);
     }
@@ -166,7 +167,8 @@ CORVID_INLINE void add_block(const Rows<R>& row, int64_t x, const char* scales, 
   }
   CORVID_UNROLL
   for (int c = 0; c < C; ++c) {
-    const __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + 32 * c)));
+    const __m512 scale =
+        _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scales + int64_t{32} * c)));
     CORVID_UNROLL
     for (int r = 0; r < R; ++r) {
       const __m512 exact = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(high[r][c], 8), low[r][c]));

@@ -25,7 +25,8 @@ namespace corvid::kernels {
 constexpr int64_t kInterleavedRows = 16;  // of a register
 constexpr int64_t kGroupRows = 96;        // pieces of a matrix that are multiplied on their own begin with a group
 // So many bytes ahead of what is multiplied weights are fetched: the processor follows a stream by itself, but not far
-// enough while it multiplies as well (docs/performance.md).
+// enough while it multiplies as well, and not from one 4 KiB to the next, of which a line is fetched further ahead
+// (docs/performance.md).
 constexpr int64_t kAhead = 6144;
 constexpr int64_t kPageAhead = 16384;
 
@@ -60,12 +61,12 @@ void separate(Format format, const void* interleaved, int64_t first, int64_t n, 
 
 namespace cpu {
 
-// Rows of x that int_product takes as they are. With interleaved weights that is sooner than a panel, most of which
-// would be empty, for more of them: kMaxVectors at a time, while the weights stay in a cache.
+// Rows of x that int_product takes as they are. With interleaved weights that is sooner than panels, most of which
+// would be empty, for more of them: kMaxVectors at a time, while the weights stay in a cache (docs/performance.md).
+constexpr int64_t kMostVectors = 64;
 constexpr int64_t max_vectors(Format format, Isa isa) {
-  return is_interleaved(format) && isa >= Isa::vnni ? 3 * kMaxVectors : kMaxVectors;
+  return is_interleaved(format) && isa >= Isa::vnni ? kMostVectors : kMaxVectors;
 }
-static_assert(max_vectors(Format::q8_0x96, Isa::vnni) <= kPanelRows);
 
 // IntFunctions::product for any format, interleaved ones too: then t.w begins a group, and t.n is a multiple of sixteen
 // that ends one. Where the tier has no products of its own for them, or rows are many, the weights are put into rows

@@ -39,7 +39,7 @@ constexpr int64_t int_panel_bytes(int64_t k) { return k / kIntBlock * kPanelBloc
 
 // y[r * y_stride + j] (+)= the product of row r and weights j    for r < rows, j < n
 struct IntTile {
-  const std::byte* const* vectors;  // rows <= kMaxVectors quantised rows (max_vectors() in interleaved.h), or null:
+  const std::byte* const* vectors;  // quantised rows, max_vectors() (interleaved.h) at most, or null:
   const std::byte* panels;          // ceil(rows / 16) panels, one after the other
   const char* w;                    // n rows of row_bytes(format, k)
   float* y;

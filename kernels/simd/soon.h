@@ -5,14 +5,15 @@
 
 namespace corvid::kernels {
 
-// A line of each kSoonStep bytes is fetched: the page is looked up, and the processor's own prefetching, which ends
-// with each 4 KiB, begins anew there before anything waits for it. On a Zen 5 two threads read 35 KB at random places
-// at 44 GB/s instead of 37 so, and what lies in one piece at 75 instead of 53, whether pages are small or large (a line
-// of each 4 KiB 16 KiB ahead, and every line 6 KiB ahead).
+// A line of each kSoonStep bytes is fetched: their pages are looked up, and the processor's own prefetching, which ends
+// with each 4 KiB, begins anew there before anything waits for it (docs/performance.md). `at` need not be an object of
+// so many bytes, or one at all.
 constexpr int64_t kSoonStep = 1024;
 
 inline void fetch_soon(const std::byte* at, int64_t bytes) noexcept {
-  for (int64_t i = 0; i < bytes; i += kSoonStep) __builtin_prefetch(at + i);
+  for (int64_t i = 0; i < bytes; i += kSoonStep)
+    __builtin_prefetch(reinterpret_cast<const void*>(  // NOLINT(performance-no-int-to-ptr): see above
+        reinterpret_cast<uintptr_t>(at) + static_cast<uintptr_t>(i)));
 }
 
 }  // namespace corvid::kernels

@@ -91,13 +91,15 @@ def bench(corvid, file, threads, prompts, gen, depths, *options):
 
 
 def measure_costs(found, corvid, file, threads, gen):
-    """What a token at a depth takes, as a multiple of one at depth 0 in the same process: the memory's speed goes up and
-    down within minutes, so quotients of medians would compare its moods."""
+    """What a token at a depth takes, as a multiple of one at depth 0 within the same second or two: the memory's speed
+    goes up and down within minutes, so quotients of medians would compare its moods."""
     for cache_type in ("f16", "q8_0"):
-        out = bench(corvid, file, threads, 0, gen, [0, *DEPTHS[-2:]], "--repeat", 3, "--cache-type", cache_type)
-        speeds = {result["depth"]: result["tokens_per_second"] for result in out["results"]}
-        for depth in DEPTHS[-2:]:
-            found.add(file.stem, CORVID, ("cost", cache_type, depth), speeds[0] / speeds[depth])
+        depths = [0, *DEPTHS[-2:]]
+        out = bench(corvid, file, threads, 0, gen, depths * 3, "--repeat", 1, "--cache-type", cache_type)
+        speeds = [result["tokens_per_second"] for result in out["results"]]
+        for turn in range(0, len(speeds), len(depths)):
+            for depth, speed in zip(depths[1:], speeds[turn + 1:]):
+                found.add(file.stem, CORVID, ("cost", cache_type, depth), speeds[turn] / speed)
 
 
 def measure_corvid(found, corvid, file, threads, prompts, gen, depths, records_load):
@@ -167,7 +169,8 @@ def write_csv(found):
                        "bytes_per_token", "memory_bytes_per_second"])
         for (file, program, case), samples in found.samples.items():
             bytes_ = found.bytes.get((file, case)) if program == CORVID else None
-            rows.writerow([file, program, case[0], *(case[1:] or ("", "")),
+            what = [f"cost, {case[1]}", "", case[2]] if case[0] == "cost" else [case[0], *(case[1:] or ("", ""))]
+            rows.writerow([file, program, *what,
                            *(f"{value:.6g}" for value in (statistics.median(samples), min(samples), max(samples))),
                            len(samples), f"{bytes_:.0f}" if bytes_ else "",
                            f"{statistics.median(found.memory[file, case]):.4g}" if bytes_ else ""])
