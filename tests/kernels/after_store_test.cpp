@@ -1,6 +1,6 @@
 // Keys and values of rows are stored by the kernel just before their blocks are chosen and attended to: what reads them
 // begins while it runs, and must not read those too early. Here that kernel lets the next one begin and stores 100 us
-// later, by which time whoever reads without waiting has read NaN.
+// later, by which time whoever reads without waiting has read huge numbers (NaN in e4m3).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ struct Outcome {
   std::vector<uint16_t> q, index_q;  // as store_heads() gives them
 };
 
-// The last `rows` of a sequence of n keys, whose places hold NaN.
+// The last `rows` of a sequence of n keys, whose places hold huge numbers.
 struct Rows {
   PagedCase paged;
   int64_t n, rows;

@@ -30,8 +30,8 @@ struct PagedResult {
   bool operator==(const PagedResult&) const = default;
 };
 
-// Rows of a batch over sequences of the given lengths. Every slot that is never stored is NaN, and a page table's
-// entries behind the end lead out of the pool.
+// Rows of a batch over sequences of the given lengths. Slots that are never stored hold huge numbers, and a page
+// table's entries behind the end lead out of the pool.
 struct PagedCase {
   PagedShape shape;
   std::vector<std::shared_ptr<HostSequence>> sequences;
@@ -58,7 +58,7 @@ struct PagedCase {
     value_offset = aligned(shape.n_kv_heads * head_bytes);
     index_offset = 2 * value_offset;
     page_bytes = index_offset + aligned(shape.block * shape.index_dim * 2);
-    pool.assign(static_cast<size_t>(slots * page_bytes), std::byte{0x7f});  // NaN in bf16 and in e4m3
+    pool.assign(static_cast<size_t>(slots * page_bytes), std::byte{0x7f});  // 3.4e38 in bf16, NaN in e4m3
     pages.assign(lengths.size() * static_cast<size_t>(max_pages), 1 << 30);
     std::vector<int32_t> order(static_cast<size_t>(slots));
     std::iota(order.begin(), order.end(), 0);
