@@ -200,9 +200,8 @@ void Phases::quantise() {
     const ExpertFfn& a = *job.a;
     const cpu::Plan& plan = job.plan;
     if (!plan.integer_x) continue;
-    const int64_t rows_per_task = a.rows <= plan.most_vectors ? a.rows : kPanelRows;
-    pool_.run((a.rows + rows_per_task - 1) / rows_per_task, [&](int64_t task, int) {
-      for (int64_t r = task * rows_per_task; r < std::min(a.rows, (task + 1) * rows_per_task); ++r) {
+    pool_.run((a.rows + kPanelRows - 1) / kPanelRows, [&](int64_t task, int) {
+      for (int64_t r = task * kPanelRows; r < std::min(a.rows, (task + 1) * kPanelRows); ++r) {
         std::byte* row = plan.x_rows + r * int_row_bytes(a.dim);
         ints_.quantize(a.x + r * a.dim, 0, a.dim / cpu::kIntBlock, row, a.dim);
       }
@@ -282,7 +281,7 @@ void Phases::down(int64_t task, int worker) {
   const Chunk& c = p.chunk;
   const std::byte* hidden = plan.hidden_panels + c.first_panel * plan.hidden_panel_bytes(a);
   const std::byte* vectors[cpu::kMostVectors];
-  for (int64_t r = 0; r < plan.most_vectors; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
+  for (int64_t r = 0; r < c.rows && !c.in_panels; ++r) vectors[r] = hidden + r * int_row_bytes(a.ffn);
   const char* next = nullptr;
   if (task + 1 < n_down_) {
     const Piece after = down_piece(task + 1);

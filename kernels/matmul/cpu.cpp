@@ -172,6 +172,7 @@ void cpu::matmul(std::span<const Matmul> all, Isa isa, Pool& pool) {
       int_product({nullptr, panels, w, y, rows, outs, a.k, a.n, a.w.format, a.add}, isa, scratch[worker]);
     } else {
       const char* next = task + 1 < tasks ? cut_of(task + 1).weights(task + 1) : nullptr;
+      static_assert(kMostVectors <= kIntRows);
       const std::byte* x[kMostVectors];
       for (int64_t i = 0; i < rows; ++i) x[i] = cut.x + (r + i) * int_row_bytes(a.k);
       int_product({x, nullptr, w, y, rows, outs, a.k, a.n, a.w.format, a.add, next}, isa, scratch[worker]);

@@ -10,9 +10,9 @@
 // weights alone: not on the tier, the number of rows, or what else is computed beside it. A block with a NaN or an
 // infinity makes the row's outputs NaN.
 //
-// One to kMaxVectors rows are multiplied as they are, by weights unpacked in registers. More are packed in panels of
-// sixteen, interleaved so that a register (or a column of an AMX tile) holds the same piece of all sixteen, and the
-// weights are unpacked once for all of them.
+// One to kMaxVectors rows, of interleaved weights max_vectors() (interleaved.h), are multiplied as they are, by weights
+// unpacked in registers. More are packed in panels of sixteen, interleaved so that a register (or a column of an AMX
+// tile) holds the same piece of all sixteen, and the weights are unpacked once for all of them.
 #pragma once
 #include <cstddef>
 #include <cstdint>
