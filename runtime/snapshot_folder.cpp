@@ -70,7 +70,7 @@ void SnapshotFolder::store(const std::string& name, int64_t n_tokens, const mode
   ::mkdir(folder_.c_str(), 0700);  // or it is there
   if (!is_ours_alone(folder_)) return;
   sequence.save(file_of(name), n_tokens);
-  prune();
+  prune(file_of(name));
 } catch (const std::exception&) {
 }
 
@@ -83,7 +83,7 @@ void SnapshotFolder::remove(std::string_view beginning, const std::string& excep
 } catch (const std::exception&) {
 }
 
-void SnapshotFolder::prune() const {
+void SnapshotFolder::prune(const fs::path& stored) const {
   struct Entry {
     fs::file_time_type used;
     int64_t bytes;
@@ -92,8 +92,9 @@ void SnapshotFolder::prune() const {
   std::vector<Entry> entries;
   std::error_code ignored;  // another process may prune as well
   for (const fs::directory_entry& found : fs::directory_iterator(folder_)) {
-    const fs::file_time_type used = found.last_write_time(ignored);
+    fs::file_time_type used = found.last_write_time(ignored);
     if (ignored) continue;
+    if (found.path() == stored) used = fs::file_time_type::max();  // others may have been used in the same tick
     if (found.path().extension() == kSuffix) {
       entries.push_back({used, static_cast<int64_t>(found.file_size(ignored)), found.path()});
     } else if (used < fs::file_time_type::clock::now() - kAbandoned) {

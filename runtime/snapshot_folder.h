@@ -36,7 +36,7 @@ class SnapshotFolder {
 
  private:
   std::filesystem::path file_of(const std::string& name) const;
-  void prune() const;
+  void prune(const std::filesystem::path& stored) const;  // which counts as the last used
 
   std::filesystem::path folder_;
   std::string program_;
