@@ -99,6 +99,7 @@ TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoFirstBeyondTheBounds) {
   EXPECT_TRUE(three.restore(prefix_.first(30), other));
 
   const PrefixCache small(folder_, "this build", {.files = 3, .bytes = sequence.cache_bytes(8) + 5000});
+  age(-24);  // as if all had been used at the same moment, or later
   small.store(prefix_.first(8), sequence);
   EXPECT_EQ(files().size(), 1u);
   small.store(prefix_.first(43), sequence);  // too large by itself
