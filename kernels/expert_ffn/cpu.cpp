@@ -206,7 +206,7 @@ void Phases::quantise() {
         ints_.quantize(a.x + r * a.dim, 0, a.dim / cpu::kIntBlock, row, a.dim);
       }
     });
-    if (a.rows <= plan.most_vectors) continue;  // no expert has more
+    if (!plan.has_panels(a)) continue;
     pool_.run(job.chunks(), [&](int64_t task, int) {
       const Chunk c = plan.chunk(a, task);
       for (int64_t r = 0; c.in_panels && r < c.rows; r += kPanelRows)
@@ -239,7 +239,8 @@ void Phases::gate_and_up(int64_t task, int worker) {
   const int64_t outs = p.job->gate_outs;
   float *gate = scratch_[worker], *up = gate + piece_floats_, *rest = gate + 3 * piece_floats_;
   auto* words = reinterpret_cast<std::byte*>(gate + 2 * piece_floats_);
-  const Rows rows{plan.x + c.first, plan.x_words + c.first, plan.x_panels + c.first_panel * int_panel_bytes(a.dim)};
+  const Rows rows{plan.x + c.first, plan.x_words + c.first,
+                  c.in_panels ? plan.x_panels + c.first_panel * int_panel_bytes(a.dim) : nullptr};
   const char* next = nullptr;
   if (task + 1 < n_gate_) next = gate_piece(task + 1).gate_weights();
   int64_t stride = outs, step = 16;

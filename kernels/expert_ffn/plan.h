@@ -42,6 +42,7 @@ struct Plan {
   std::byte* x_panels;        // [panels]
   std::byte* hidden_panels;   // [panels]
 
+  bool has_panels(const ExpertFfn& a) const { return std::min(a.rows, kMaxTileRows) > most_vectors; }  // perhaps
   // Of hidden, or of as many of its rows as they are.
   int64_t hidden_panel_bytes(const ExpertFfn& a) const {
     return std::max(int_panel_bytes(a.ffn), std::min(most_vectors, kPanelRows) * int_row_bytes(a.ffn));
@@ -68,7 +69,7 @@ struct Plan {
     const int64_t out_bytes = pairs * a.dim * int64_t{sizeof(float)};
     const auto lay_out_x = [&](Arena at) {
       x_rows = at.take<std::byte>(integer_x ? a.rows * int_row_bytes(a.dim) : 0);
-      x_panels = at.take<std::byte>(integer_x ? panels * int_panel_bytes(a.dim) : 0);
+      x_panels = at.take<std::byte>(integer_x && has_panels(a) ? panels * int_panel_bytes(a.dim) : 0);
       return at.bytes();
     };
     auto* const shared = arena.take<std::byte>(std::max(lay_out_x(Arena()), out_bytes));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/simd/soon.h"
 #include "kernels/simd/v16.h"
 
 namespace corvid::kernels {
@@ -59,13 +60,6 @@ CORVID_INLINE __m512i broadcast(const std::byte* four) {
   int32_t bytes;
   std::memcpy(&bytes, four, sizeof bytes);
   return _mm512_set1_epi32(bytes);
-}
-
-// The line of the cache so many bytes from `at`, which may be another object's, or nobody's.
-CORVID_INLINE void fetch(const char* at, int64_t ahead) {
-  _mm_prefetch(reinterpret_cast<const char*>(  // NOLINT(performance-no-int-to-ptr): see above
-                   reinterpret_cast<uintptr_t>(at) + static_cast<uintptr_t>(ahead)),
-               _MM_HINT_T0);
 }
 
 // separate(), sixteen registers at a time as far as there are so many: returns the first block that is left.
@@ -149,7 +143,7 @@ CORVID_INLINE void add_block(const Rows<R>& row, int64_t x, const char* scales, 
     CORVID_UNROLL
     for (int c = 0; c < C; ++c) {
       const char* at = registers + i * step + int64_t{64} * c;
-      fetch(at, ahead);
+      fetch_line(at, ahead);
       bytes[c] = _mm512_loadu_si512(at);
     }
     if constexpr (F == Format::q8_0x96) {
@@ -199,8 +193,8 @@ void product_of_group(const Rows<R>& row, const IntTile& t, int64_t j) {
       return end - scales > bytes ? bytes : t.next == nullptr ? 0 : behind_end + bytes;
     };
     const int64_t ahead = from_here(blocks_ahead);
-    fetch(scales, from_here(kPageAhead));
-    for (int64_t i = 0; i < 32 * sixteens; i += 64) fetch(scales + i, ahead);
+    fetch_line(scales, from_here(kPageAhead));
+    for (int64_t i = 0; i < 32 * sixteens; i += 64) fetch_line(scales + i, ahead);
     const char* registers = scales + (at.registers - at.scales);
     int64_t c = 0;
     for (; c + kC <= sixteens; c += kC)
